@@ -1,0 +1,231 @@
+"""The estate as a person writes it, after overlays: frozen, typed, in base units.
+
+Every field's description is its documentation: the reference and the JSON Schema are made from it.
+
+Invariant: nothing here reads a file or knows a product's name.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from manor.estate.units import Date, Duration, HttpPath, Name, Share, Size, WholePath
+
+
+class Part(BaseModel):
+    """A part of the declaration: frozen, and unknown keys are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+ManageWord = Literal["full", "include", "runtime", "observe", "never"]
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class Stop(Part):
+    """How a program is asked to end."""
+
+    signal: Literal["TERM", "INT", "QUIT", "HUP", "USR1", "USR2"] = Field("TERM", description="the signal that asks it to finish its work and end")
+    timeout: Duration = Field(30.0, description="how long it may take before it is killed")
+
+
+class Limits(Part):
+    """What a program may use at the most."""
+
+    memory: Size | None = Field(None, description="address space per process, e.g. 512MiB")
+    files: int | None = Field(None, ge=16, description="open files per process")
+
+
+class Run(Part):
+    """How the service's program runs; absent for a service of static files only."""
+
+    command: str = Field(description="the command line, split as a POSIX shell splits words but run without a shell; `{address}` and `{port}` must occur")
+    port: int = Field(ge=1024, le=55533, description="slot a; slot b is the next port; the web tier listens on both + 10000")
+    env: dict[str, str] = Field(default_factory=dict, description="environment variables")
+    stop: Stop = Field(default_factory=Stop, description="how it is asked to end")
+    limits: Limits = Field(default_factory=Limits, description="what it may use at the most")
+    keep_alive: Duration | None = Field(
+        None, description="its own idle limit for kept connections; unset is unknown, and then every request has a connection of its own"
+    )
+
+
+class Place(Part):
+    """Where instances stand."""
+
+    on: Name | None = Field(None, description="a group of hosts; default `web`, else the first group")
+    per_host: Literal[1] = Field(1, description="instances a host; more than one is not supported yet")
+
+
+class Health(Part):
+    """How it is known that an instance works: one of http, tcp, command."""
+
+    http: HttpPath | None = Field(None, description="GET of this path must answer `status`")
+    tcp: bool | None = Field(None, description="true: the port must accept connections")
+    command: str | None = Field(None, description="a command that must end with 0, run in the slot's folder on the host; `{address}` and `{port}` are replaced")
+    status: int = Field(200, ge=100, le=599, description="the status that an http check expects")
+    interval: Duration = Field(2.0, description="time between two checks")
+    timeout: Duration = Field(2.0, description="a check that takes longer has failed")
+    passes: int = Field(3, ge=1, le=20, description="so many passes in a row make an instance healthy")
+    fails: int = Field(2, ge=1, le=20, description="so many failures in a row make it unhealthy")
+
+
+class Route(Part):
+    """Which requests are the service's."""
+
+    host: str = Field(description="a name without a dot is completed with the domain (and the environment, but for the last one)")
+    path: HttpPath = Field("/", description="requests whose path is this or lies under it; the longest match wins")
+    class_: Literal["page", "api", "upload", "callback", "websocket", "stream"] = Field("page", alias="class", description="sets limits, time-outs and drain times")
+    body: Size | None = Field(None, description="the largest request body")
+
+
+class Static(Part):
+    """A folder of the release served by the web tier itself."""
+
+    path: HttpPath = Field(description="requests under this path")
+    dir: WholePath = Field(description="folder inside the release, relative")
+
+
+class Shared(Part):
+    """A folder that survives releases and is linked into each."""
+
+    store: Literal["local"] = Field("local", description="where it is kept: on the host itself")
+
+
+class Redirect(Part):
+    """A permanent or temporary move, answered by the outermost tier."""
+
+    from_: str = Field(alias="from", description="host and path, e.g. old.acme.example/shop")
+    to: str = Field(description="full URL, or a path on the same host")
+    status: Literal[301, 302, 303, 307, 308] = Field(308, description="the status of the answer")
+
+
+class Bypass(Part):
+    """What the cache tier must not look at."""
+
+    paths: tuple[HttpPath, ...] = Field((), description="requests under these paths")
+    cookies: tuple[str, ...] = Field((), description="requests with one of these cookies")
+
+
+class Cache(Part):
+    """How the cache tier keeps the service's answers; absent: nothing is kept."""
+
+    ttl: Duration = Field(description="how long an answer without Cache-Control of its own is fresh")
+    grace: Duration = Field(0.0, description="how long a stale one may be served while a new one is fetched")
+    bypass: Bypass = Field(default_factory=Bypass, description="what is never cached")
+
+
+class RolloutRules(Part):
+    """How a new release replaces the running one."""
+
+    strategy: Literal["rolling", "in_turn", "interrupt"] = Field(
+        "rolling", description="rolling: two slots, nothing lost · in_turn: one slot, host by host · interrupt: a singleton behind a maintenance page"
+    )
+    min_healthy: Share = Field(0.75, description="share of instances that must be healthy at any moment")
+    min_healthy_time: Duration = Field(10.0, description="how long a new instance must stay healthy without a restart before it counts")
+    bake: Duration | None = Field(None, description="how long the finished rollout is watched before it is certified; default 10m, 0 on local hosts")
+    instance_deadline: Duration = Field(300.0, description="an instance that takes longer fails the rollout")
+    progress_deadline: Duration = Field(600.0, description="extended by each instance that becomes healthy; past it the rollout fails")
+    drain_timeout: Duration | None = Field(None, description="how long old work may take to finish; default by route class (30s, upload 10m, websocket 60s)")
+    drain_policy: Literal["extend", "cut", "abort"] = Field("extend", description="what happens when old work is not finished in time")
+    settle: Duration = Field(1.0, description="pause between the last finished request and the stop of the old instance")
+    longest_outage: Duration | None = Field(None, description="interrupt only: how long the service may be away")
+
+
+class Probe(Part):
+    """One request of the outside probe that accompanies a rollout."""
+
+    method: Literal["GET", "HEAD", "POST"] = Field("GET", description="GET unless the service declares a harmless POST")
+    path: HttpPath = Field(description="path, with query if need be")
+    rate: float = Field(20.0, gt=0, le=5000, description="requests a second, open loop, half of them on new connections")
+    body: str | None = Field(None, description="body of a POST")
+    status: int | None = Field(None, description="the only status that is not a loss; default: anything below 500")
+
+
+class Service(Part):
+    """Something that is delivered and answers requests."""
+
+    profile: Literal["generic", "static"] = Field("generic", description="defaults for all that follows")
+    repository: str | None = Field(None, description="a repository hosted here; without one artifacts are handed in")
+    run: Run | None = Field(None, description="how its program runs")
+    place: Place = Field(default_factory=Place, description="where instances stand")
+    health: Health = Field(description="how it is known that an instance works")
+    routes: tuple[Route, ...] = Field((), description="which requests are its own")
+    static: tuple[Static, ...] = Field((), description="folders served by the web tier itself")
+    shared: dict[str, Shared] = Field(default_factory=dict, description="folders that survive releases, by path inside the release")
+    redirects: tuple[Redirect, ...] = Field((), description="moves answered by the outermost tier")
+    cache: Cache | None = Field(None, description="how the cache tier keeps its answers")
+    rollout: RolloutRules = Field(default_factory=RolloutRules, description="how a new release replaces the running one")
+    probe: tuple[Probe, ...] = Field((), description="what the outside probe asks; default GET of the health path")
+    extra: dict[str, dict[str, str]] = Field(default_factory=dict, description="product → place in its configuration → file inside the estate's folder, verbatim")
+    owner: str | None = Field(None, description="whom to ask")
+    manage: ManageWord = Field("full", description="how far Manor may go")
+
+
+class TierRule(Part):
+    """One tier of the chain, outermost first. Written `{<role>: <product>}`, with further keys as needed."""
+
+    role: Literal["router", "cache", "balancer", "web"] = Field(description="what it is for")
+    product: str = Field(description="which tool does it")
+    on: Name | None = Field(None, description="a group of hosts; default: web on `web`, others on `edge`, else the first group")
+    manage: ManageWord = Field("full", description="how far Manor may go")
+    options: dict[str, object] = Field(default_factory=dict, description="the product's own options, see its page")
+
+
+class Tls(Part):
+    """Where certificates come from."""
+
+    issuer: Literal["local"] = Field("local", description="local: an authority of this state folder")
+
+
+class Traffic(Part):
+    """How requests flow."""
+
+    chain: tuple[TierRule, ...] = Field(description="outermost tier first")
+    tls: Tls = Field(default_factory=Tls, description="where certificates come from")
+
+
+class UntouchableRule(Part):
+    """What on a host is somebody else's; enforced in the runner."""
+
+    paths: tuple[str, ...] = Field((), description="absolute paths, with all under them")
+    ports: tuple[Port, ...] = Field((), description="ports")
+    units: tuple[str, ...] = Field((), description="systemd units and supervised programs")
+    users: tuple[str, ...] = Field((), description="users")
+    containers: tuple[str, ...] = Field((), description="containers")
+
+
+class Host(Part):
+    """A machine, or without an address a local host."""
+
+    name: Name
+    address: str | None = Field(None, description="IP address; without one a local host on this machine")
+    groups: tuple[Name, ...] = Field((), description="which groups it is in")
+    manage: ManageWord = Field("full", description="how far Manor may go")
+    untouchable: UntouchableRule = Field(default_factory=UntouchableRule, description="what is somebody else's")
+    shared: bool = Field(False, description="two non-production environments may share it")
+
+
+class Environment(Part):
+    """One variant of the estate, with every overlay merged."""
+
+    name: Name
+    after: Name | None = Field(None, description="the environment that a release must have passed first")
+    promote: Literal["automatic", "by_hand"] = Field("automatic", description="whether a release certified before goes on by itself")
+    gates: tuple[Literal["tests"], ...] = Field((), description="what must hold before a release may enter")
+    hosts: dict[str, Host] = Field(description="its hosts, by name")
+    services: dict[str, Service] = Field(description="its services, by name")
+    traffic: Traffic = Field(description="its chain")
+    differences: dict[str, str] = Field(default_factory=dict, description="what differs from the other environments, and why")
+    is_last: bool = Field(False, description="no other environment comes after it")
+
+
+class Estate(Part):
+    """All that is declared."""
+
+    name: Name
+    domain: str = Field("localhost.example", description="completes names of routes without a dot")
+    environments: dict[str, Environment] = Field(description="in order of promotion")
+    removed: dict[str, Date] = Field(default_factory=dict, description="services and hosts that may vanish, and since when")
+    digest: str = Field("", description="sha256 over the canonical JSON of all the above")

@@ -1,0 +1,1 @@
+"""What may start a process, open a connection or write on a host; nothing else in Manor may."""

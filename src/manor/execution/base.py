@@ -1,0 +1,119 @@
+"""The contract of a runner: the one place that acts on a host.
+
+Invariant: every act passes the host's `Guard` first; a runner implements only the underscored methods, so none can go round it.
+Invariant: every act is bounded in time, and cancelling its task ends it (a command's whole process group).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+
+from manor.execution.guard import Guard
+from manor.execution.values import (
+    Act,
+    Command,
+    Completed,
+    Detached,
+    DetachedState,
+    FileAct,
+    HostPath,
+    HttpRequest,
+    SocketCommand,
+)
+
+
+class Runner(ABC):
+    """Acts on one host, as far as its guard lets it."""
+
+    def __init__(self, host: str, guard: Guard) -> None:
+        """Act on `host` (`<environment>/<name>`) under `guard`."""
+        self.host = host
+        self.guard = guard
+
+    async def run(self, command: Command) -> Completed:
+        """Run to the end. Raises NotOurs, CommandFailed (a code outside ok_codes), TimedOut, Unreachable."""
+        self.guard.check(command)
+        return await self._run(command)
+
+    async def talk(self, command: SocketCommand) -> Completed:
+        """Say a line to a socket and read the answer to its end. Raises NotOurs, TimedOut, Unreachable."""
+        self.guard.check(command)
+        return await self._talk(command)
+
+    async def request(self, request: HttpRequest) -> Completed:
+        """Make one HTTP request, never retried. Raises NotOurs, CommandFailed, TimedOut, Unreachable."""
+        self.guard.check(request)
+        return await self._request(request)
+
+    async def change(self, acts: Sequence[FileAct]) -> None:
+        """Carry out file acts in order, each atomically and durably. All are checked before the first. Raises NotOurs, ManorError."""
+        for act in acts:
+            self.guard.check(act)
+        await self._change(acts)
+
+    async def carry_out(self, act: Act) -> Completed:
+        """Carry out any act."""
+        match act:
+            case Command():
+                return await self.run(act)
+            case SocketCommand():
+                return await self.talk(act)
+            case HttpRequest():
+                return await self.request(act)
+            case _:
+                await self.change([act])
+                return Completed(0)
+
+    async def read(self, paths: Iterable[HostPath]) -> Mapping[HostPath, bytes]:
+        """Return the contents of those that exist, in one round trip; a link that points nowhere counts as absent."""
+        return await self._read([self.guard.readable(path) for path in paths])
+
+    async def digest(self, paths: Iterable[HostPath]) -> Mapping[HostPath, str]:
+        """Return sha256 (hex) of each file, `-> target` of each link, `folder` of each folder that exists, in one round trip."""
+        return await self._digest([self.guard.readable(path) for path in paths])
+
+    async def listing(self, folder: HostPath) -> Sequence[str]:
+        """Return the names in a folder, sorted; empty if it does not exist."""
+        return await self._listing(self.guard.readable(folder))
+
+    async def start(self, step: Detached) -> DetachedState:
+        """Start a detached program unless its key was started before, and return how it stands."""
+        self.guard.check(step.command)
+        return await self._start(step)
+
+    async def attach(self, step: Detached) -> DetachedState:
+        """Return how a detached program stands."""
+        return await self._attach(step)
+
+    async def log(self, step: Detached, offset: int = 0) -> bytes:
+        """Return what it has written since `offset` bytes, at most 1 MiB."""
+        return await self._log(step, offset)
+
+    async def cancel(self, step: Detached) -> DetachedState:
+        """End a detached program and all it started: TERM, 5 s, KILL. Returns how it stands."""
+        self.guard.check(step.command)
+        return await self._cancel(step)
+
+    @abstractmethod
+    async def _run(self, command: Command) -> Completed: ...
+    @abstractmethod
+    async def _talk(self, command: SocketCommand) -> Completed: ...
+    @abstractmethod
+    async def _request(self, request: HttpRequest) -> Completed: ...
+    @abstractmethod
+    async def _change(self, acts: Sequence[FileAct]) -> None: ...
+    @abstractmethod
+    async def _read(self, paths: Sequence[HostPath]) -> Mapping[HostPath, bytes]: ...
+    @abstractmethod
+    async def _digest(self, paths: Sequence[HostPath]) -> Mapping[HostPath, str]: ...
+    @abstractmethod
+    async def _listing(self, folder: HostPath) -> Sequence[str]: ...
+    @abstractmethod
+    async def _start(self, step: Detached) -> DetachedState: ...
+    @abstractmethod
+    async def _attach(self, step: Detached) -> DetachedState: ...
+    @abstractmethod
+    async def _log(self, step: Detached, offset: int) -> bytes: ...
+    @abstractmethod
+    async def _cancel(self, step: Detached) -> DetachedState: ...

@@ -1,0 +1,1 @@
+"""Tiers of the chain: products that accept requests and pass them on."""

@@ -1,0 +1,1 @@
+"""Products that keep a host's programs running."""

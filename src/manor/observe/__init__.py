@@ -1,0 +1,1 @@
+"""Facts, probes and counters become one typed observation; decides nothing."""

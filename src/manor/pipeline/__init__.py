@@ -1,0 +1,1 @@
+"""A graph of detached, content-keyed steps that turns a commit into an artifact."""

@@ -1,0 +1,1 @@
+"""Moving traffic from one release to the next without losing a request, and proving it."""

@@ -1,0 +1,1 @@
+"""The one store: operations, steps, leases, releases, runs, refs, audit."""

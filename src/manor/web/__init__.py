@@ -1,0 +1,1 @@
+"""The API, git over HTTP and the status page over the same workflows."""
