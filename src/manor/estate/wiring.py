@@ -12,7 +12,7 @@ from typing import Literal
 from manor.estate.layout import SLOTS, HostLayout, instance_name, server_name
 from manor.estate.model import Environment, Estate, Route, Service, TierRule
 from manor.estate.placement import hosts_of_tier, instances_of
-from manor.estate.ports import FIRST_PLAIN, FIRST_TLS, admin_port, slot_listener, slot_port, static_port, tier_port
+from manor.estate.ports import admin_port, first_ports, listener_ports, slot_ports, tier_port
 from manor.estate.timeouts import TIER_SEND_IDLE_SECONDS, accept_idle_seconds, drain_seconds, silence_seconds
 from manor.estate.topology import Endpoint, Listener, ProxyTraits, Role, RouteMatch, ServiceView, SlotServer, TierNode, TlsFiles
 
@@ -91,7 +91,8 @@ class Wiring:
             return ()
         if place > 0:
             return (Listener(address, tier_port(place)),)
-        own = (Listener(address, FIRST_PLAIN), Listener(address, FIRST_TLS, tls=True))
+        plain, tls = first_ports(is_local=self.addressing.front is not None)
+        own = (Listener(address, plain), Listener(address, tls, tls=True))
         if self.addressing.front is None or host != hosts_of_tier(self.environment, 0)[0]:
             return own
         plain, tls = self.addressing.front
@@ -153,15 +154,15 @@ class Wiring:
         )
 
     def _server(self, name: str, service: Service, host: str, slot: str) -> SlotServer:
-        port = service.run.port if service.run else static_port(name)
+        index = SLOTS.index(slot)
         return SlotServer(
             name=server_name(host, slot),
             instance=instance_name(name, host),
             slot="b" if slot == "b" else "a",
             host=host,
             address=self.addressing.hosts[host].address,
-            port=slot_listener(port, slot),
-            service_port=slot_port(port, slot) if service.run else None,
+            port=listener_ports(service)[index],
+            service_port=slot_ports(service)[index] if service.run else None,
         )
 
     def _extra(self, service: Service) -> dict[str, dict[str, bytes]]:
