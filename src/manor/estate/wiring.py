@@ -79,7 +79,7 @@ class Wiring:
             send_idle_seconds=TIER_SEND_IDLE_SECONDS,
             request_id=self._request_id(place),
             tls=tls_files(at.layout) if place == 0 else None,
-            has_cache=any(tier.role == Role.CACHE for tier in chain),
+            has_cache=any(Role(tier.role) is Role.CACHE for tier in chain),
             runs_as_root=self.addressing.runs_as_root,
             options=rule.options,
         )
