@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 from tests.observe.probe.lossy import HOST, LossyServer, make_certificate, serving
 
-from manor.observe.probe import Lane, LossKind, Outcome, Probe, ProbeConfig, Recording, Target, Window, argv, read_results, summarize
+from manor.observe.probe import Lane, LossKind, Outcome, Probe, ProbeConfig, Recording, Target, argv, read_results, summarize
+from manor.observe.window import Window
 
 pytestmark = pytest.mark.native
 

@@ -7,7 +7,7 @@ from manor.observe.probe.engine import Probe
 from manor.observe.probe.model import Lane, Loss, LossKind, Outcome, ProbeConfig, Target
 from manor.observe.probe.process import argv, run_process
 from manor.observe.probe.results import Recording, read_results
-from manor.observe.probe.summary import Latency, ProbeResult, Window, summarize
+from manor.observe.probe.summary import Latency, ProbeResult, summarize
 
 __all__ = [
     "Lane",
@@ -20,7 +20,6 @@ __all__ = [
     "ProbeResult",
     "Recording",
     "Target",
-    "Window",
     "argv",
     "read_results",
     "run_process",
