@@ -47,7 +47,9 @@ def install(packages: tuple[str, ...]) -> None:
         print("apt-get update had errors (above); going on with the lists that are here", file=sys.stderr, flush=True)
     try:
         with policy.only_these_start(services(units_before, scripts_before)):
-            subprocess.run([*APT, "install", "--yes", "--no-install-recommends", "--no-remove", "--no-upgrade", *packages], env={**os.environ, **QUIET}, check=True)
+            subprocess.run(
+                [*APT, "install", "--yes", "--no-install-recommends", "--no-remove", "--no-upgrade", *packages], env={**os.environ, **QUIET}, check=True
+            )
     finally:
         disable(units() - units_before, init_scripts() - scripts_before)
 
