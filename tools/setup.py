@@ -88,7 +88,7 @@ def fill_wheelhouse() -> bool:
     say(f"fetching the wheels of {DEMO_LOCK.relative_to(ROOT)} for the examples")
     fresh = WHEELHOUSE.with_name("wheelhouse.fresh")
     shutil.rmtree(fresh, ignore_errors=True)
-    fetch = [*PIP, "download", "--quiet", "--require-hashes", "--only-binary", ":all:", "-d", fresh, "-r", DEMO_LOCK]
+    fetch = [*PIP, "download", "--quiet", "--require-hashes", "--only-binary", ":all:", "-d", str(fresh), "-r", str(DEMO_LOCK)]
     subprocess.run([VENV / "bin" / "python", *fetch], cwd=ROOT, check=True)
     (fresh / "setup.stamp").write_text(wanted)
     shutil.rmtree(WHEELHOUSE, ignore_errors=True)
