@@ -39,6 +39,12 @@ def services(unit_names: Iterable[str], script_names: Iterable[str]) -> frozense
     return frozenset(name.removesuffix(".service") for name in unit_names) | frozenset(script_names)
 
 
+def wanting(unit: str, folder: str = UNIT_FOLDERS[0]) -> list[Path]:
+    """Return the links that make other units start this one: what `systemctl disable` removes, also where systemd does not run."""
+    links = [place / unit for pattern in ("*.wants", "*.requires") for place in sorted(Path(folder).glob(pattern))]
+    return [link for link in links if link.is_symlink()]
+
+
 def install(packages: tuple[str, ...]) -> None:
     """Install packages. Whatever service came with them is stopped and disabled afterwards. Raises CalledProcessError."""
     units_before, scripts_before = units(), init_scripts()
@@ -58,10 +64,11 @@ def disable(new_units: frozenset[str], new_scripts: frozenset[str]) -> None:
     """Keep these units and init scripts from starting, now and with the machine."""
     for script in sorted(new_scripts):
         subprocess.run(["update-rc.d", script, "disable"], check=True)
-    for unit in sorted(name for name in new_units if not name.endswith("@.service")):
-        subprocess.run(["deb-systemd-helper", "disable", unit], check=True)
+    for unit in sorted(name for name in new_units if not name.endswith(("@.service", "@.socket", "@.timer"))):
         if SYSTEMD_RUNS.is_dir():
             subprocess.run(["systemctl", "disable", "--now", "--quiet", unit], check=True)
+        for link in wanting(unit):
+            link.unlink()
     if new_units | new_scripts:
         print("installed but neither running nor started with the machine:", ", ".join(sorted(services(new_units, new_scripts))), flush=True)
 

@@ -27,6 +27,14 @@ def test_units_and_scripts_are_found_by_kind(tmp_path: Path) -> None:
     assert debian.services(["nginx.service", "apt.timer"], ["cron"]) == {"nginx", "apt.timer", "cron"}
 
 
+def test_what_starts_a_unit_is_found(tmp_path: Path) -> None:
+    for name in ("multi-user.target.wants/nginx.service", "multi-user.target.wants/other.service", "x.service.requires/nginx.service"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).symlink_to("/nowhere")
+    found = debian.wanting("nginx.service", str(tmp_path))
+    assert [link.parent.name for link in found] == ["multi-user.target.wants", "x.service.requires"]
+
+
 def test_a_stamp_holds_for_the_same_inputs_only(tmp_path: Path) -> None:
     lock, stamp = tmp_path / "lock", tmp_path / "stamp"
     lock.write_text("a==1")
