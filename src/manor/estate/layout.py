@@ -82,7 +82,7 @@ class HostLayout:
 
     @property
     def readme(self) -> HostPath:
-        """This host's paths and the commands to work it by hand."""
+        """Paths of the host, and the commands to work it by hand."""
         return self.root / "README.md"
 
     def loaded(self, key: str) -> HostPath:

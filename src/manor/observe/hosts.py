@@ -50,13 +50,21 @@ class ObservedHost:
 async def observe_host(question: HostQuestion, runner: Runner, name: str) -> ObservedHost:
     """Look at a host. An unreachable one is an answer, not an error."""
     try:
-        async with asyncio.TaskGroup() as group:
-            digests = group.create_task(runner.digest(question.paths))
-            texts = group.create_task(runner.read(question.texts))
-            present = group.create_task(list_folders(question.folders, runner))
-            programs = group.create_task(observe_programs(question, runner))
-    except* Unreachable as group_error:
-        return ObservedHost(name, {}, unreachable=str(group_error.exceptions[0]))
+        return await look(question, runner, name)
+    except ExceptionGroup as group:
+        reached, unreachable = group.split(lambda error: not isinstance(error, Unreachable))[0], group.subgroup(Unreachable)
+        if reached is not None or unreachable is None:
+            raise
+        return ObservedHost(name, {}, unreachable=str(unreachable.exceptions[0]))
+
+
+async def look(question: HostQuestion, runner: Runner, name: str) -> ObservedHost:
+    """Look at a host that answers. Raises an ExceptionGroup of what the runner raises."""
+    async with asyncio.TaskGroup() as group:
+        digests = group.create_task(runner.digest(question.paths))
+        texts = group.create_task(runner.read(question.texts))
+        present = group.create_task(list_folders(question.folders, runner))
+        programs = group.create_task(observe_programs(question, runner))
     known = set(question.paths)
     strays = tuple(sorted(path for path in present.result() if path not in known))
     return ObservedHost(name, digests.result(), strays, texts.result(), programs.result())

@@ -149,7 +149,7 @@ def replace_in_place(order: RolloutOrder, now: InstanceNow, needs_others: bool) 
 
 
 def interrupt_waves(order: RolloutOrder) -> list[Wave]:
-    """A singleton: behind the maintenance page."""
+    """Replace a singleton behind the maintenance page."""
     inner = [wave for now in order.instances for wave in replace_in_place(order, now, needs_others=False)]
     return [[SetMaintenance(order.service, order.release, on=True)], *inner, [SetMaintenance(order.service, order.release, on=False)]]
 

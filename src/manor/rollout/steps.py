@@ -56,7 +56,7 @@ class Preflight(Step[Fleet]):
         """Return one line for the operator."""
         return f"{self.service} {self.release}: can it be done"
 
-    async def observe(self, ports: Fleet, here: Here) -> Holds:  # noqa: ARG002
+    async def observe(self, ports: Fleet, here: Here) -> Holds:
         """Look again: it changes nothing."""
         return Holds.pre()
 
@@ -82,7 +82,7 @@ class PlaceRelease(SlotStep):
         """Return one line for the operator."""
         return f"{self.name} gets {self.release}"
 
-    async def observe(self, ports: Fleet, here: Here) -> Holds:  # noqa: ARG002
+    async def observe(self, ports: Fleet, here: Here) -> Holds:
         """Tell whether the slot holds the release."""
         found = await ports.placed(self.ref)
         return Holds.post(found) if found == self.release else Holds.pre(found)
@@ -107,7 +107,7 @@ class StartSlot(SlotStep):
         """Return one line for the operator."""
         return f"{self.name} starts"
 
-    async def observe(self, ports: Fleet, here: Here) -> Holds:  # noqa: ARG002
+    async def observe(self, ports: Fleet, here: Here) -> Holds:
         """Tell whether it runs."""
         view = await ports.program(self.ref)
         return Holds.post() if view is None or view.status is ProgramStatus.RUNNING else Holds.pre(view.status)
@@ -149,7 +149,7 @@ class WarmSlot(SlotStep):
         """Return one line for the operator."""
         return f"{self.name} must stay healthy {self.min_healthy_seconds:g} s"
 
-    async def observe(self, ports: Fleet, here: Here) -> Holds:  # noqa: ARG002
+    async def observe(self, ports: Fleet, here: Here) -> Holds:
         """Tell whether it serves already."""
         return Holds.post() if await serves_everywhere(ports, self.ref) else Holds.pre()
 
@@ -187,7 +187,7 @@ class WarmSlot(SlotStep):
             words = await ports.last_words(self.ref)
             raise ApplyFailed(f"{self.host}: {self.name} was not healthy within {self.deadline_seconds:g} s: {detail}{'; it wrote: ' + words if words else ''}")
         if detail != last:
-            here.say(detail if detail else f"healthy since {ports.now() - since:.1f} s")
+            here.say(detail or f"healthy since {ports.now() - since:.1f} s")
         return detail
 
 
@@ -203,7 +203,7 @@ class AdmitSlot(SlotStep):
         """Return one line for the operator."""
         return f"{self.name} takes traffic"
 
-    async def observe(self, ports: Fleet, here: Here) -> Holds:  # noqa: ARG002
+    async def observe(self, ports: Fleet, here: Here) -> Holds:
         """Tell whether it serves on every balancer."""
         return Holds.post() if await serves_everywhere(ports, self.ref) else Holds.pre()
 
@@ -254,7 +254,7 @@ class DrainSlot(SlotStep):
         """Return one line for the operator."""
         return f"{self.name} drains"
 
-    async def observe(self, ports: Fleet, here: Here) -> Holds:  # noqa: ARG002
+    async def observe(self, ports: Fleet, here: Here) -> Holds:
         """Draining again is harmless, and a timed drain has to be waited for in full."""
         return Holds.pre()
 
@@ -313,7 +313,7 @@ class StopSlot(SlotStep):
         """Return one line for the operator."""
         return f"{self.name} stops"
 
-    async def observe(self, ports: Fleet, here: Here) -> Holds:  # noqa: ARG002
+    async def observe(self, ports: Fleet, here: Here) -> Holds:
         """Tell whether it is gone."""
         view = await ports.program(self.ref)
         gone = view is not None and view.status is ProgramStatus.STOPPED
@@ -336,7 +336,7 @@ class ServiceStep(Step[Fleet]):
     service: str
     release: str
 
-    async def observe(self, ports: Fleet, here: Here) -> Holds:  # noqa: ARG002
+    async def observe(self, ports: Fleet, here: Here) -> Holds:
         """Doing it again is harmless."""
         return Holds.pre()
 
