@@ -16,10 +16,10 @@ from manor.estate.hosts import read_hosts
 from manor.estate.model import Environment, Part, Service, Traffic
 from manor.estate.not_yet import ENVIRONMENT
 from manor.estate.overlays import Path, merge
-from manor.estate.problems import Finding, Problem, dotted, suggestion
+from manor.estate.problems import Finding, Problem, dotted
 from manor.estate.services import read_service
 from manor.estate.source import Node
-from manor.estate.translate import known_keys, validate
+from manor.estate.translate import validate
 from manor.estate.units import NAME, Name
 
 OVERLAYS = ("services", "traffic")
@@ -88,13 +88,10 @@ class Reader:
         self.problems += [declared.problem(finding.below(*prefix)) for finding in findings]
 
     def _read_head(self, declared: Declared) -> EnvironmentHead | None:
-        known = known_keys(EnvironmentHead, ())
-        entries = {key: child for key, child in declared.own.entries.items() if key not in ("hosts", *OVERLAYS)}
-        node = Node(entries, declared.own.mark)
-        head, findings = validate(EnvironmentHead, node, ENVIRONMENT)
-        everything = known | {"hosts", *OVERLAYS} | {str(pattern[0]) for pattern in ENVIRONMENT}
-        unknown = {(key,): f"unknown key; {suggestion(key, everything)}" for key in entries if key not in everything}
-        self._note(declared, [Finding(finding.path, unknown.get(finding.path, finding.wrong)) for finding in findings])  # type: ignore[call-overload]
+        sections = ("hosts", *OVERLAYS)
+        entries = {key: child for key, child in declared.own.entries.items() if key not in sections}
+        head, findings = validate(EnvironmentHead, Node(entries, declared.own.mark), ENVIRONMENT, sections)
+        self._note(declared, findings)
         return head
 
     def _read_services(self, declared: Declared) -> Iterator[tuple[str, Service]]:

@@ -21,10 +21,10 @@ from manor.estate.model import Environment, Estate, Part
 from manor.estate.not_yet import ESTATE
 from manor.estate.order import order_environments
 from manor.estate.overlays import join, without_nulls
-from manor.estate.problems import Finding, Problem, dotted, suggestion
+from manor.estate.problems import Finding, Problem, dotted
 from manor.estate.rules import check_environments
 from manor.estate.source import Mark, Node, SourceError, parse_yaml, read_text
-from manor.estate.translate import MISSING, known_keys, validate
+from manor.estate.translate import validate
 from manor.estate.units import Date, Name
 
 SECTIONS = ("environments", "services", "traffic")
@@ -150,11 +150,8 @@ def _keep_empty_environments(root: Node) -> Node:
 
 
 def _read_head(root: Node) -> tuple[EstateHead | None, list[Problem]]:
-    known = known_keys(EstateHead, ()) | set(SECTIONS) | {str(pattern[0]) for pattern in ESTATE}
     entries = {key: child for key, child in root.entries.items() if key not in SECTIONS}
-    head, findings = validate(EstateHead, Node(entries, root.mark), ESTATE)
-    unknown = {(key,): f"unknown key; {suggestion(key, known)}" for key in entries if key not in known}
-    findings = [Finding(finding.path, unknown.get(finding.path, finding.wrong)) for finding in findings]  # type: ignore[call-overload]
+    head, findings = validate(EstateHead, Node(entries, root.mark), ESTATE, SECTIONS)
     return head, [Problem(root.nearest(finding.path).mark, dotted(finding.path), finding.wrong) for finding in findings]
 
 

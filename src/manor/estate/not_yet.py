@@ -73,12 +73,7 @@ ENVIRONMENT: dict[Path, Refuses] = {
 
 def find_not_yet(node: Node, table: dict[Path, Refuses]) -> list[Finding]:
     """Return a finding for each value below the node that the table refuses."""
-    return [
-        Finding(path, _message(path, found))
-        for pattern, refuses in table.items()
-        for path, found in _matches(node, pattern, ())
-        if refuses(found.value)
-    ]
+    return [Finding(path, _message(path, found)) for pattern, refuses in table.items() for path, found in _matches(node, pattern, ()) if refuses(found.value)]
 
 
 def keys_at(table: dict[Path, Refuses], path: Path) -> set[str]:
@@ -87,7 +82,7 @@ def keys_at(table: dict[Path, Refuses], path: Path) -> set[str]:
 
 
 def _message(path: Path, found: Node) -> str:
-    if isinstance(found.value, dict | list) or path[-1] not in ("strategy", "profile", "issuer", "per_host") and not isinstance(path[-1], int):
+    if isinstance(found.value, dict | list) or (path[-1] not in ("strategy", "profile", "issuer", "per_host") and not isinstance(path[-1], int)):
         return "not supported yet; this version cannot carry it out, remove it for now"
     return f"{found.text} is not supported yet; this version cannot carry it out, choose another for now"
 

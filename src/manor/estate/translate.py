@@ -6,6 +6,7 @@ Invariant: every finding names the key as the user wrote it, and what to do.
 from __future__ import annotations
 
 import typing
+from collections.abc import Iterable
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -32,14 +33,17 @@ MISSING = {
 }
 
 
-def validate(model: type[Model], node: Node, table: dict[Path, Refuses]) -> tuple[Model | None, list[Finding]]:
-    """Return the part, or None and what is wrong with it; what is not supported yet is said once and not called unknown."""
+def validate(model: type[Model], node: Node, table: dict[Path, Refuses], sections: Iterable[str] = ()) -> tuple[Model | None, list[Finding]]:
+    """Return the part, or None and what is wrong with it; what is not supported yet is said once and not called unknown.
+
+    `sections` are keys beside it that are read elsewhere, for suggestions.
+    """
     refused = find_not_yet(node, table)
     try:
         part = model.model_validate(node.plain(), by_alias=True, by_name=False)
     except ValidationError as error:
         hidden = {finding.path for finding in refused}
-        found = [_finding(model, fault, table) for fault in error.errors(include_url=False)]
+        found = [_finding(model, fault, table, sections) for fault in error.errors(include_url=False)]
         return None, refused + [finding for finding in found if not _is_below(finding.path, hidden)]
     return (None if refused else part), refused
 
@@ -48,18 +52,19 @@ def _is_below(path: Path, hidden: set[Path]) -> bool:
     return any(path[: len(above)] == above for above in hidden)
 
 
-def _finding(model: type[BaseModel], fault: Any, table: dict[Path, Refuses]) -> Finding:
+def _finding(model: type[BaseModel], fault: Any, table: dict[Path, Refuses], sections: Iterable[str]) -> Finding:
     path: Path = tuple(part for part in fault["loc"] if part != "[key]")
-    return Finding(path, _words_for(fault, path, model, table))
+    if fault["type"] == "extra_forbidden":
+        known = known_keys(model, path[:-1]) | keys_at(table, path[:-1]) | (set(sections) if len(path) == 1 else set())
+        return Finding(path, f"unknown key; {suggestion(str(path[-1]), known)}")
+    return Finding(path, _words_for(fault, path))
 
 
-def _words_for(fault: Any, path: Path, model: type[BaseModel], table: dict[Path, Refuses]) -> str:
+def _words_for(fault: Any, path: Path) -> str:
     value, context = fault["input"], fault.get("ctx", {})
     match fault["type"]:
         case "missing":
             return f"missing; {MISSING.get(str(path[-1]), 'add it')}"
-        case "extra_forbidden":
-            return f"unknown key; {suggestion(str(path[-1]), known_keys(model, path[:-1]) | keys_at(table, path[:-1]))}"
         case "literal_error":
             choices = [word.strip("'") for word in context["expected"].replace(" or ", ", ").split(", ")]
             return f"{_show(value)} is not one of {', '.join(choices)}; {_nearest(str(value), choices)}"
