@@ -76,7 +76,9 @@ class Route(Part):
 
     host: str = Field(description="a name without a dot is completed with the domain (and the environment, but for the last one)")
     path: HttpPath = Field("/", description="requests whose path is this or lies under it; the longest match wins")
-    class_: Literal["page", "api", "upload", "callback", "websocket", "stream"] = Field("page", alias="class", description="sets limits, time-outs and drain times")
+    class_: Literal["page", "api", "upload", "callback", "websocket", "stream"] = Field(
+        "page", alias="class", description="sets limits, time-outs and drain times"
+    )
     body: Size | None = Field(None, description="the largest request body")
 
 
@@ -158,7 +160,9 @@ class Service(Part):
     cache: Cache | None = Field(None, description="how the cache tier keeps its answers")
     rollout: RolloutRules = Field(default_factory=RolloutRules, description="how a new release replaces the running one")
     probe: tuple[Probe, ...] = Field((), description="what the outside probe asks; default GET of the health path")
-    extra: dict[str, dict[str, str]] = Field(default_factory=dict, description="product → place in its configuration → file inside the estate's folder, verbatim")
+    extra: dict[str, dict[str, str]] = Field(
+        default_factory=dict, description="product → place in its configuration → file inside the estate's folder, verbatim"
+    )
     owner: str | None = Field(None, description="whom to ask")
     manage: ManageWord = Field("full", description="how far Manor may go")
 
