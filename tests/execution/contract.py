@@ -101,7 +101,7 @@ class RunnerContract:
 
     async def test_a_file_does_not_replace_a_folder(self, stage: Stage) -> None:
         await stage.runner.change([MakeFolder(stage.root / "a")])
-        with pytest.raises(ApplyFailed, match="PutFile .*/a: Is a directory; it is as it was"):
+        with pytest.raises(ApplyFailed, match=r"PutFile .*/a: Is a directory; it is as it was"):
             await stage.runner.change([PutFile(stage.root / "a", b"x")])
         assert await stage.runner.listing(stage.root) == ("a",)
 
@@ -122,28 +122,28 @@ class RunnerContract:
 
     async def test_another_archive_than_promised_is_refused(self, stage: Stage, tmp_path: Path) -> None:
         path, _ = archive(tmp_path, {"good": b"x"})
-        with pytest.raises(Refused, match="sha256 is .*, expected 00"):
+        with pytest.raises(Refused, match=r"sha256 is .*, expected 00"):
             await stage.runner.change([PutTree(stage.root / "release", path, "00" * 32)])
         assert await stage.runner.listing(stage.root) == ()
 
     async def test_foreign_things_stop_every_kind_of_act_before_anything_is_done(self, stage: Stage) -> None:
         good, bad = PutFile(stage.root / "good", b""), stage.foreign / "x"
         for act in (PutFile(bad, b""), PutLink(bad, good.path), PutTree(bad, "x", "0"), MakeFolder(bad), Remove(bad), PutLink(stage.root / "link", bad)):
-            with pytest.raises(NotOurs, match="untouchable.paths"):
+            with pytest.raises(NotOurs, match=r"untouchable\.paths"):
                 await stage.runner.change([good, act])
         for reading in (Command(("ls", str(bad))), SocketCommand(bad, "show stat"), HttpRequest("GET", "http://x/", socket=bad)):
-            with pytest.raises(NotOurs, match="untouchable.paths"):
+            with pytest.raises(NotOurs, match=r"untouchable\.paths"):
                 await stage.runner.carry_out(reading)
         step = Detached("k", bad, Command(("true",)))
         for call in (stage.runner.start, stage.runner.cancel):
-            with pytest.raises(NotOurs, match="untouchable.paths"):
+            with pytest.raises(NotOurs, match=r"untouchable\.paths"):
                 await call(step)
         assert await stage.runner.listing(stage.root) == ()
 
     async def test_a_link_is_no_way_round_the_guard(self, stage: Stage) -> None:
         await self.lay_link(stage, "innocent")
         for act in (PutFile(stage.root / "innocent" / "x", b""), MakeFolder(stage.root / "innocent" / "y" / "z"), Remove(stage.root / "innocent" / "x")):
-            with pytest.raises(NotOurs, match="untouchable.paths"):
+            with pytest.raises(NotOurs, match=r"untouchable\.paths"):
                 await stage.runner.change([act])
         assert await stage.runner.listing(stage.foreign) == ()
 

@@ -9,12 +9,12 @@ import threading
 from pathlib import Path
 
 import pytest
-from tests.execution.contract import RunnerContract, Stage, guard_for
 
 from manor.errors import ApplyFailed, NotOurs
 from manor.execution.guard import Guard
 from manor.execution.local import LocalRunner, in_thread
 from manor.execution.values import HostPath, MakeFolder, PutFile
+from tests.execution.contract import RunnerContract, Stage, guard_for
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ async def test_what_a_killed_controller_left_beside_a_file_is_swept_away(stage: 
 
 
 async def test_a_missing_parent_is_said(stage: Stage) -> None:
-    with pytest.raises(ApplyFailed, match="prod/web-1: PutFile .*/no/f: No such file or directory; it is as it was"):
+    with pytest.raises(ApplyFailed, match=r"prod/web-1: PutFile .*/no/f: No such file or directory; it is as it was"):
         await stage.runner.change([PutFile(stage.root / "no" / "f", b"")])
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from tests.execution.contract import CommandContract, RunnerContract, Stage, guard_for
 
 from manor.errors import CommandFailed, Unreachable
 from manor.execution.guard import Guard
 from manor.execution.memory import Link
 from manor.execution.recording import RecordingRunner, Reply
 from manor.execution.values import Command, Completed, Effect, HostPath, HttpRequest, PutFile, Remove, SocketCommand, Touch
+from tests.execution.contract import CommandContract, RunnerContract, Stage, guard_for
 
 ROOT, FOREIGN = HostPath("/srv/manor"), HostPath("/opt/legacy")
 

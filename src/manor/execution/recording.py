@@ -12,7 +12,7 @@ from typing import TypeAlias, TypeVar
 from manor.errors import ApplyFailed, ManorError
 from manor.execution import http_requests, processes
 from manor.execution.base import Runner
-from manor.execution.guard import Guard
+from manor.execution.guard import Guard, is_inside
 from manor.execution.memory import MemoryFiles
 from manor.execution.messages import shown
 from manor.execution.values import Act, Command, Completed, Detached, DetachedState, Effect, FileAct, HostPath, HttpRequest, PutFile, Remove, SocketCommand
@@ -131,8 +131,8 @@ class RecordingRunner(Runner):
         return None
 
     def _unhidden(self, below: Mapping[HostPath, Found]) -> dict[HostPath, Found]:
-        removed = {act.path for act in self.acts if isinstance(act, Remove)}
-        return {place: found for place, found in below.items() if not removed.intersection((place, *place.parents))}
+        removed = [act.path for act in self.acts if isinstance(act, Remove)]
+        return {path: below[path] for path in below if not any(is_inside(path, gone) for gone in removed)}
 
     def _check_where_it_lies(self, act: FileAct) -> None:
         real = self.files.followed(act.path.parent) / act.path.name
