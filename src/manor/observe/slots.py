@@ -11,12 +11,18 @@ from manor.estate.layout import instance_name
 from manor.estate.topology import ServiceView, TrafficState
 from manor.state import releases
 from manor.state.store import Store
+from manor.state.words import Traffic
+
+IN_TIERS = {Traffic.NONE: TrafficState.MAINT, Traffic.DRAINING: TrafficState.DRAIN, Traffic.READY: TrafficState.READY}
+"""What the store's words mean to a switching tier."""
+
+IN_STORE = {state: word for word, state in IN_TIERS.items()}
 
 
 def traffic_of(view: ServiceView, rows: Iterable[releases.SlotRow]) -> Mapping[str, TrafficState]:
     """Return every server of a service with its remembered traffic."""
     known = {(row.instance, str(row.slot)): row.traffic for row in rows if row.service == view.name}
-    return {server.name: TrafficState(str(known.get((server.instance, server.slot), TrafficState.MAINT))) for server in view.servers}
+    return {server.name: IN_TIERS[known.get((server.instance, server.slot), Traffic.NONE)] for server in view.servers}
 
 
 async def read_slots(store: Store, environment: str, service: str | None = None) -> tuple[releases.SlotRow, ...]:

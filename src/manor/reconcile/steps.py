@@ -17,7 +17,7 @@ from manor.estate.layout import tier_program
 from manor.estate.topology import TierNode
 from manor.estate.wiring import Wiring
 from manor.execution.base import Runner
-from manor.execution.values import Command, Detached, Effect, FileAct, HostPath, MakeFolder, PutFile, Remove, Touch
+from manor.execution.values import Act, Command, Detached, Effect, FileAct, HostPath, MakeFolder, PutFile, Remove, Touch
 from manor.integrations.supervisors.base import ProgramStatus
 from manor.observe.hosts import HostQuestion, observe_programs
 from manor.observe.slots import read_slots, traffic_of
@@ -28,6 +28,7 @@ from manor.state.store import Store
 
 READY_SECONDS = 20.0
 POLL_SECONDS = 0.1
+SLACK_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -87,11 +88,9 @@ async def fence(host: DesiredHost, runner: Runner, state_id: str, lease: str, to
     """Record a token in the host's manifest. Raises FencedOff, Refused."""
     path = host.layout.manifest
     text = (await runner.read([path])).get(path)
-    manifest = json.loads(text) if text else {"state": state_id, "tokens": {}}
-    if manifest["state"] != state_id:
-        raise Refused(
-            f"{host.name}: {path} says that another Manor ({manifest['state']}) has charge of this host; take it over with that one, or remove the file"
-        )
+    manifest = Manifest.model_validate_json(text) if text else Manifest(state=state_id)
+    if manifest.state != state_id:
+        raise Refused(f"{host.name}: {path} says that another Manor ({manifest.state}) has charge of this host; take it over with that one, or remove the file")
     seen = admit(manifest.tokens, lease, token)
     if seen != manifest.tokens:
         content = Manifest(state=state_id, tokens=seen).model_dump_json(indent=1) + "\n"
@@ -117,7 +116,12 @@ class PrepareHost(HostStep):
         own = [folder for tier in host.tiers for folder in (tier.node.folders.etc, tier.node.folders.run, tier.node.folders.log, tier.node.folders.state)]
         slots = [layout.slot(program.name.rsplit("-", 1)[0], "a").parent for program in host.supervised.programs if program.wanted]
         static = [layout.slot(view.name, "a").parent for view in ports.wiring.services(self.host)]
-        private = [MakeFolder(layout.sockets, 0o700), MakeFolder(layout.tls, 0o700)]
+        private = [
+            MakeFolder(layout.sockets.parent, 0o700),
+            MakeFolder(layout.sockets, 0o700),
+            MakeFolder(layout.tls, 0o700),
+            *host.supervisor.folders(host.supervised),
+        ]
         await runner.change([*private, *(MakeFolder(path) for path in dict.fromkeys([*folders, layout.pages, layout.supervisor, *own, *slots, *static]))])
         changed = await write_changed(runner, host.base)
         return f"{changed} files"
@@ -246,13 +250,20 @@ class ChangeTier(HostStep):
         raise ApplyFailed(f"{self.host}: {self.key} did not work with its new files ({error}); the old ones are back and it runs with them") from error
 
 
+async def tell_supervisor(host: DesiredHost, runner: Runner, act: Act) -> None:
+    """Have the supervisor do something. Raises ApplyFailed with what went wrong."""
+    problem = host.supervisor.parse_done(act, await runner.carry_out(act))
+    if problem is not None:
+        raise ApplyFailed(f"{host.name}: {host.supervisor.name}: {problem}")
+
+
 async def take_over(tier: DesiredTier, host: DesiredHost, runner: Runner, before: Mapping[str, bytes]) -> str:
     """Have a running tier take over the files that are there now, by reload or, where that is not enough, by restart."""
     now = await runner.read([tier.node.folders.etc / name for name in await runner.listing(tier.node.folders.etc)])
     if tier.proxy.needs_restart(before, {path.name: content for path, content in now.items()}):
         for program in tier.proxy.programs(tier.node):
-            await runner.carry_out(host.supervisor.stop_program(host.supervised, program.name, program.stop_seconds))
-            await runner.carry_out(host.supervisor.start_program(host.supervised, program.name))
+            await tell_supervisor(host, runner, host.supervisor.stop_program(host.supervised, program.name, program.stop_seconds + SLACK_SECONDS))
+            await tell_supervisor(host, runner, host.supervisor.start_program(host.supervised, program.name))
         return "restarted"
     for act in tier.proxy.reload(tier.node):
         await runner.carry_out(act)
@@ -337,7 +348,7 @@ class Supervise(HostStep):
             await remember_programs(host, runner, host_definitions(host))
         changes = await changed_programs(host, runner, {view.name for view in views}, {view.name for view in views if view.status is ProgramStatus.RUNNING})
         for act in host.supervisor.update(host.supervised, changes.added, changes.changed, changes.removed):
-            await runner.carry_out(act)
+            await tell_supervisor(host, runner, act)
         await remember_programs(host, runner, changes.now)
         await self._start_tiers(host, runner)
         return f"{len(changes.added)} added, {len(changes.changed)} changed, {len(changes.removed)} removed"
@@ -357,7 +368,7 @@ class Supervise(HostStep):
         running = {view.name for view in await observe_programs(question, runner) or () if view.status in {ProgramStatus.RUNNING, ProgramStatus.STARTING}}
         for program in host.supervised.programs:
             if program.wanted is None and program.name not in running:
-                await runner.carry_out(host.supervisor.start_program(host.supervised, program.name))
+                await tell_supervisor(host, runner, host.supervisor.start_program(host.supervised, program.name))
 
 
 @dataclass(frozen=True)

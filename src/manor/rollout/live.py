@@ -18,10 +18,10 @@ from manor.execution.base import Runner
 from manor.execution.values import Command, Connect, Effect, HttpRequest, PutFile, Remove, Touch
 from manor.integrations.proxies.base import Proxy, ServerView
 from manor.integrations.supervisors.base import ProgramStatus, ProgramView
-from manor.observe.slots import read_slots, traffic_of
+from manor.observe.slots import IN_STORE, read_slots, traffic_of
 from manor.operations.step import Here
 from manor.reconcile.desired import DesiredHost
-from manor.reconcile.steps import Site, fence
+from manor.reconcile.steps import SLACK_SECONDS, Site, fence, tell_supervisor
 from manor.rollout.fleet import Balancer, Checked, ProbeSummary, SlotRef
 from manor.rollout.probing import Prober
 from manor.rollout.release import Release, Where, command_words, port_of, release_acts, render_env, render_start, slot_env
@@ -37,7 +37,7 @@ class LiveFleet:
 
     site: Site
     service: str
-    releases: Mapping[str, Release]
+    catalog: Mapping[str, Release]
     """By short id: every release that the rollout may have to place."""
     artifacts: Path
     prober: Prober
@@ -85,7 +85,7 @@ class LiveFleet:
 
     async def preflight(self, slots: tuple[SlotRef, ...], release: str) -> tuple[str, ...]:
         """Return what stands in the way."""
-        problems = [] if (self.artifacts / f"{self.releases[release].artifact}.tar").exists() else [f"the artifact of {release} is not in the store"]
+        problems = [] if (self.artifacts / f"{self.catalog[release].artifact}.tar").exists() else [f"the artifact of {release} is not in the store"]
         for balancer in self.balancers:
             node, proxy = self._node(balancer)
             problems += await self._dead(node, proxy)
@@ -122,7 +122,7 @@ class LiveFleet:
         link, env, start = layout.slot(self.service, slot.slot), layout.slot_env(self.service, slot.slot), layout.slot_start(self.service, slot.slot)
         there = await runner.digest([link])
         target = there.get(link, "").removeprefix("-> ")
-        release = self.releases.get(target.rsplit("/", 1)[-1])
+        release = self.catalog.get(target.rsplit("/", 1)[-1])
         if release is None or target != str(layout.release(self.service, release.short)):
             return ""
         where, texts = self._where(slot), await runner.read([env, start])
@@ -140,17 +140,15 @@ class LiveFleet:
         view = await self.program(slot)
         if view is not None and view.status is not ProgramStatus.STOPPED:
             raise ManorError(f"{slot.host}: {slot_program(self.service, slot.slot)} is {view.status}, not stopped; nothing was placed")
-        chosen = self.releases[release]
+        chosen = self.catalog[release]
         archive = str(self.artifacts / f"{chosen.artifact}.tar")
         await runner.change(list(release_acts(chosen, self._configured(chosen), self._where(slot), archive)))
         await self._remember(slot, release, here)
 
-    async def _remember(self, slot: SlotRef, release: str, here: Here, traffic: Traffic = Traffic.MAINT) -> None:
+    async def _remember(self, slot: SlotRef, release: str, here: Here, traffic: Traffic = Traffic.NONE) -> None:
         store, name = self.site.store, self.site.wiring.environment.name
-        full = self.releases[release].id
-        await store.write(
-            releases.put_slot, name, self.service, slot.instance, Slot(slot.slot), full, traffic, here.operation, here.token, at=self.now()
-        )
+        full = self.catalog[release].id
+        await store.write(releases.put_slot, name, self.service, slot.instance, Slot(slot.slot), full, traffic, here.operation, here.token, at=self.now())
 
     async def program(self, slot: SlotRef) -> ProgramView | None:
         """Return how the slot's program stands."""
@@ -171,7 +169,7 @@ class LiveFleet:
         touch = Touch(subject=f"service/{self.service}", effect=Effect.INCLUDE)
         await runner.change([PutFile(host.layout.slot_wanted(self.service, slot.slot), b"", touch=touch)])
         if self.view.has_program:
-            await runner.carry_out(host.supervisor.start_program(host.supervised, slot_program(self.service, slot.slot)))
+            await tell_supervisor(host, runner, host.supervisor.start_program(host.supervised, slot_program(self.service, slot.slot)))
 
     async def stop(self, slot: SlotRef, here: Here) -> None:
         """End the slot's program."""
@@ -182,7 +180,7 @@ class LiveFleet:
         if self.view.has_program:
             run = self.declared.run
             seconds = run.stop.timeout if run else 30.0
-            await runner.carry_out(host.supervisor.stop_program(host.supervised, slot_program(self.service, slot.slot), seconds))
+            await tell_supervisor(host, runner, host.supervisor.stop_program(host.supervised, slot_program(self.service, slot.slot), seconds + SLACK_SECONDS))
 
     async def check(self, slot: SlotRef) -> Checked:
         """Check the slot's health once."""
@@ -210,7 +208,7 @@ class LiveFleet:
     async def _check_command(self, slot: SlotRef, health: Health, runner: Runner) -> Checked:
         place = self._where(slot)
         words = command_words(health.command or "", place.address, port_of(self.declared, slot.slot))
-        env = dict(slot_env(next(iter(self.releases.values())), self.declared, place))
+        env = dict(slot_env(next(iter(self.catalog.values())), self.declared, place))
         touch = Touch(subject=f"service/{self.service}")
         folder = place.layout.slot(self.service, slot.slot)
         await runner.run(Command(tuple(words), touch, env, folder, timeout_seconds=health.timeout))
@@ -267,7 +265,7 @@ class LiveFleet:
             known.instance,
             Slot(known.slot),
             release,
-            Traffic(state.value),
+            IN_STORE[state],
             here.operation,
             here.token,
             at=self.now(),
@@ -303,7 +301,7 @@ class LiveFleet:
     async def certify(self, service: str, release: str, here: Here) -> None:
         """Remember that the release held."""
         name = self.site.wiring.environment.name
-        full = self.releases[release].id
+        full = self.catalog[release].id
         await self.site.store.write(releases.certify, name, service, full, Standing.CERTIFIED, here.operation, at=self.now())
 
 
