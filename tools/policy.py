@@ -25,8 +25,10 @@ before={kept}
 ask_before() {{ if [ -x "$before" ]; then exec "$before" "$@"; fi; exit 0; }}
 started=$(sed 's/.*) //' /proc/{pid}/stat 2>/dev/null | cut -d' ' -f20)
 [ "$started" = {started} ] || ask_before "$@"
-case "$1" in --list|--quiet) ask_before "$@" ;; esac
-case " {services} " in *" ${{1%.service}} "*) ask_before "$@" ;; esac
+name=$1
+[ "$name" != --quiet ] || name=$2
+case "$name" in --*) ask_before "$@" ;; esac
+case " {services} " in *" ${{name%.service}} "*) ask_before "$@" ;; esac
 exit 101
 """
 

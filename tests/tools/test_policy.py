@@ -72,6 +72,8 @@ def test_a_hook_of_others_is_left_alone(hook: Path) -> None:
         (104, ["old", "restart"], 104),
         (104, ["new", "start"], 101),
         (104, ["--list", "new"], 104),
+        (104, ["--quiet", "new", "start"], 101),
+        (104, ["--quiet", "old", "start"], 104),
     ],
 )
 def test_what_the_hook_says(hook: Path, before: int | None, arguments: list[str], code: int) -> None:
