@@ -24,7 +24,7 @@ def parse_duration(value: object) -> float:
     if match:
         return float(match[1]) * DURATIONS[match[2]]
     if isinstance(value, float) or (value == 0 and not isinstance(value, bool)):
-        return float(value)  # type: ignore[arg-type]
+        return float(value)
     raise ValueError(f"{value!r} is not a duration; write a number with ms, s, m, h or d, e.g. 30s")
 
 
