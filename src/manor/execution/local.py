@@ -102,7 +102,7 @@ class LocalRunner(Runner):
             raise ApplyFailed(f"{self.host}: {type(act).__name__} {act.path}: {error.strerror or error}; it is as it was") from error
 
     def _check_where_it_lies(self, act: FileAct) -> None:
-        self.guard.followed(files.followed).check(replace(act, path=files.followed(act.path)))
+        self.guard.followed(files.followed).check(replace(act, path=files.place_of(act.path)))
 
 
 async def in_thread(work: Callable[[], Result]) -> Result:

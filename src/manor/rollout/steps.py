@@ -18,6 +18,8 @@ from manor.operations.step import Evidence, Here, Holds, Step
 from manor.rollout.fleet import Balancer, Fleet, SlotLetter, SlotRef
 
 POLL_SECONDS = 0.2
+EXTENSIONS = 3
+"""Under the policy `extend` a drain may last so many times its declared length."""
 
 
 @dataclass(frozen=True)
@@ -135,14 +137,8 @@ class WarmSlot(SlotStep):
     passes: int
     min_healthy_seconds: float
     interval_seconds: float
-    deadline_seconds: float
     kind = "warm"
     phase = "warming"
-
-    @property
-    def timeout_seconds(self) -> float:
-        """Return how long it may take."""
-        return self.deadline_seconds
 
     @property
     def text(self) -> str:
@@ -185,7 +181,7 @@ class WarmSlot(SlotStep):
     async def _tell(self, ports: Fleet, here: Here, detail: str, last: str, since: float) -> str:
         if ports.now() + self.interval_seconds >= here.deadline:
             words = await ports.last_words(self.ref)
-            raise ApplyFailed(f"{self.host}: {self.name} was not healthy within {self.deadline_seconds:g} s: {detail}{'; it wrote: ' + words if words else ''}")
+            raise ApplyFailed(f"{self.host}: {self.name} was not healthy within {self.timeout_seconds:g} s: {detail}{'; it wrote: ' + words if words else ''}")
         if detail != last:
             here.say(detail or f"healthy since {ports.now() - since:.1f} s")
         return detail
@@ -245,11 +241,6 @@ class DrainSlot(SlotStep):
     phase = "draining"
 
     @property
-    def timeout_seconds(self) -> float:
-        """Return how long it may take, extensions included."""
-        return self.drain_seconds * 3 + self.settle_seconds + 30
-
-    @property
     def text(self) -> str:
         """Return one line for the operator."""
         return f"{self.name} drains"
@@ -287,7 +278,7 @@ class DrainSlot(SlotStep):
         return sum(known) if len(known) == len(counts) else None
 
     async def _wait(self, ports: Fleet, here: Here, began: float) -> tuple[int | None, bool]:
-        limit = self.drain_seconds * (3 if self.policy == "extend" else 1)
+        limit = self.drain_seconds * (EXTENSIONS if self.policy == "extend" else 1)
         while True:
             left = await self._in_flight(ports)
             waited = ports.now() - began
@@ -407,11 +398,6 @@ class Bake(ServiceStep):
     seconds: float = 0.0
     hosts: tuple[tuple[str, SlotLetter], ...] = ()
     kind = "bake"
-
-    @property
-    def timeout_seconds(self) -> float:
-        """Return how long it may take."""
-        return self.seconds + 60
 
     @property
     def text(self) -> str:
