@@ -11,7 +11,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeAlias, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -205,10 +204,15 @@ class StepKinds(Generic[PortsT]):
 WHAT_NOW = "resume it with the Manor that began it, or abandon it"
 
 
-@cache
-def adapter(shape: Hashable) -> TypeAdapter[Any]:
-    """Return what reads and writes a dataclass as JSON; making it is slow."""
-    return TypeAdapter(shape)
+ADAPTERS: dict[type[Any], TypeAdapter[Any]] = {}
+"""Made once each: making one takes 100 times as long as using it."""
+
+
+def adapter(shape: type[Shape]) -> TypeAdapter[Shape]:
+    """Return what reads and writes a dataclass as JSON."""
+    if shape not in ADAPTERS:
+        ADAPTERS[shape] = TypeAdapter(shape)
+    return ADAPTERS[shape]
 
 
 def encode_evidence(evidence: Evidence) -> str:

@@ -87,8 +87,8 @@ sa.Table(
     sa.Column("deadline", sa.Float(), nullable=True),
     sa.Column("detail", sa.Text(), server_default="", nullable=False),
     sa.PrimaryKeyConstraint("entry"),
-    sqlite_autoincrement=True,
     sa.Index("journal_of", "operation", "seq"),
+    sqlite_autoincrement=True,
 )
 sa.Table(
     "leases",
@@ -154,8 +154,8 @@ sa.Table(
     sa.Column("reason", sa.Text(), server_default="", nullable=False),
     sa.Column("at", sa.Float(), nullable=False),
     sa.PrimaryKeyConstraint("seq"),
-    sqlite_autoincrement=True,
     sa.Index("certifications_of", "environment", "service", "release"),
+    sqlite_autoincrement=True,
 )
 sa.Table(
     "receipts",
