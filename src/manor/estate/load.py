@@ -23,6 +23,8 @@ from manor.estate.order import order_environments
 from manor.estate.overlays import join, without_nulls
 from manor.estate.problems import Finding, Problem, dotted
 from manor.estate.rules import check_environments
+from manor.estate.rules.context import Context
+from manor.estate.rules.removals import check_removed
 from manor.estate.source import Mark, Node, SourceError, parse_yaml, read_text
 from manor.estate.translate import validate
 from manor.estate.units import Date, Name
@@ -99,7 +101,9 @@ def resolve(root: Node, products: Products, folder: Path) -> Loaded:
     declared = {name: declare(root, name) for name in order}
     environments = {name: found for name in order if (found := reader.read(declared[name], is_last=name not in before))}
     problems += reader.problems
-    problems += check_environments(head.domain if head else "", environments, declared, products, folder)
+    contexts = {name: Context(head.domain if head else "", declared[name], products, folder) for name in environments}
+    problems += check_environments(environments, declared, contexts)
+    problems += check_removed(head.removed if head else {}, environments, root)
     _raise(problems)
     if head is None:
         raise AssertionError("an estate without a head has problems")
