@@ -5,7 +5,9 @@ Invariant: returns a valid estate or raises; the result depends on what is decla
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import gc
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -63,7 +65,20 @@ def load_estate(path: Path, products: Products | None = None) -> Estate:
 
 def load_located(path: Path, products: Products | None = None) -> Loaded:
     """Return the same together with the marks. Raises InvalidEstate."""
-    return resolve(read_files(path), traits_of_products() if products is None else products, path.parent)
+    with _collector_paused():
+        return resolve(read_files(path), traits_of_products() if products is None else products, path.parent)
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Pause the cyclic collector: a load makes up to millions of values without cycles, and it would walk them again and again."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def traits_of_products() -> Products:

@@ -82,7 +82,9 @@ class Health(Part):
 
     http: HttpPath | None = Field(None, description="GET of this path must answer `status`")
     tcp: bool | None = Field(None, description="true: the port must accept connections")
-    command: Line | None = Field(None, description="a command that must end with 0, run in the slot's folder on the host; `{address}` and `{port}` are replaced")
+    command: Line | None = Field(
+        None, description="a command that must end with 0, run in the slot's folder on the host; `{address}` and `{port}` are replaced"
+    )
     status: Whole = Field(200, ge=100, le=599, description="the status that an http check expects")
     interval: Duration = Field(2.0, description="time between two checks")
     timeout: Duration = Field(2.0, description="a check that takes longer has failed")

@@ -13,6 +13,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, WithJsonSchema
 
+MOST_QUOTED = 80
 DURATIONS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 SIZES = {"B": 1, "kB": 1000, "MB": 1000**2, "GB": 1000**3, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
@@ -28,6 +29,17 @@ ABSOLUTE = re.compile(r"/[^\x00-\x1f\x7f]*")
 FOLDER = re.compile(r"[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*")
 
 
+def show(value: object) -> str:
+    """Return a wrong value as messages quote it: short, and nothing of what a mapping or list holds."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, dict | list):
+        return "a mapping" if isinstance(value, dict) else "a list"
+    if isinstance(value, str) and len(value) > MOST_QUOTED:
+        return f"{value[:MOST_QUOTED]!r}…"
+    return "nothing" if value is None else repr(value)
+
+
 def parse_duration(value: object) -> float:
     """Return seconds from `250ms`, `2s`, `10m`, `1h`, `30d` or a bare 0. Raises ValueError."""
     match = DURATION.fullmatch(value) if isinstance(value, str) else None
@@ -35,7 +47,7 @@ def parse_duration(value: object) -> float:
         return float(Decimal(match[1]) * Decimal(str(DURATIONS[match[2]])))
     if isinstance(value, float) or (value == 0 and not isinstance(value, bool)):
         return float(value)
-    raise ValueError(f"{value!r} is not a duration; write a number with ms, s, m, h or d, e.g. 30s")
+    raise ValueError(f"{show(value)} is not a duration; write a number with ms, s, m, h or d, e.g. 30s")
 
 
 def parse_size(value: object) -> int:
@@ -43,7 +55,7 @@ def parse_size(value: object) -> int:
     match = SIZE.fullmatch(value) if isinstance(value, str) else None
     if match:
         return int(Decimal(match[1]) * SIZES[match[2]])
-    raise ValueError(f"{value!r} is not a size; write a number with B, kB, MB, GB, KiB, MiB or GiB, e.g. 512MiB")
+    raise ValueError(f"{show(value)} is not a size; write a number with B, kB, MB, GB, KiB, MiB or GiB, e.g. 512MiB")
 
 
 def parse_share(value: object) -> float:
@@ -53,28 +65,28 @@ def parse_share(value: object) -> float:
         return float(Decimal(match[1]) / 100)
     if isinstance(value, float) and 0 <= value <= 1:
         return value
-    raise ValueError(f"{value!r} is not a share; write a percentage from 0% to 100%")
+    raise ValueError(f"{show(value)} is not a share; write a percentage from 0% to 100%")
 
 
 def parse_name(value: object) -> str:
     """Return a name. Raises ValueError."""
     if isinstance(value, str) and NAME.fullmatch(value):
         return value
-    raise ValueError(f"{value!r} is not a name; use a-z, 0-9 and -, beginning with a letter, at most 31 characters")
+    raise ValueError(f"{show(value)} is not a name; use a-z, 0-9 and -, beginning with a letter, at most 31 characters")
 
 
 def parse_http_path(value: object) -> str:
     """Return a path that begins with / and needs no quoting. Raises ValueError."""
     if isinstance(value, str) and HTTP_PATH.fullmatch(value):
         return value
-    raise ValueError(f"{value!r} is not a path; begin with / and percent-encode what RFC 3986 does not allow")
+    raise ValueError(f"{show(value)} is not a path; begin with / and percent-encode what RFC 3986 does not allow")
 
 
 def parse_folder(value: object) -> str:
     """Return a relative path without `..`. Raises ValueError."""
     if isinstance(value, str) and FOLDER.fullmatch(value) and ".." not in value.split("/"):
         return value
-    raise ValueError(f"{value!r} is not a folder inside the release; write a relative path of A-Z, a-z, 0-9, `.`, `_`, `-`")
+    raise ValueError(f"{show(value)} is not a folder inside the release; write a relative path of A-Z, a-z, 0-9, `.`, `_`, `-`")
 
 
 def parse_date(value: object) -> datetime.date:
@@ -86,14 +98,14 @@ def parse_date(value: object) -> datetime.date:
             return datetime.date.fromisoformat(value)
         except ValueError:
             pass
-    raise ValueError(f"{value!r} is not a date; write YYYY-MM-DD")
+    raise ValueError(f"{show(value)} is not a date; write YYYY-MM-DD")
 
 
 def parse_host_name(value: object) -> str:
     """Return a host name of letters, digits, hyphens and dots (RFC 1123). Raises ValueError."""
     if isinstance(value, str) and HOST_NAME.fullmatch(value) and len(value) <= 253:
         return value
-    raise ValueError(f"{value!r} is not a host name; use a-z, 0-9, - and dots, e.g. shop or shop.acme.example")
+    raise ValueError(f"{show(value)} is not a host name; use a-z, 0-9, - and dots, e.g. shop or shop.acme.example")
 
 
 def parse_address(value: object) -> str:
@@ -103,32 +115,32 @@ def parse_address(value: object) -> str:
             return str(ipaddress.ip_address(value))
         except ValueError:
             pass
-    raise ValueError(f"{value!r} is not an IP address; write e.g. 10.1.0.21")
+    raise ValueError(f"{show(value)} is not an IP address; write e.g. 10.1.0.21")
 
 
 def parse_variable(value: object) -> str:
     """Return the name of an environment variable that is free to be set. Raises ValueError."""
     if isinstance(value, str) and value.startswith("MANOR_"):
-        raise ValueError(f"{value!r} is one of Manor's own variables; choose a name without MANOR_")
+        raise ValueError(f"{show(value)} is one of Manor's own variables; choose a name without MANOR_")
     if isinstance(value, str) and VARIABLE.fullmatch(value):
         return value
-    raise ValueError(f"{value!r} is not the name of a variable; use letters, digits and _, not beginning with a digit")
+    raise ValueError(f"{show(value)} is not the name of a variable; use letters, digits and _, not beginning with a digit")
 
 
 def parse_line(value: object) -> str:
     """Return text without control characters. Raises ValueError."""
-    if isinstance(value, str) and value.isprintable():
-        return value
-    if isinstance(value, str):
+    if not isinstance(value, str):
+        raise ValueError(f"{show(value)} is not text; put it in quotes")  # noqa: TRY004 - pydantic collects ValueErrors
+    if not value.isprintable():
         raise ValueError("holds a line break or another control character; write it as one line")
-    raise ValueError(f"{value!r} is not text; put it in quotes")
+    return value
 
 
 def parse_cookie(value: object) -> str:
     """Return the name of a cookie (a token of RFC 9110). Raises ValueError."""
     if isinstance(value, str) and TOKEN.fullmatch(value):
         return value
-    raise ValueError(f"{value!r} is not the name of a cookie; use letters, digits, . _ -")
+    raise ValueError(f"{show(value)} is not the name of a cookie; use letters, digits, . _ -")
 
 
 def parse_moved_from(value: object) -> str:
@@ -136,21 +148,21 @@ def parse_moved_from(value: object) -> str:
     host, slash, path = value.partition("/") if isinstance(value, str) else ("", "", "")
     if "." in host and HOST_NAME.fullmatch(host) and (not slash or HTTP_PATH.fullmatch(f"/{path}")) and "?" not in path:
         return str(value)
-    raise ValueError(f"{value!r} is not a full host name with a path; write e.g. old.acme.example/shop")
+    raise ValueError(f"{show(value)} is not a full host name with a path; write e.g. old.acme.example/shop")
 
 
 def parse_moved_to(value: object) -> str:
     """Return a URL of http or https, or a path. Raises ValueError."""
     if isinstance(value, str) and MOVED_TO.fullmatch(value):
         return value
-    raise ValueError(f"{value!r} is neither a URL nor a path; write e.g. https://shop.acme.example/ or /new")
+    raise ValueError(f"{show(value)} is neither a URL nor a path; write e.g. https://shop.acme.example/ or /new")
 
 
 def parse_absolute_path(value: object) -> str:
     """Return an absolute path without `.` and `..`. Raises ValueError."""
     if isinstance(value, str) and ABSOLUTE.fullmatch(value) and not {".", ".."} & set(value.split("/")):
         return value
-    raise ValueError(f"{value!r} is not an absolute path; begin with / and leave out . and ..")
+    raise ValueError(f"{show(value)} is not an absolute path; begin with / and leave out . and ..")
 
 
 def format_duration(seconds: float) -> str:
