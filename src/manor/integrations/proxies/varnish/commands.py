@@ -11,7 +11,7 @@ from manor.integrations.proxies.varnish.render import PARAMETERS_FILE, VCL_FILE
 LOG_FORMAT = (
     '{{"time":"%{{VSL:Timestamp:Resp[1]}}x","piped":"%{{VSL:Timestamp:PipeSess[1]}}x","tier":"{tier}","id":"%{{X-Request-Id}}i","service":"%{{X-Manor-Service}}i",'
     '"method":"%m","host":"%{{Host}}i","path":"%U","status":"%s","upstream_status":"%{{VCL_Log:upstream}}x","end":"%{{Varnish:handling}}x",'
-    '"seconds":"%D","bytes":"%O","slot":"%{{X-Manor-Slot}}o","cache":"%{{X-Manor-Cache}}o","upstream":""}}'
+    '"seconds":"%D","bytes":"%O","slot":"%{{VCL_Log:slot}}x","cache":"%{{X-Manor-Cache}}o","upstream":""}}'
 )
 """`seconds` is in microseconds here; `parse.py` divides."""
 
@@ -40,7 +40,7 @@ def varnishd(node: TierNode, options: Options) -> tuple[str, ...]:
 
 def check(node: TierNode) -> Command:
     """Return the compilation of the VCL; 2 is what it ends with when it refuses."""
-    argv = ("varnishd", "-C", "-f", str(node.folders.etc / VCL_FILE))
+    argv = ("varnishd", "-j", "none", "-C", "-f", str(node.folders.etc / VCL_FILE))
     return Command(argv, Touch(node.subject), timeout_seconds=60.0, ok_codes=frozenset({0, 1, 2}))
 
 

@@ -103,6 +103,8 @@ FROM_TRACE = """\
 
 RECEIVE_FIRST = """\
     unset req.http.X-Manor-Cache;
+    # HTTP/2 splits cookies over several headers.
+    std.collect(req.http.Cookie, "; ");
     # Varnish adds the tier before to the list by itself; the first tier has written the client's address.
     set req.http.X-Forwarded-For = regsub(req.http.X-Forwarded-For, "(?:^|, *)[^,]*$", "");
     set req.http.Host = std.tolower(req.http.Host);
@@ -172,8 +174,14 @@ sub vcl_deliver {
     set resp.http.X-Manor-Cache = req.http.X-Manor-Cache;
     if (req.http.X-Manor-Cache == "hit") {
         unset resp.http.X-Manor-Slot;
-    } elseif (!resp.http.X-Manor-Made) {
-        std.log("upstream:" + resp.status);
+    } else {
+        std.log("slot:" + resp.http.X-Manor-Slot);
+        if (!resp.http.X-Manor-Made) {
+            std.log("upstream:" + resp.status);
+        }
+    }
+    if (resp.http.X-Manor-Made) {
+        unset resp.http.Server;
     }
     unset resp.http.X-Manor-Made;
     unset resp.http.X-Varnish;
@@ -282,6 +290,7 @@ sub vcl_backend_error {{
 
 sub vcl_synth {{
     unset resp.http.X-Varnish;
+    unset resp.http.Server;
     if (resp.status == 404) {{
         set resp.http.Content-Type = "text/html; charset=utf-8";
         set resp.body = std.fileread({page_404});
