@@ -54,6 +54,8 @@ class Site:
 class HostStep(Step[Site]):
     """A step on one host; done again, it does the same."""
 
+    host: str
+
     async def observe(self, ports: Site, here: Here) -> Holds:
         """Doing it again is harmless."""
         return Holds.pre()

@@ -137,6 +137,7 @@ class WarmSlot(SlotStep):
     passes: int
     min_healthy_seconds: float
     interval_seconds: float
+    timeout_seconds: float
     kind = "warm"
     phase = "warming"
 
@@ -237,6 +238,7 @@ class DrainSlot(SlotStep):
     drain_seconds: float
     settle_seconds: float
     policy: str
+    timeout_seconds: float
     kind = "drain"
     phase = "draining"
 
@@ -397,6 +399,7 @@ class Bake(ServiceStep):
 
     seconds: float = 0.0
     hosts: tuple[tuple[str, SlotLetter], ...] = ()
+    timeout_seconds: float = 60.0
     kind = "bake"
 
     @property

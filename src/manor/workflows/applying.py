@@ -12,10 +12,10 @@ from manor.execution.values import HostPath
 from manor.integrations.supervisors.base import ProgramStatus
 from manor.observe.hosts import HostQuestion, ObservedHost, observe_host
 from manor.observe.slots import read_slots
-from manor.operations.engine import create, execute
+from manor.operations.engine import execute
 from manor.operations.events import Listener, silent
 from manor.operations.leasing import hold
-from manor.operations.planning import Result
+from manor.operations.planning import Result, create
 from manor.operations.step import StepKinds
 from manor.operations.stop import Stop
 from manor.reconcile.apply import apply_steps
@@ -114,8 +114,7 @@ async def apply_plan(
     steps = apply_steps(plan, planned.site.hosts, running_tiers(planned))
     async with hold(context.store, plan.environment, wait_seconds=wait_seconds) as lease:
         operation: Operation = await create(context.store, new, steps, APPLY_KINDS)
-        result = await execute(context.store, operation.id, planned.site, APPLY_KINDS, lease, tell=tell, stop=stop)
-    return result
+        return await execute(context.store, operation.id, planned.site, APPLY_KINDS, lease, tell=tell, stop=stop)
 
 
 def require_allowed(plan: Plan, *, allow_destroy: bool) -> None:
