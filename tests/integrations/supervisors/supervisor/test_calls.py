@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.integrations.supervisors.supervisor.support import host_of
 
 from manor.errors import ManorError
 from manor.execution.values import Act, Command, Completed, Effect, HostPath, HttpRequest
 from manor.integrations.supervisors.base import Program, ProgramStatus
 from manor.integrations.supervisors.supervisor import product
+from tests.integrations.supervisors.supervisor.support import host_of
 
 SHOP = Program("shop-a", ("true",), "service/shop", HostPath("/x"), stop_seconds=7.0)
 HOST = host_of(Path("/srv/manor"), SHOP)

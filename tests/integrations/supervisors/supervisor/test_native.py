@@ -12,12 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.integrations.supervisors.supervisor.acting import Host, is_alive, local_host, marked, run, until
-from tests.integrations.supervisors.supervisor.support import host_of
 
 from manor.execution.values import HostPath
 from manor.integrations.supervisors.base import Program, ProgramStatus
 from manor.integrations.supervisors.supervisor import product
+from tests.integrations.supervisors.supervisor.acting import Host, is_alive, local_host, marked, run, until
+from tests.integrations.supervisors.supervisor.support import host_of
 
 pytestmark = pytest.mark.native
 

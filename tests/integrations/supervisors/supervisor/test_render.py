@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.integrations.supervisors.supervisor.support import case_host, host_of, read_back
 
 from manor.errors import InvalidEstate
 from manor.execution.values import HostPath
 from manor.integrations.supervisors.base import Program, wrapped
 from manor.integrations.supervisors.supervisor import product
 from manor.integrations.supervisors.supervisor.quoting import checked_name, checked_signal, quote_path
+from tests.integrations.supervisors.supervisor.support import case_host, host_of, read_back
 
 CASES = sorted((Path(__file__).parent / "cases").iterdir())
 WORDS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\n\r\0"), max_size=20)

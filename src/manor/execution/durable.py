@@ -1,0 +1,116 @@
+"""The few system calls that make a change on disk durable, behind a seam that a test replaces by a recorder.
+
+Invariant: a name that others look up is only ever given to what was written and synced before: write, fsync, rename, fsync of the folder
+(docs/execution.md; the order is proved by replaying every prefix of the recorded calls).
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+
+TEMPORARY = re.compile(r"\.manor-(?P<pid>[0-9]+)-[0-9]+$")
+_count = itertools.count()
+
+
+class Disk:
+    """The system calls themselves; each one raises OSError. Nothing else in `execution` changes a file."""
+
+    def write(self, path: Path, chunks: Iterable[bytes], mode: int) -> None:
+        """Create a file that must not exist yet, with this mode whatever the umask says. Not durable before `sync`."""
+        number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        with os.fdopen(number, "wb") as file:
+            for chunk in chunks:
+                file.write(chunk)
+            os.fchmod(number, mode)
+
+    def link(self, path: Path, target: str) -> None:
+        """Create a symbolic link that must not exist yet."""
+        path.symlink_to(target)
+
+    def make_folder(self, path: Path, mode: int) -> None:
+        """Create a folder that must not exist yet, with this mode whatever the umask says."""
+        path.mkdir(mode=0o700)
+        path.chmod(mode)
+
+    def set_mode(self, path: Path, mode: int) -> None:
+        """Give a folder another mode."""
+        path.chmod(mode)
+
+    def sync(self, path: Path) -> None:
+        """Make what a file or folder holds durable."""
+        number = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)
+
+    def rename(self, source: Path, target: Path) -> None:
+        """Give a file, link or folder another name, replacing a file or link of that name."""
+        source.rename(target)
+
+    def unlink(self, path: Path) -> None:
+        """Take away a file or link."""
+        path.unlink()
+
+    def remove_tree(self, path: Path) -> None:
+        """Take away a folder with all under it; links in it are not followed."""
+        shutil.rmtree(path)
+
+
+def write_durably(path: Path, content: bytes, mode: int) -> None:
+    """Make this file be there with this content and mode, as `PutFile` does. Raises OSError, and then the file is as it was."""
+    disk = Disk()
+    put(disk, path, lambda new: write_file(disk, new, content, mode))
+
+
+def write_file(disk: Disk, path: Path, content: bytes, mode: int) -> None:
+    """Create a file that must not exist yet, durably but for its name. Raises OSError."""
+    disk.write(path, [content], mode)
+    disk.sync(path)
+
+
+def put(disk: Disk, path: Path, create: Callable[[Path], None]) -> None:
+    """Let `create` make something beside the path, durably, then give it the path's name. Raises what `create` raises, and OSError."""
+    sweep(disk, path)
+    new = beside(path)
+    try:
+        create(new)
+        disk.rename(new, path)
+    except BaseException:
+        _discard(disk, new)
+        raise
+    disk.sync(path.parent)
+
+
+def beside(path: Path) -> Path:
+    """Return a new hidden name in the same folder, which no tool reads by its ending; it tells whose it is."""
+    return path.with_name(f".{path.name}.manor-{os.getpid()}-{next(_count)}")
+
+
+def sweep(disk: Disk, path: Path) -> None:
+    """Take away what a controller that was killed in the middle of an act left beside this path."""
+    prefix = f".{path.name}.manor-"
+    with suppress(FileNotFoundError):
+        for left in path.parent.iterdir():
+            match = TEMPORARY.search(left.name) if left.name.startswith(prefix) else None
+            if match and not Path("/proc", match["pid"]).exists():
+                _discard(disk, left)
+
+
+def _discard(disk: Disk, path: Path) -> None:
+    with suppress(FileNotFoundError):
+        if is_folder(path):
+            disk.remove_tree(path)
+        else:
+            disk.unlink(path)
+
+
+def is_folder(path: Path) -> bool:
+    """Tell whether a path is a folder itself, and not a link to one."""
+    return path.is_dir() and not path.is_symlink()

@@ -1,0 +1,71 @@
+"""Carries out file acts on this machine: beside the target first, made durable, then renamed.
+
+Invariant: a target is at every moment wholly what it was or wholly what it is to be; a failed act leaves it as it was and takes its own traces away.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from contextlib import suppress
+from pathlib import Path
+
+from manor.execution.archives import unpack
+from manor.execution.durable import Disk, beside, is_folder, put, sweep, write_file
+from manor.execution.values import FileAct, HostPath, MakeFolder, PutFile, PutLink, PutTree, Remove
+
+FOLDER_MODE = 0o755
+
+
+def carry_out(disk: Disk, act: FileAct) -> None:
+    """Carry out one act. Raises OSError; for an archive also Refused and TimedOut."""
+    path = Path(act.path)
+    match act:
+        case PutFile(content=content, mode=mode):
+            put(disk, path, lambda new: write_file(disk, new, content, mode))
+        case PutLink(target=target):
+            put(disk, path, lambda new: disk.link(new, str(target)))
+        case PutTree():
+            if not is_folder(path):
+                put(disk, path, lambda new: unpack(disk, new, act))
+        case MakeFolder(mode=mode):
+            _make_folder(disk, path, mode)
+        case Remove():
+            _remove(disk, path)
+
+
+def followed(path: HostPath) -> HostPath:
+    """Return where a path really lies, all links followed."""
+    return HostPath(os.path.realpath(path))
+
+
+def place_of(path: HostPath) -> HostPath:
+    """Return where an act on a path really happens: links in its parents followed, its own last name kept (a link is replaced, not followed)."""
+    return followed(path.parent) / path.name if path.name else followed(path)
+
+
+def _make_folder(disk: Disk, path: Path, mode: int) -> None:
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    for folder in reversed(missing):
+        with suppress(FileExistsError):
+            disk.make_folder(folder, mode if folder == path else FOLDER_MODE)
+        disk.sync(folder.parent)
+    found = path.stat()
+    if not stat.S_ISDIR(found.st_mode):
+        raise NotADirectoryError(20, "is there and is not a folder", str(path))
+    if stat.S_IMODE(found.st_mode) != mode:
+        disk.set_mode(path, mode)
+
+
+def _remove(disk: Disk, path: Path) -> None:
+    sweep(disk, path)
+    if not os.path.lexists(path):
+        return
+    if not is_folder(path):
+        disk.unlink(path)
+        disk.sync(path.parent)
+        return
+    gone = beside(path)
+    disk.rename(path, gone)
+    disk.sync(path.parent)
+    disk.remove_tree(gone)
