@@ -9,10 +9,10 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from tests.observe.probe.fake_loop import run_fast
-from tests.observe.probe.memory import OK, Reply, Server, target
 
 from manor.observe.probe import LossKind, Outcome, Probe, ProbeConfig
+from tests.observe.probe.fake_loop import run_fast
+from tests.observe.probe.memory import OK, Reply, Server, target
 
 CLOSE = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.observe.probe.lossy import HOST, LossyServer, make_certificate, serving
 
 from manor.observe.probe import Lane, LossKind, Outcome, Probe, ProbeConfig, Recording, Target, argv, read_results, summarize
 from manor.observe.window import Window
+from tests.observe.probe.lossy import HOST, LossyServer, make_certificate, serving
 
 pytestmark = pytest.mark.native
 

@@ -7,7 +7,6 @@ import math
 from pathlib import Path
 
 import pytest
-from tests.observe.probe.memory import target
 
 from manor.errors import ManorError
 from manor.observe.probe import Lane, LossKind, Outcome, ProbeConfig, read_results, summarize
@@ -15,6 +14,7 @@ from manor.observe.probe import results as results_module
 from manor.observe.probe.process import main
 from manor.observe.probe.results import ResultsFile, header_line, outcome_line
 from manor.observe.window import Window
+from tests.observe.probe.memory import target
 
 CONFIG = ProbeConfig(targets=(target(),))
 FINE = Outcome(0, Lane.KEPT, 100.0, 100.001, 100.011, 200, None)

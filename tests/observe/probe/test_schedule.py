@@ -7,10 +7,10 @@ from itertools import islice
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.observe.probe.memory import target
 
 from manor.observe.probe.model import Lane
 from manor.observe.probe.schedule import all_ticks, lane_of
+from tests.observe.probe.memory import target
 
 
 @given(share=st.floats(0, 1), count=st.integers(1, 300))

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.observe.probe.memory import target
 
 from manor.observe.probe.model import Lane
 from manor.observe.probe.wire import AnswerReader, MalformedAnswer, request_bytes
+from tests.observe.probe.memory import target
 
 WHOLE = {
     "counted": b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",

@@ -8,6 +8,7 @@ from manor.observe.probe.model import Lane, Loss, LossKind, Outcome, ProbeConfig
 from manor.observe.probe.process import argv, run_process
 from manor.observe.probe.results import Recording, read_results
 from manor.observe.probe.summary import Latency, ProbeResult, summarize
+from manor.observe.window import Window
 
 __all__ = [
     "Lane",
@@ -20,6 +21,7 @@ __all__ = [
     "ProbeResult",
     "Recording",
     "Target",
+    "Window",
     "argv",
     "read_results",
     "run_process",
