@@ -74,8 +74,7 @@ async def test_steps_of_a_stage_run_together_but_no_more_than_allowed(store: Sto
         async def act(self, ports: World, here: Here) -> str:
             now[0] += 1
             most[0] = max(most[0], now[0])
-            await asyncio.sleep(0)
-            await store.read(operations.get, here.operation)
+            await three.wait()
             now[0] -= 1
             return ""
 
