@@ -66,7 +66,7 @@ def require_sound(store: Store, result: Result) -> None:
             ended |= {line.seq} if line.event is not JournalEvent.COMPENSATED else set()
 
 
-@pytest.mark.parametrize(("count", "width"), [(1, 1), (2, 1), (5, 1), (12, 1), (30, 1), (4, 4), (9, 3)])
+@pytest.mark.parametrize(("count", "width"), [(1, 1), (2, 1), (7, 1), (4, 4), (6, 3), pytest.param(30, 1, marks=pytest.mark.crash)])
 async def test_killed_at_every_boundary_it_is_done_in_the_end_and_each_act_once(store: Store, count: int, width: int) -> None:
     boundaries = await count_boundaries(store, World(), chain(count, width))
     assert boundaries == 4 * count
