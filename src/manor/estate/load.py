@@ -39,7 +39,12 @@ class EstateHead(Part):
 
     manor: Literal[1] = Field(1, description="version of this format")
     estate: Name = Field(description="the estate's name")
-    domain: str = Field("localhost.example", pattern=r"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$", max_length=200)
+    domain: str = Field(
+        "localhost.example",
+        pattern=r"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$",
+        max_length=200,
+        description="completes names of routes without a dot",
+    )
     removed: dict[Name, Date] = Field(default_factory=dict, description="services and hosts that may vanish, and since when")
 
 
