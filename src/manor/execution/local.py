@@ -20,7 +20,7 @@ from manor.execution.base import Runner
 from manor.execution.durable import Disk
 from manor.execution.guard import Guard
 from manor.execution.processes import Place
-from manor.execution.values import Command, Completed, Detached, DetachedState, FileAct, HostPath, HttpRequest, SocketCommand
+from manor.execution.values import Command, Completed, Connect, Detached, DetachedState, FileAct, HostPath, HttpRequest, SocketCommand
 
 Result = TypeVar("Result")
 LOG_PIECE_BYTES = 1024 * 1024
@@ -59,6 +59,10 @@ class LocalRunner(Runner):
     async def _request(self, request: HttpRequest) -> Completed:
         async with self._limit:
             return await http_requests.request(request, self.host)
+
+    async def _connect(self, connect: Connect) -> Completed:
+        async with self._limit:
+            return await sockets.connect(connect, self.host)
 
     async def _change(self, acts: Sequence[FileAct]) -> None:
         async with self._limit:
@@ -102,7 +106,7 @@ class LocalRunner(Runner):
             raise ApplyFailed(f"{self.host}: {type(act).__name__} {act.path}: {error.strerror or error}; it is as it was") from error
 
     def _check_where_it_lies(self, act: FileAct) -> None:
-        self.guard.followed(files.followed).check(replace(act, path=files.followed(act.path)))
+        self.guard.followed(files.followed).check(replace(act, path=files.place_of(act.path)))
 
 
 async def in_thread(work: Callable[[], Result]) -> Result:
