@@ -7,8 +7,9 @@ import pytest
 from manor.errors import InvalidEstate
 from manor.estate import services
 from manor.estate.load import load_estate, load_located, problems_to_act
-from manor.estate.model import Estate
+from manor.estate.model import Estate, Service
 from manor.estate.names import local_host_name, route_host
+from manor.estate.problems import Finding
 from tests.estate.products import PRODUCTS
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "estate.example.yaml"
@@ -56,7 +57,7 @@ def test_the_smallest_estate(tmp_path: Path) -> None:
 def test_the_example_loads_and_shows_every_part(tmp_path: Path) -> None:
     estate = load_estate(EXAMPLE, PRODUCTS)
     stage, prod = estate.environments["stage"], estate.environments["prod"]
-    limits = [environment.services["shop"].run.limits.memory for environment in (stage, prod) if environment.services["shop"].run]  # type: ignore[union-attr]
+    limits = [environment.services["shop"].run.limits.memory for environment in (stage, prod) if environment.services["shop"].run]
     assert limits == [256 * 1024**2, 512 * 1024**2]
     assert prod.services["handbook"].health.http == "/"
     assert prod.services["ledger"].rollout.min_healthy == 0
@@ -129,7 +130,12 @@ def test_an_overlay_deletes_and_adds(tmp_path: Path) -> None:
 def test_a_service_that_environments_share_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[object] = []
     original = services.check_service
-    monkeypatch.setattr(services, "check_service", lambda service: read.append(service) or original(service))
+
+    def counted(service: Service) -> list[Finding]:
+        read.append(service)
+        return original(service)
+
+    monkeypatch.setattr(services, "check_service", counted)
     load(tmp_path, SMALL + "  a: {}\n  b: {}\n  c: {services: {warehouse: {owner: x}}, differences: {warehouse: why}}\n")
     assert len(read) == 2
 

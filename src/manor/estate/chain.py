@@ -1,4 +1,4 @@
-"""Reads the chain of tiers: `[{router: traefik}, {web: nginx, on: web}]`, outermost first (docs/estate.md, traffic).
+"""Reads the chain of tiers: a list of `{<role>: <product>}`, outermost first (docs/estate.md, traffic).
 
 Invariant: pure; which products there are and what they can do is given.
 """
@@ -29,7 +29,7 @@ def read_traffic(node: Node, products: Products) -> tuple[Traffic | None, list[F
     head = Node({key: child for key, child in node.entries.items() if key != "chain"}, node.mark)
     rest = Node({**head.entries, "chain": Node([], node.mark)}, node.mark)
     if not isinstance(node.value, dict):
-        return None, [Finding((), "not a mapping; write traffic: {chain: [{balancer: haproxy}, {web: nginx}]}")]
+        return None, [Finding((), "not a mapping; write traffic: {chain: [{balancer: …}, {web: …}]}")]
     traffic, findings = validate(Traffic, rest, TRAFFIC)
     chain, wrong = _read_chain(node.child("chain"), products)
     findings += [finding.below("chain") for finding in wrong]
@@ -41,7 +41,7 @@ def _read_chain(node: Node | None, products: Products) -> tuple[tuple[TierRule, 
     if node is None:
         return (), [Finding((), f"missing; {MISSING['chain']}")]
     if not isinstance(node.value, list) or not node.value:
-        return (), [Finding((), "not a list of tiers; write e.g. [{balancer: haproxy}, {web: nginx}], outermost first")]
+        return (), [Finding((), "not a list of tiers; write e.g. [{balancer: …}, {web: …}], outermost first")]
     read = [_read_tier(item, products) for item in node.value]
     findings = [finding.below(number) for number, (_, wrong) in enumerate(read) for finding in wrong]
     return tuple(rule for rule, _ in read if rule), findings
@@ -52,7 +52,7 @@ def _read_tier(node: Node, products: Products) -> tuple[TierRule | None, list[Fi
     unknown = [key for key in node.entries if key not in set(Role) and key not in known_keys(TierRule, ()) - {"role", "product"}]
     findings = [Finding((key,), f"unknown key; {suggestion(key, _tier_keys())}") for key in unknown]
     if len(roles) != 1:
-        return None, findings or [Finding((), f"a tier has exactly one of {', '.join(Role)}; write e.g. {{web: nginx}}")]
+        return None, findings or [Finding((), f"a tier has exactly one of {', '.join(Role)}; write e.g. {{web: …}}")]
     role = roles[0]
     product = node.entries[role].value
     if not isinstance(product, str) or product not in products:

@@ -67,8 +67,9 @@ def declare(root: Node, name: str) -> Declared:
     merged = {}
     for section in OVERLAYS:
         base, over = root.child(section), own.child(section)
-        if base is not None or over is not None:
-            merged[section] = merge(base, over) if base and over else base or over
+        both = base if over is None else merge(base or Node({}, over.mark), over)
+        if both is not None and both.value is not None:
+            merged[section] = both
     return Declared(name, root, own, Node(merged, own.mark))
 
 

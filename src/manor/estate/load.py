@@ -18,7 +18,7 @@ from manor import registry
 from manor.errors import InvalidEstate
 from manor.estate.chain import Products
 from manor.estate.digest import digest_of
-from manor.estate.environments import Declared, Reader, declare
+from manor.estate.environments import OVERLAYS, Declared, Reader, declare
 from manor.estate.model import Environment, Estate, Part
 from manor.estate.not_yet import ESTATE
 from manor.estate.order import order_environments
@@ -98,7 +98,7 @@ def read_files(path: Path) -> Node:
     joined: Node | None = None
     for file, name in [(path, path.name), *((part, f"estate.d/{part.name}") for part in parts)]:
         try:
-            tree = without_nulls(_keep_empty_environments(parse_yaml(read_text(file, name), name)))
+            tree = _without_nulls(parse_yaml(read_text(file, name), name))
         except SourceError as error:
             problems.append(Problem(error.mark, "", error.wrong))
             continue
@@ -164,13 +164,23 @@ def _words(node: Node | None) -> Iterable[str]:
         yield node.value
 
 
-def _keep_empty_environments(root: Node) -> Node:
-    """`dev:` with nothing after it is an environment as well as `dev: {}`."""
+def _without_nulls(root: Node) -> Node:
+    """Return the tree in which what is `null` is absent, but for overlays, where it deletes; an environment that is `null` is there."""
     environments = root.child("environments")
-    for child in environments.entries.values() if environments else ():
-        if child.value is None:
-            child.value = {}
-    return root
+    if environments is None or not isinstance(environments.value, dict):
+        return without_nulls(root)
+    kept = {name: _environment_without_nulls(child) for name, child in environments.entries.items()}
+    rest = without_nulls(Node({key: child for key, child in root.entries.items() if key != "environments"}, root.mark))
+    return Node({**rest.entries, "environments": Node(kept, environments.mark)}, root.mark)
+
+
+def _environment_without_nulls(node: Node) -> Node:
+    if node.value is None:
+        return Node({}, node.mark)
+    if not isinstance(node.value, dict):
+        return node
+    own = without_nulls(Node({key: child for key, child in node.entries.items() if key not in OVERLAYS}, node.mark))
+    return Node({**own.entries, **{key: child for key, child in node.entries.items() if key in OVERLAYS}}, node.mark)
 
 
 def _read_head(root: Node) -> tuple[EstateHead | None, list[Problem]]:

@@ -219,7 +219,7 @@ class UntouchableRule(Part):
 
     paths: tuple[AbsolutePath, ...] = Field((), description="absolute paths, with all under them")
     ports: tuple[Port, ...] = Field((), description="ports")
-    units: tuple[str, ...] = Field((), description="systemd units and supervised programs")
+    units: tuple[str, ...] = Field((), description="units of the init system and supervised programs")
     users: tuple[str, ...] = Field((), description="users")
     containers: tuple[str, ...] = Field((), description="containers")
 

@@ -44,7 +44,7 @@ PAGES: tuple[tuple[str, type[BaseModel], str], ...] = (
     ("", EstateHead, "the whole file; beside these `services`, `traffic` and `environments`"),
     ("services.<name>", Service, "what is delivered and answers requests"),
     ("traffic", Traffic, "how requests flow; absent: the default chain `router cache balancer web`"),
-    ("traffic.chain[]", TierRule, "one tier: its `role` is the key and its `product` the value, with further keys beside, e.g. `{web: nginx, on: web}`"),
+    ("traffic.chain[]", TierRule, "one tier: its `role` is the key and its `product` the value, with further keys beside, e.g. `{web: …, on: web}`"),
     ("environments.<name>", EnvironmentHead, "one variant of the estate; beside these `hosts`, and `services` and `traffic` as overlays"),
     ("environments.<name>.hosts.<name>", Host, "a machine; `<group>: <count>` is short for so many local hosts `<group>-1` and on in that group"),
 )

@@ -27,6 +27,8 @@ def estate_schema() -> Schema:
     models = (EstateHead, EnvironmentHead, Service, Host, TierRule, Traffic)
     found = models_json_schema([(model, "validation") for model in models], by_alias=True, ref_template=DEFINITIONS + "{model}")[1]
     definitions: Schema = found["$defs"]
+    for definition in definitions.values():
+        definition["properties"] = {key: _closed(value) for key, value in definition["properties"].items()}
     definitions["Run"]["properties"]["env"]["additionalProperties"] = SCALAR
     definitions["Service"] = _with_profile(definitions["Service"])
     definitions["Host"] = _without_name(definitions["Host"])
@@ -35,6 +37,15 @@ def estate_schema() -> Schema:
     _add_overlays(definitions, ("Service", "Traffic"))
     definitions["Environment"] = _environment(definitions.pop("EnvironmentHead"))
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **_root(definitions.pop("EstateHead")), "$defs": dict(sorted(definitions.items()))}
+
+
+def _closed(value: Schema) -> Schema:
+    """Refuse keys that do not match, which pydantic's `patternProperties` leaves open."""
+    if "patternProperties" not in value:
+        return value
+    (pattern, inner), *_ = value["patternProperties"].items()
+    rest = {key: part for key, part in value.items() if key != "patternProperties"}
+    return rest | {"propertyNames": {"pattern": pattern}, "additionalProperties": _closed(inner)}
 
 
 def _reference(name: str) -> Schema:
