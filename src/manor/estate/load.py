@@ -21,7 +21,7 @@ from manor.estate.digest import digest_of
 from manor.estate.environments import OVERLAYS, Declared, Reader, declare
 from manor.estate.model import Environment, Estate, Part
 from manor.estate.not_yet import ESTATE
-from manor.estate.order import order_environments
+from manor.estate.order import afters, order_environments
 from manor.estate.overlays import join, without_nulls
 from manor.estate.problems import Finding, Problem, dotted
 from manor.estate.rules import check_environments
@@ -29,7 +29,7 @@ from manor.estate.rules.context import Context
 from manor.estate.rules.removals import check_removed
 from manor.estate.source import Mark, Node, SourceError, parse_yaml, read_text
 from manor.estate.translate import validate
-from manor.estate.units import Date, Name
+from manor.estate.units import NAME, Date, Name
 
 SECTIONS = ("environments", "services", "traffic")
 
@@ -117,7 +117,7 @@ def resolve(root: Node, products: Products, folder: Path) -> Loaded:
     order, wrong = order_environments(root)
     problems += wrong
     reader = Reader(products, frozenset(named_groups(root)))
-    before = {after.value for name in order if (after := root.at(("environments", name, "after")))}
+    before = set(afters(root).values())
     declared = {name: declare(root, name) for name in order}
     environments = {name: found for name in order if (found := reader.read(declared[name], is_last=name not in before))}
     problems += reader.problems
@@ -137,7 +137,7 @@ def problems_to_act(environment: Environment) -> tuple[str, ...]:
         f"environments.{environment.name}.hosts.{host.name}.address: {host.address}: hosts on other machines are not supported yet; "
         "remove the address to have a local host"
         for host in environment.hosts.values()
-        if host.address is not None and not host.address.startswith("127.")
+        if not host.is_local
     )
 
 
@@ -155,12 +155,12 @@ def named_groups(root: Node) -> Iterable[str]:
             groups = host.child("groups")
             for group in groups.value if groups and isinstance(groups.value, list) else ():
                 yield from _words(group)
-            if isinstance(host.value, int):
+            if isinstance(host.value, int) and NAME.fullmatch(key):
                 yield key
 
 
 def _words(node: Node | None) -> Iterable[str]:
-    if node is not None and isinstance(node.value, str):
+    if node is not None and isinstance(node.value, str) and NAME.fullmatch(node.value):
         yield node.value
 
 

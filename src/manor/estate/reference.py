@@ -28,6 +28,7 @@ KINDS = {
     units.Share: "share",
     units.Name: "name",
     units.HttpPath: "path of a URL",
+    units.UrlPath: "path of a URL, without query",
     units.WholePath: "relative path",
     units.Date: "date",
     units.HostName: "host name",
