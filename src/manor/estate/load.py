@@ -16,7 +16,7 @@ from pydantic import Field
 
 from manor import registry
 from manor.errors import InvalidEstate
-from manor.estate.chain import Products
+from manor.estate.chain import Options, Products
 from manor.estate.digest import digest_of
 from manor.estate.environments import OVERLAYS, Declared, Reader, declare
 from manor.estate.model import Environment, Estate, Part
@@ -60,18 +60,20 @@ class Loaded:
         return self.declared[environment].problem(Finding(path, "")).mark
 
 
-def load_estate(path: Path, products: Products | None = None) -> Estate:
+def load_estate(path: Path, products: Products | None = None, options: Options | None = None) -> Estate:
     """Return the estate of a file and of `estate.d/*.yaml` beside it. Raises InvalidEstate with every problem.
 
-    `products` are the traits of the tiers' products; by default those of the registry.
+    `products` are the traits of the tiers' products, `options` the types of their own options; by default those of the registry.
     """
-    return load_located(path, products).estate
+    return load_located(path, products, options).estate
 
 
-def load_located(path: Path, products: Products | None = None) -> Loaded:
+def load_located(path: Path, products: Products | None = None, options: Options | None = None) -> Loaded:
     """Return the same together with the marks. Raises InvalidEstate."""
+    if products is None:
+        products, options = traits_of_products(), options_of_products()
     with _collector_paused():
-        return resolve(read_files(path), traits_of_products() if products is None else products, path.parent)
+        return resolve(read_files(path), products, options or {}, path.parent)
 
 
 @contextmanager
@@ -89,6 +91,11 @@ def _collector_paused() -> Iterator[None]:
 def traits_of_products() -> Products:
     """Return what each product that the registry finds can do as a tier."""
     return {name: registry.product("proxies", name).traits for name in registry.products("proxies")}
+
+
+def options_of_products() -> Options:
+    """Return the type of each product's own options."""
+    return {name: registry.product("proxies", name).options for name in registry.products("proxies")}
 
 
 def read_files(path: Path) -> Node:
@@ -111,12 +118,12 @@ def read_files(path: Path) -> Node:
     return joined or Node({}, Mark(path.name, 1))
 
 
-def resolve(root: Node, products: Products, folder: Path) -> Loaded:
+def resolve(root: Node, products: Products, options: Options, folder: Path) -> Loaded:
     """Return the estate of a tree. Raises InvalidEstate. `folder` is where files that it names are."""
     head, problems = _read_head(root)
     order, wrong = order_environments(root)
     problems += wrong
-    reader = Reader(products, frozenset(named_groups(root)))
+    reader = Reader(products, options, frozenset(named_groups(root)))
     before = set(afters(root).values())
     declared = {name: declare(root, name) for name in order}
     environments = {name: found for name in order if (found := reader.read(declared[name], is_last=name not in before))}
