@@ -59,6 +59,7 @@ strays() {
 
 end_program() {
     trap '' TERM
+    interrupted=1
     kill -TERM "-$program" 2> /dev/null || kill -TERM "$program" 2> /dev/null
     strays TERM
     tries=50
@@ -81,11 +82,16 @@ trap end_program TERM
     kill -TERM $$
 ) &
 
+# A signal interrupts `wait`, which then gives the signal's code; asked again it gives the program's, or 127 if it had told it already.
+code=127
 while :; do
+    interrupted=
+    before=$code
     wait "$program"
     code=$?
-    kill -0 "$program" 2> /dev/null || break
+    [ -n "$interrupted" ] || break
 done
+[ "$code" != 127 ] || code=$before
 trap '' TERM
 printf '%s\n' "$code" > "$folder/exit.new" && mv "$folder/exit.new" "$folder/exit"
 kill -TERM 0        # the timer and its sleep: all that is left of our group
