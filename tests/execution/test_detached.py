@@ -147,7 +147,7 @@ async def test_a_pid_of_another_boot_or_process_is_lost(runner: LocalRunner, tmp
 async def test_the_log_is_read_while_it_grows(runner: LocalRunner, tmp_path: Path) -> None:
     one = step(tmp_path, f"echo first; while [ ! -e {tmp_path}/go ]; do sleep 0.01; done; echo second")
     await runner.start(one)
-    await until(lambda: Path(one.folder / "log").read_bytes() == b"first\n")
+    await until(lambda: detached.stand(one).log_bytes == 6)
     (tmp_path / "go").touch()
     await ended(runner, one)
     assert await runner.log(one, 6) == b"second\n"

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -58,10 +59,8 @@ class Wrappers:
 
     def end_all(self) -> None:
         for process in self.started:
-            try:
+            with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
             process.wait(10)
 
 
@@ -91,8 +90,7 @@ def test_no_file_descriptor_is_left_open(wrappers: Wrappers, tmp_path: Path) -> 
 
 
 def test_variables_are_taken_as_they_are(wrappers: Wrappers, tmp_path: Path) -> None:
-    strange = {"A": "b \"c\" 'd' $(touch hacked) `x` \\n $HOME * #", "EMPTY": "", "EQ": "=a=b", "instance": "evil", "MANOR_INSTANCE": "evil", "ÄÖ": ""}
-    del strange["ÄÖ"]
+    strange = {"A": "b \"c\" 'd' $(touch hacked) `x` \\n $HOME * #", "EMPTY": "", "EQ": "=a=b", "instance": "evil", "MANOR_INSTANCE": "evil"}
     (tmp_path / "env").write_text("".join(f"{name}={value}\n" for name, value in strange.items()) + "LAST=ä no newline")
     wrappers.run(["env", "-0"], "--env-file", str(tmp_path / "env"), env={"PATH": os.environ["PATH"], "start": "ours", "OTHER": "kept"})
     found = dict(entry.split("=", 1) for entry in wrappers.log.read_text().rstrip("\0").split("\0"))

@@ -114,20 +114,29 @@ async def test_only_so_many_go_on_at_once(runner: LocalRunner) -> None:
     await asyncio.gather(*(narrow.run(Command(("sh", "-c", script))) for _ in range(8)))
 
 
+async def close(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with suppress(ConnectionError, ssl.SSLError):
+        await writer.wait_closed()
+
+
 @asynccontextmanager
 async def admin_socket(path: Path, answer: bytes | None) -> AsyncIterator[HostPath]:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         line = await reader.readline()
         if answer is None:
-            await asyncio.sleep(5)
+            await reader.read()
         writer.write((answer or b"") + line)
-        writer.close()
+        await close(writer)
+        ended.set()
 
+    ended = asyncio.Event()
     server = await asyncio.start_unix_server(serve, str(path))
     try:
         yield HostPath(path)
     finally:
         server.close()
+        await asyncio.wait_for(ended.wait(), 5)
 
 
 async def test_a_socket_is_talked_to_to_its_end(runner: LocalRunner, tmp_path: Path) -> None:
@@ -152,20 +161,21 @@ async def test_a_socket_that_is_not_there_is_unreachable(runner: LocalRunner, tm
 async def web_server(where: str | Path, context: ssl.SSLContext | None = None) -> AsyncIterator[tuple[str, list[bytes]]]:
     """Serve 302 to everything, and note the requests' heads."""
     seen: list[bytes] = []
+    begun = 0
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(ConnectionError, ssl.SSLError):
+        nonlocal begun
+        begun += 1
+        with suppress(ConnectionError, ssl.SSLError, asyncio.IncompleteReadError):
             head = await reader.readuntil(b"\r\n\r\n")
             seen.append(head)
             if b"/slow" not in head:
                 writer.write(b"HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\nContent-Length: 2\r\nX-Side: b\r\n\r\nhi")
             await reader.read()
-        writer.close()
-        with suppress(ConnectionError, ssl.SSLError):
-            await writer.wait_closed()
-        ended.set()
+        await close(writer)
+        ended.release()
 
-    ended = asyncio.Event()
+    ended = asyncio.Semaphore(0)
     if isinstance(where, Path):
         server = await asyncio.start_unix_server(serve, str(where))
         base = "http://socket"
@@ -176,8 +186,8 @@ async def web_server(where: str | Path, context: ssl.SSLContext | None = None) -
         yield base, seen
     finally:
         server.close()
-        if seen:
-            await asyncio.wait_for(ended.wait(), 5)
+        for _ in range(begun):
+            await asyncio.wait_for(ended.acquire(), 5)
 
 
 async def test_a_request_is_made_once_and_as_asked(runner: LocalRunner, monkeypatch: pytest.MonkeyPatch) -> None:
