@@ -85,6 +85,23 @@ os.killpg(0, signal.SIGKILL)
     assert (state.code, await runner.log(same)) == (5, b"done\n")
 
 
+async def test_a_controller_that_dies_while_it_asks_changes_nothing(runner: LocalRunner, tmp_path: Path) -> None:
+    one = step(tmp_path, "yes | head -1; exit 4")
+    Path(one.folder).mkdir(parents=True)
+    reading, writing = os.pipe()
+    os.close(reading)
+    words = ["sh", str(detached.SCRIPT), str(one.folder), one.key, "60", "sh", "-c", "yes | head -1; exit 4"]
+    start_and_forget(words, writing)
+    await until(lambda: detached.stand(one).started)
+    assert (await ended(runner, one)).code == 4
+    assert await runner.log(one) == b"y\n"
+
+
+def start_and_forget(words: list[str], output: int) -> None:
+    with subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=output, stderr=output):
+        os.close(output)
+
+
 async def test_time_out_ends_all_and_is_told_apart(runner: LocalRunner, tmp_path: Path) -> None:
     one = step(tmp_path, f"setsid sh -c 'echo $$ > {tmp_path}/pid; exec sleep 60' & sleep 60", timeout_seconds=0.4)
     await runner.start(one)
@@ -170,7 +187,7 @@ async def test_nothing_of_the_wrapper_stays_behind(runner: LocalRunner, tmp_path
     await ended(runner, one)
     words = str(one.folder).encode()
     await until(lambda: not any(words in _command_line(pid) for pid in Path("/proc").glob("[0-9]*")))
-    assert sorted(path.name for path in Path(one.folder).iterdir()) == ["exit", "key", "log", "pid"]
+    assert sorted(path.name for path in Path(one.folder).iterdir()) == ["exit", "log", "pid"]
 
 
 def _command_line(folder: Path) -> bytes:
