@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from typing import Any, AsyncIterator
+from typing import Any
 
 from manor.operations.chaos import Point
 from manor.operations.engine import OnFailure, execute, no_revert
@@ -82,8 +82,10 @@ class SetCell(Step[World]):
     """Turns a cell from one value to another; doing it twice shows in `acts`."""
 
     kind = "set-cell"
+    host: str
     before: str = ""
     after: str
+    timeout_seconds: float = 300.0
 
     @property
     def text(self) -> str:

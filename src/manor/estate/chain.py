@@ -28,7 +28,9 @@ def read_traffic(node: Node, products: Products) -> tuple[Traffic | None, list[F
     """Return the traffic section, or None and what is wrong with it."""
     head = Node({key: child for key, child in node.entries.items() if key != "chain"}, node.mark)
     rest = Node({**head.entries, "chain": Node([], node.mark)}, node.mark)
-    traffic, findings = validate(Traffic, rest if isinstance(node.value, dict) else node, TRAFFIC)
+    if not isinstance(node.value, dict):
+        return None, [Finding((), "not a mapping; write traffic: {chain: [{balancer: haproxy}, {web: nginx}]}")]
+    traffic, findings = validate(Traffic, rest, TRAFFIC)
     chain, wrong = _read_chain(node.child("chain"), products)
     findings += [finding.below("chain") for finding in wrong]
     tls = traffic.tls if traffic else Tls()

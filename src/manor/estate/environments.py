@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from manor.estate.chain import Products, default_traffic, read_traffic
 from manor.estate.hosts import read_hosts
@@ -23,7 +23,16 @@ from manor.estate.translate import validate
 from manor.estate.units import NAME, Name
 
 OVERLAYS = ("services", "traffic")
-Reason = Annotated[str, Field(min_length=1)]
+
+
+def parse_reason(value: object) -> str:
+    """Return a reason that says something. Raises ValueError."""
+    if isinstance(value, str) and value.strip():
+        return value
+    raise ValueError("no reason; write in a few words why it differs")
+
+
+Reason = Annotated[str, BeforeValidator(parse_reason), WithJsonSchema({"type": "string", "minLength": 1})]
 
 
 class EnvironmentHead(Part):
@@ -80,7 +89,7 @@ class Reader:
         self._note(declared, wrong, "hosts")
         services = dict(self._read_services(declared))
         traffic = self._read_traffic(declared)
-        if head is None or traffic is None:
+        if head is None or traffic is None or wrong or not NAME.fullmatch(declared.name):
             return None
         return Environment(name=declared.name, is_last=is_last, hosts=hosts, services=services, traffic=traffic, **dict(head))
 

@@ -5,7 +5,9 @@ Invariant: returns a valid estate or raises; the result depends on what is decla
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import gc
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -23,6 +25,8 @@ from manor.estate.order import order_environments
 from manor.estate.overlays import join, without_nulls
 from manor.estate.problems import Finding, Problem, dotted
 from manor.estate.rules import check_environments
+from manor.estate.rules.context import Context
+from manor.estate.rules.removals import check_removed
 from manor.estate.source import Mark, Node, SourceError, parse_yaml, read_text
 from manor.estate.translate import validate
 from manor.estate.units import Date, Name
@@ -61,7 +65,20 @@ def load_estate(path: Path, products: Products | None = None) -> Estate:
 
 def load_located(path: Path, products: Products | None = None) -> Loaded:
     """Return the same together with the marks. Raises InvalidEstate."""
-    return resolve(read_files(path), traits_of_products() if products is None else products, path.parent)
+    with _collector_paused():
+        return resolve(read_files(path), traits_of_products() if products is None else products, path.parent)
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Pause the cyclic collector: a load makes up to millions of values without cycles, and it would walk them again and again."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def traits_of_products() -> Products:
@@ -99,7 +116,9 @@ def resolve(root: Node, products: Products, folder: Path) -> Loaded:
     declared = {name: declare(root, name) for name in order}
     environments = {name: found for name in order if (found := reader.read(declared[name], is_last=name not in before))}
     problems += reader.problems
-    problems += check_environments(head.domain if head else "", environments, declared, products, folder)
+    contexts = {name: Context(head.domain if head else "", declared[name], products, folder) for name in environments}
+    problems += check_environments(environments, declared, contexts)
+    problems += check_removed(head.removed if head else {}, environments, root)
     _raise(problems)
     if head is None:
         raise AssertionError("an estate without a head has problems")

@@ -16,6 +16,7 @@ from manor.errors import NotOurs
 from manor.execution.values import (
     Act,
     Command,
+    Connect,
     Effect,
     HostPath,
     HttpRequest,
@@ -158,7 +159,9 @@ def written_paths(act: Act) -> tuple[HostPath, ...]:
 
 
 def port_of(act: Act) -> int | None:
-    """Return the port that an HTTP request goes to; None over a Unix socket, and for other acts."""
+    """Return the port that a connection or an HTTP request goes to; None over a Unix socket, and for other acts."""
+    if isinstance(act, Connect):
+        return act.port
     if not isinstance(act, HttpRequest) or act.socket is not None:
         return None
     try:

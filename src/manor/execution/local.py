@@ -20,7 +20,7 @@ from manor.execution.base import Runner
 from manor.execution.durable import Disk
 from manor.execution.guard import Guard
 from manor.execution.processes import Place
-from manor.execution.values import Command, Completed, Detached, DetachedState, FileAct, HostPath, HttpRequest, SocketCommand
+from manor.execution.values import Command, Completed, Connect, Detached, DetachedState, FileAct, HostPath, HttpRequest, SocketCommand
 
 Result = TypeVar("Result")
 LOG_PIECE_BYTES = 1024 * 1024
@@ -62,6 +62,10 @@ class LocalRunner(Runner):
     async def _request(self, request: HttpRequest) -> Completed:
         async with self._limit:
             return await http_requests.request(request, self.host)
+
+    async def _connect(self, connect: Connect) -> Completed:
+        async with self._limit:
+            return await sockets.connect(connect, self.host)
 
     async def _change(self, acts: Sequence[FileAct]) -> None:
         async with self._limit:

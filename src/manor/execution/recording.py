@@ -15,7 +15,21 @@ from manor.execution.base import Runner
 from manor.execution.guard import Guard, is_inside
 from manor.execution.memory import MemoryFiles
 from manor.execution.messages import shown
-from manor.execution.values import Act, Command, Completed, Detached, DetachedState, Effect, FileAct, HostPath, HttpRequest, PutFile, Remove, SocketCommand
+from manor.execution.values import (
+    Act,
+    Command,
+    Completed,
+    Connect,
+    Detached,
+    DetachedState,
+    Effect,
+    FileAct,
+    HostPath,
+    HttpRequest,
+    PutFile,
+    Remove,
+    SocketCommand,
+)
 
 Found = TypeVar("Found", str, bytes)
 Answer: TypeAlias = Completed | ManorError | Callable[[Act], Completed]
@@ -71,6 +85,9 @@ class RecordingRunner(Runner):
     async def _request(self, request: HttpRequest) -> Completed:
         return http_requests.judged(request, await self._answer(request, otherwise=200), self.host)
 
+    async def _connect(self, connect: Connect) -> Completed:
+        return await self._answer(connect)
+
     async def _change(self, acts: Sequence[FileAct]) -> None:
         for act in acts:
             self._check_where_it_lies(act)
@@ -112,7 +129,7 @@ class RecordingRunner(Runner):
             self.steps[step.key] = state = replace(state, code=143)
         return state
 
-    async def _answer(self, act: Command | SocketCommand | HttpRequest, otherwise: int = 0) -> Completed:
+    async def _answer(self, act: Command | SocketCommand | HttpRequest | Connect, otherwise: int = 0) -> Completed:
         self.acts.append(act)
         reply = self._find_reply(act)
         if reply is None:
