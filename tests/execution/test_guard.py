@@ -9,6 +9,7 @@ from manor.execution.guard import Guard, Manage, Untouchable, path_parts
 from manor.execution.values import (
     Act,
     Command,
+    Connect,
     Effect,
     HostPath,
     HttpRequest,
@@ -144,6 +145,12 @@ def test_a_folder_that_holds_an_untouchable_one_may_be_read_and_not_changed() ->
 def test_a_link_to_an_untouchable_path_is_refused() -> None:
     for target in ("/opt/legacy", "../../opt/legacy/x"):
         assert "untouchable.paths" in refusal(PutLink(HERE, HostPath(target)))
+
+
+def test_a_connection_to_an_untouchable_port_is_refused_and_others_obey_the_level() -> None:
+    assert refusal(Connect("127.0.0.1", 8006)) == ""
+    assert refusal(Connect("127.0.0.1", 8005)) == "prod/web-1: untouchable.ports: 8005 is not Manor's to touch (host); nothing was done"
+    assert "`manage: never`" in refusal(Connect("127.0.0.1", 8006), Guard("h", manage=Manage.NEVER))
 
 
 @pytest.mark.parametrize(("url", "is_refused"), [("http://127.0.0.1:8005/", True), ("http://127.0.0.1:8006/", False), ("http://x:port/", False)])

@@ -15,7 +15,7 @@ import pytest
 from manor.errors import CommandFailed, TimedOut, Unreachable
 from manor.execution.guard import Guard
 from manor.execution.local import LocalRunner
-from manor.execution.values import Command, HostPath, HttpRequest, Secret, SocketCommand
+from manor.execution.values import Command, Connect, HostPath, HttpRequest, Secret, SocketCommand
 from tests.execution.contract import CommandContract, Stage, guard_for
 
 pytestmark = pytest.mark.native
@@ -205,6 +205,17 @@ async def test_a_request_goes_over_a_unix_socket(runner: LocalRunner, tmp_path: 
     async with web_server(tmp_path / "web") as (base, seen):
         completed = await runner.request(HttpRequest("GET", f"{base}/api", socket=HostPath(tmp_path / "web")))
     assert (completed.code, len(seen)) == (302, 1)
+
+
+async def test_a_connection_is_opened_or_refused_in_words(runner: LocalRunner) -> None:
+    server = await asyncio.start_server(lambda _, writer: writer.close(), ADDRESS, 0)
+    port = server.sockets[0].getsockname()[1]
+    assert (await runner.carry_out(Connect(ADDRESS, port))).code == 0
+    server.close()
+    await server.wait_closed()
+    with pytest.raises(Unreachable) as caught:
+        await runner.connect(Connect(ADDRESS, port))
+    assert str(caught.value).startswith(f"prod/web-1: `connect to {ADDRESS}:{port}`: ")
 
 
 async def test_a_status_outside_ok_codes_fails_with_the_answers_end(runner: LocalRunner) -> None:
