@@ -60,7 +60,10 @@ def own_routers(node: TierNode) -> Iterator[Named]:
 
 def inner_routers(node: TierNode, service: ServiceView) -> Iterator[Named]:
     """Yield the router of a tier that goes by the stamp."""
-    yield f"{service.name}.0", router(list(entry_point_names(node)), call("Header", STAMP, service.name), 100, target(node, service), "manor.retry")
+    yield (
+        f"{service.name}.0",
+        router(list(entry_point_names(node)), call("Header", STAMP, service.name), 100, target(node, service), "manor.inside", "manor.retry"),
+    )
 
 
 def first_routers(node: TierNode, service: ServiceView) -> Iterator[Named]:
@@ -111,7 +114,9 @@ def middlewares(node: TierNode, options: Options) -> Iterator[Named]:
     yield "manor.503", page(503, str(node.folders.pages / "503.html"))
     yield "manor.413", page(413)
     yield "manor.retry", {"retry": {"attempts": 2, "initialInterval": "20ms"}}
-    if node.is_first:
+    if not node.is_first:
+        yield "manor.inside", {"headers": {"customRequestHeaders": {"X-Forwarded-Server": ""}}}
+    else:
         for service in node.services:
             yield from service_middlewares(service, options)
 
@@ -149,11 +154,16 @@ def target(node: TierNode, service: ServiceView) -> str:
 
 def services(node: TierNode) -> Iterator[Named]:
     """Yield the way to our pages, and to the next tier with each time-out that is needed."""
-    yield "manor.pages", pool([f"http://{node.admin_address}:{node.admin_port}"], None)
+    yield "manor.pages", our_pages(node)
     if node.is_switching:
         return
     for seconds in silences(node):
         yield from next_tier(node.next, seconds)
+
+
+def our_pages(node: TierNode) -> Native:
+    """Return the way to the page 503, which the admin entry point gives to every request that has a stamp."""
+    return pool([f"http://{node.admin_address}:{node.admin_port}"], None)
 
 
 def next_tier(endpoints: tuple[Endpoint, ...], seconds: int) -> Iterator[Named]:
