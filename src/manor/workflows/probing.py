@@ -12,10 +12,10 @@ from manor.estate.topology import ServiceView
 from manor.execution.guard import Guard
 from manor.execution.local import LocalRunner
 from manor.execution.values import Command, Detached, HostPath, MakeFolder, PutFile
-from manor.observe.probe.model import ProbeConfig, Target
+from manor.observe.probe.model import Loss, ProbeConfig, Target
 from manor.observe.probe.process import argv
 from manor.observe.probe.results import Recording, read_results
-from manor.observe.probe.summary import Loss, ProbeResult, summarize
+from manor.observe.probe.summary import ProbeResult, summarize
 from manor.observe.window import Window
 from manor.rollout.fleet import ProbeSummary
 from manor.workflows.context import Context
