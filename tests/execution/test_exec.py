@@ -53,10 +53,6 @@ class Wrappers:
     def lines(self) -> list[str]:
         return self.log.read_text().splitlines() if self.log.exists() else []
 
-    def forget_last_start(self) -> None:
-        """Let the next start be no crash loop."""
-        (self.folder / ".log.start").unlink(missing_ok=True)
-
     def end_all(self) -> None:
         for process in self.started:
             with suppress(ProcessLookupError):
@@ -142,8 +138,8 @@ def test_a_second_one_waits_passes_signals_on_and_ends_with_the_first(wrappers: 
 
 
 def test_another_instance_whose_name_begins_alike_does_not_wait(wrappers: Wrappers) -> None:
-    wrappers.start("sleep 20", instance="shop@web-1#1")
-    wrappers.forget_last_start()
+    wrappers.start("echo up; sleep 20", instance="shop@web-1#1")
+    wait_until(lambda: wrappers.lines() == ["up"])
     other = wrappers.start("echo other", instance="shop@web-1#10")
     assert other.wait(10) == 0
     assert wrappers.lines()[-1] == "other"
@@ -177,9 +173,10 @@ def test_a_program_that_wipes_its_environment_keeps_the_place(wrappers: Wrappers
     lines = f"daemon off; pid {tmp_path}/pid; error_log stderr; events {{}} http {{ access_log off; server {{ listen 127.201.0.7:18081; }} }}"
     (tmp_path / "nginx.conf").write_text(lines)
     first = wrappers.start(["nginx", "-p", str(tmp_path), "-c", "nginx.conf"])
-    wait_until(lambda: bool(_children(first.pid)))
+    wait_until(lambda: _name(first.pid) == "nginx" and bool(_children(first.pid)))
     worker = _children(first.pid)[0]
     wait_until(lambda: b"MANOR_INSTANCE" not in Path(f"/proc/{worker}/environ").read_bytes())
+    wait_until(lambda: b"MANOR_INSTANCE" not in Path(f"/proc/{first.pid}/environ").read_bytes())
     second = wrappers.start("echo second")
     wait_until(lambda: "lives already" in " ".join(wrappers.lines()))
     first.kill()
@@ -189,6 +186,10 @@ def test_a_program_that_wipes_its_environment_keeps_the_place(wrappers: Wrappers
     os.kill(worker, signal.SIGTERM)
     assert second.wait(10) == 0
     assert "second" not in wrappers.lines()
+
+
+def _name(pid: int) -> str:
+    return Path(f"/proc/{pid}/comm").read_text().strip()
 
 
 def _children(pid: int) -> list[int]:
