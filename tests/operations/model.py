@@ -30,6 +30,7 @@ class FakeClock:
     def __init__(self, now: float = 1_000_000.0) -> None:
         self.time = now
         self.waiting: list[tuple[float, Callable[[], None]]] = []
+        self.is_awaited = asyncio.Event()
 
     def now(self) -> float:
         return self.time
@@ -50,11 +51,18 @@ class FakeClock:
     def alarm(self, seconds: float, ring: Callable[[], None]) -> Iterator[None]:
         entry = (self.time + seconds, ring)
         self.waiting.append(entry)
+        self.is_awaited.set()
         try:
             yield
         finally:
             if entry in self.waiting:
                 self.waiting.remove(entry)
+
+    async def until_somebody_waits(self) -> None:
+        """Return when somebody begins to wait."""
+        self.is_awaited.clear()
+        if not self.waiting:
+            await asyncio.wait_for(self.is_awaited.wait(), 5)
 
     def advance(self, seconds: float) -> None:
         """Move on, and ring what is due."""

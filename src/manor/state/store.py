@@ -54,7 +54,11 @@ class Store:
         place.create()
         migrate.bring_up_to_date(place)
         store = cls(place, clock or SystemClock())
-        store.write_now(remember_identity)
+        try:
+            store.write_now(remember_identity)
+        except ManorError:
+            store.close()
+            raise
         return store
 
     @property

@@ -12,7 +12,7 @@ APPEND_ONLY = ("journal", "audit", "certifications", "receipts")
 
 metadata = sa.MetaData()
 
-op.create_table("facts", sa.Column("name", sa.Text(), nullable=False), sa.Column("value", sa.Text(), nullable=False), sa.PrimaryKeyConstraint("name"))
+sa.Table("facts", metadata, sa.Column("name", sa.Text(), nullable=False), sa.Column("value", sa.Text(), nullable=False), sa.PrimaryKeyConstraint("name"))
 sa.Table(
     "counters",
     metadata,
@@ -188,7 +188,7 @@ sa.Table(
 
 def upgrade() -> None:
     """Create the tables."""
-    metadata.create_all(op.get_bind())
+    metadata.create_all(op.get_bind(), checkfirst=False)
     for table in APPEND_ONLY:
         for verb in ("UPDATE", "DELETE"):
             refuse(table, verb)

@@ -111,4 +111,4 @@ sa.Table(
 
 def upgrade() -> None:
     """Create the tables."""
-    metadata.create_all(op.get_bind())
+    metadata.create_all(op.get_bind(), checkfirst=False)
