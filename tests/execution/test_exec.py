@@ -42,7 +42,7 @@ class Wrappers:
 
     def start(self, script: str | Sequence[str], *options: str, instance: str = INSTANCE, env: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
         words = ["sh", "-c", script] if isinstance(script, str) else list(script)
-        command = ["sh", str(SCRIPT), f"{instance}:{self.folder.name}", str(self.log), *options, "--", *words]
+        command = ["sh", str(SCRIPT), f"{instance}:{self.folder}", str(self.log), *options, "--", *words]
         process = subprocess.Popen(command, process_group=0, env=env, stdin=subprocess.DEVNULL)
         self.started.append(process)
         return process
@@ -70,7 +70,7 @@ def wrappers(tmp_path: Path) -> Iterator[Wrappers]:
 def test_the_program_takes_its_place_with_its_log_and_mark(wrappers: Wrappers, tmp_path: Path) -> None:
     process = wrappers.start('echo "$$ $MANOR_INSTANCE ${MANOR_WAITING-unset}"; echo err >&2; cat; exit 6')
     assert process.wait(10) == 6
-    assert wrappers.lines() == [f"{process.pid} {INSTANCE}:{tmp_path.name} unset", "err"]
+    assert wrappers.lines() == [f"{process.pid} {INSTANCE}:{tmp_path} unset", "err"]
 
 
 def test_the_log_is_appended_to(wrappers: Wrappers) -> None:
@@ -91,7 +91,7 @@ def test_variables_are_taken_as_they_are(wrappers: Wrappers, tmp_path: Path) -> 
     wrappers.run(["env", "-0"], "--env-file", str(tmp_path / "env"), env={"PATH": os.environ["PATH"], "start": "ours", "OTHER": "kept"})
     found = dict(entry.split("=", 1) for entry in wrappers.log.read_text().rstrip("\0").split("\0"))
     assert found.pop("PWD", None) is not None
-    wanted = {**strange, "MANOR_INSTANCE": f"{INSTANCE}:{tmp_path.name}", "LAST": "ä no newline", "OTHER": "kept", "PATH": os.environ["PATH"]}
+    wanted = {**strange, "MANOR_INSTANCE": f"{INSTANCE}:{tmp_path}", "LAST": "ä no newline", "OTHER": "kept", "PATH": os.environ["PATH"]}
     assert found == wanted
 
 
@@ -202,7 +202,7 @@ def test_a_crash_loop_is_slowed_down(wrappers: Wrappers) -> None:
     began = time.monotonic()
     wrappers.run("echo two")
     assert time.monotonic() - began >= 1.0
-    assert wrappers.lines()[1:] == [f"manor: {INSTANCE}:{wrappers.folder.name}: was started less than a second ago; waiting a second", "two"]
+    assert wrappers.lines()[1:] == [f"manor: {INSTANCE}:{wrappers.folder}: was started less than a second ago; waiting a second", "two"]
 
 
 def test_starting_in_place_of_a_dead_one_is_quick(wrappers: Wrappers) -> None:

@@ -26,7 +26,7 @@ class Supervisor:
         self.folder = folder
         self.started: list[subprocess.Popen[bytes]] = []
         (folder / "script").write_text(script)
-        command = f"sh {SCRIPT} {INSTANCE}:{folder.name} {folder}/log -- sh {folder}/script"
+        command = f"sh {SCRIPT} {INSTANCE}:{folder} {folder}/log -- sh {folder}/script"
         (folder / "conf").write_text(
             f"[supervisord]\nnodaemon=true\nlogfile={folder}/supervisord.log\npidfile={folder}/supervisord.pid\n"
             f"[program:shop]\ncommand={command}\nstartsecs=0\nautorestart=true\nstopwaitsecs=5\nredirect_stderr=true\n"
