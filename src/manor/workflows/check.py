@@ -60,7 +60,7 @@ async def check_one(environment: str, host: DesiredHost, tier: DesiredTier, fold
     folders = [MakeFolder(path) for path in (node.folders.run, node.folders.log, node.folders.sockets, node.folders.state, node.folders.slots)]
     async with limit:
         await runner.change([*folders, *with_parents([*files, *pages, *certificate])])
-        completed = await runner.run(anyhow(tier.proxy.check(node)))
+        completed = await runner.run(anyhow(tier.proxy.check(node), node.folders.run))
         version = tier.proxy.parse_version(await runner.run(tier.proxy.version()))
     problems = tier.proxy.parse_check(completed)
     if problems:
