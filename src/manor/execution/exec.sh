@@ -5,7 +5,7 @@
 # LOGFILE         gets all output: nothing is written into the pipes of a supervisor, whose death would take the program with it
 # --env-file      lines KEY=value, taken as they are, nothing evaluated
 # --wanted        without this file nothing is started: ends with 0 (a program that lives already is waited for all the same)
-# The program carries MANOR_INSTANCE. While one with the same value lives, or a process of its group (nginx wipes its environment), none is started:
+# The program carries MANOR_INSTANCE. While one with the same value lives, or a process of its group (some wipe their environment), none is started:
 # the wrapper waits for its end, passes signals on to it, and ends with it. A wrapper that decides or waits carries MANOR_WAITING too;
 # of two, the elder decides and the younger waits: no lock that could go stale, no file descriptor that a program would inherit.
 # Beside the log, `.NAME.start` keeps pid, start time, boot id, process group, uptime and instance of the last start. Started again within 1 s, it waits 1 s.
