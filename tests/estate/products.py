@@ -2,7 +2,10 @@
 
 from typing import Literal
 
+from pydantic import BaseModel, ConfigDict
+
 from manor.estate.topology import ProxyTraits, Role, Switch
+from manor.estate.units import Duration
 
 CHECKS: frozenset[Literal["http", "tcp", "command"]] = frozenset({"http", "tcp", "command"})
 PRODUCTS = {
@@ -21,3 +24,13 @@ PRODUCTS = {
     ),
     "varnish": ProxyTraits(roles=frozenset({Role.CACHE}), default_for=frozenset({Role.CACHE})),
 }
+
+
+class Options(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    grace: Duration = 0.0
+    threads: int = 1
+
+
+OPTIONS = {"haproxy": Options}

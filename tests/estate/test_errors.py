@@ -6,7 +6,7 @@ import pytest
 
 from manor.errors import InvalidEstate
 from manor.estate.load import load_estate
-from tests.estate.products import PRODUCTS
+from tests.estate.products import OPTIONS, PRODUCTS
 
 ERRORS = Path(__file__).parent / "errors"
 CASES = sorted(path.parent for path in ERRORS.glob("*/estate.yaml"))
@@ -15,7 +15,7 @@ CASES = sorted(path.parent for path in ERRORS.glob("*/estate.yaml"))
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_message(case: Path, update_golden: bool) -> None:
     with pytest.raises(InvalidEstate) as error:
-        load_estate(case / "estate.yaml", PRODUCTS)
+        load_estate(case / "estate.yaml", PRODUCTS, OPTIONS)
     told = str(error.value).replace(str(case), "<folder>") + "\n"
     if update_golden:
         (case / "expected.txt").write_text(told)

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
-from manor.estate.chain import Products, default_traffic, read_traffic
+from manor.estate.chain import Options, Products, default_traffic, read_traffic
 from manor.estate.hosts import read_hosts
 from manor.estate.model import Environment, Part, Service, Traffic
 from manor.estate.not_yet import ENVIRONMENT
@@ -67,8 +67,9 @@ def declare(root: Node, name: str) -> Declared:
     merged = {}
     for section in OVERLAYS:
         base, over = root.child(section), own.child(section)
-        if base is not None or over is not None:
-            merged[section] = merge(base, over) if base and over else base or over
+        both = base if over is None else merge(base or Node({}, over.mark), over)
+        if both is not None and both.value is not None:
+            merged[section] = both
     return Declared(name, root, own, Node(merged, own.mark))
 
 
@@ -77,6 +78,7 @@ class Reader:
     """Reads environments; remembers what it has read by the identity of the merged value."""
 
     products: Products
+    options: Options
     groups: frozenset[str]
     problems: list[Problem] = field(default_factory=list)
     services: dict[int, Service | None] = field(default_factory=dict)
@@ -126,7 +128,7 @@ class Reader:
         if node is None:
             return default_traffic(self.products)
         if id(node) not in self.traffics:
-            traffic, findings = read_traffic(node, self.products)
+            traffic, findings = read_traffic(node, self.products, self.options)
             self._note(declared, findings, "traffic")
             self.traffics[id(node)] = traffic
         return self.traffics[id(node)]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
+from ipaddress import ip_address
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, Strict
@@ -27,6 +28,7 @@ from manor.estate.units import (
     Name,
     Share,
     Size,
+    UrlPath,
     Variable,
     WholePath,
 )
@@ -96,7 +98,7 @@ class Route(Part):
     """Which requests are the service's."""
 
     host: HostName = Field(description="a name without a dot is completed with the domain (and the environment, but for the last one)")
-    path: HttpPath = Field("/", description="requests whose path is this or lies under it; the longest match wins")
+    path: UrlPath = Field("/", description="requests whose path is this or lies under it; the longest match wins")
     class_: Literal["page", "api", "upload", "callback", "websocket", "stream"] = Field(
         "page", alias="class", description="sets limits, time-outs and drain times"
     )
@@ -106,7 +108,7 @@ class Route(Part):
 class Static(Part):
     """A folder of the release served by the web tier itself."""
 
-    path: HttpPath = Field(description="requests under this path")
+    path: UrlPath = Field(description="requests under this path")
     dir: WholePath = Field(description="folder inside the release, relative")
 
 
@@ -127,7 +129,7 @@ class Redirect(Part):
 class Bypass(Part):
     """What the cache tier must not look at."""
 
-    paths: tuple[HttpPath, ...] = Field((), description="requests under these paths")
+    paths: tuple[UrlPath, ...] = Field((), description="requests under these paths")
     cookies: tuple[Cookie, ...] = Field((), description="requests with one of these cookies")
 
 
@@ -219,7 +221,7 @@ class UntouchableRule(Part):
 
     paths: tuple[AbsolutePath, ...] = Field((), description="absolute paths, with all under them")
     ports: tuple[Port, ...] = Field((), description="ports")
-    units: tuple[str, ...] = Field((), description="systemd units and supervised programs")
+    units: tuple[str, ...] = Field((), description="units of the init system and supervised programs")
     users: tuple[str, ...] = Field((), description="users")
     containers: tuple[str, ...] = Field((), description="containers")
 
@@ -233,6 +235,11 @@ class Host(Part):
     manage: ManageWord = Field("full", description="how far Manor may go")
     untouchable: UntouchableRule = Field(default_factory=UntouchableRule, description="what is somebody else's")
     shared: bool = Field(False, description="two non-production environments may share it")
+
+    @property
+    def is_local(self) -> bool:
+        """Tell whether it is on this machine: without an address, or with a loopback one."""
+        return self.address is None or ip_address(self.address).is_loopback
 
 
 class Environment(Part):

@@ -41,7 +41,7 @@ def _with_text(node: Node) -> Node:
 
 def check_service(service: Service) -> list[Finding]:
     """Return what a service does wrong by itself."""
-    return [*_check_profile(service), *_check_command(service), *_check_health(service), *_check_rollout(service)]
+    return [*_check_profile(service), *_check_command(service), *_check_health(service), *_check_static(service), *_check_rollout(service)]
 
 
 def _check_profile(service: Service) -> list[Finding]:
@@ -81,6 +81,12 @@ def _check_health(service: Service) -> list[Finding]:
     if health.tcp and service.profile == "static":
         return [Finding(("health", "tcp"), "a static service has no program whose port could be checked; write e.g. health: {http: /index.html}")]
     return []
+
+
+def _check_static(service: Service) -> list[Finding]:
+    paths = [static.path.rstrip("/") for static in service.static]
+    again = [number for number, path in enumerate(paths) if path in paths[:number]]
+    return [Finding(("static", number, "path"), "stands twice; keep one of them") for number in again]
 
 
 def _check_rollout(service: Service) -> list[Finding]:

@@ -29,7 +29,7 @@ MISSING = {
     "from": "nothing says what is moved. Add e.g. from: old.acme.example/shop",
     "to": "nothing says where it moved. Add e.g. to: https://shop.acme.example/",
     "ttl": "nothing says how long an answer is fresh. Add e.g. ttl: 5m",
-    "chain": "a traffic section needs the chain of tiers. Add e.g. chain: [{balancer: haproxy}, {web: nginx}], or remove the section",
+    "chain": "a traffic section needs the chain of tiers. Add e.g. chain: [{balancer: …}, {web: …}], or remove the section",
     "estate": "an estate needs a name. Add e.g. estate: acme-health",
 }
 

@@ -82,6 +82,16 @@ def parse_http_path(value: object) -> str:
     raise ValueError(f"{show(value)} is not a path; begin with / and percent-encode what RFC 3986 does not allow")
 
 
+def parse_url_path(value: object) -> str:
+    """Return a path that requests are matched by: without query, `//`, `.` and `..`. Raises ValueError."""
+    path = parse_http_path(value)
+    if "?" in path:
+        raise ValueError(f"{show(value)} has a query, which no path that is matched has; leave it out")
+    if "//" in path or {".", ".."} & set(path.split("/")):
+        raise ValueError(f"{show(value)} is not in its plain form; leave out //, . and ..")
+    return path
+
+
 def parse_folder(value: object) -> str:
     """Return a relative path without `..`. Raises ValueError."""
     if isinstance(value, str) and FOLDER.fullmatch(value) and ".." not in value.split("/"):
@@ -199,6 +209,7 @@ Size = Annotated[int, BeforeValidator(parse_size), _text(SIZE, "512MiB")]
 Share = Annotated[float, BeforeValidator(parse_share), _text(SHARE, "75%")]
 Name = Annotated[str, BeforeValidator(parse_name), _text(NAME, "shop")]
 HttpPath = Annotated[str, BeforeValidator(parse_http_path), _text(HTTP_PATH, "/healthz")]
+UrlPath = Annotated[str, BeforeValidator(parse_url_path), _text(HTTP_PATH, "/api")]
 WholePath = Annotated[str, BeforeValidator(parse_folder), _text(FOLDER, "public")]
 Date = Annotated[datetime.date, BeforeValidator(parse_date), WithJsonSchema({"type": "string", "format": "date", "examples": ["2026-10-01"]})]
 HostName = Annotated[str, BeforeValidator(parse_host_name), _text(HOST_NAME, "shop")]

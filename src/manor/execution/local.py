@@ -38,15 +38,18 @@ class LocalRunner(Runner):
         root: HostPath | None = None,
         limit: asyncio.Semaphore | None = None,
         disk: Disk | None = None,
+        grace_seconds: float = 5.0,
     ) -> None:
         """Act on `host`; commands start in `root` (`/` without one, or until it exists).
 
         `limit` bounds how many acts go on at once over all runners that share it; each has its own without one.
+        A program that is ended early has `grace_seconds` between TERM and KILL.
         """
         super().__init__(host, guard)
         self.root = root
         self._limit = limit or asyncio.Semaphore(AT_ONCE)
         self._disk = disk or Disk()
+        self._grace_seconds = grace_seconds
 
     async def _run(self, command: Command) -> Completed:
         async with self._limit:
@@ -96,7 +99,7 @@ class LocalRunner(Runner):
 
     def _place(self) -> Place:
         is_there = self.root is not None and Path(self.root).is_dir()
-        return Place(self.host, self.root if self.root is not None and is_there else HostPath("/"))
+        return Place(self.host, self.root if self.root is not None and is_there else HostPath("/"), self._grace_seconds)
 
     def _change_one(self, act: FileAct) -> None:
         self._check_where_it_lies(act)

@@ -5,6 +5,7 @@ Invariant: ends just the processes that it started, by their ids, and every wait
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import signal
@@ -129,6 +130,11 @@ def running(node: TierNode, product: Proxy) -> Iterator[Tier]:
         shutil.rmtree(node.folders.sockets, ignore_errors=True)
 
 
+def files_under(folder: HostPath) -> dict[str, Path]:
+    """Return the files of a folder by their name in it."""
+    return {str(path.relative_to(folder)): path for path in Path(folder).rglob("*") if path.is_file()}
+
+
 def is_open(address: str, port: int) -> bool:
     """Tell whether something accepts connections there."""
     with socket.socket() as probe:
@@ -152,3 +158,11 @@ def curl(*arguments: str, seconds: int = 10) -> subprocess.CompletedProcess[str]
 def sockets_under(folder: Path) -> HostPath:
     """Return a short folder for sockets: pytest's own is too long for them."""
     return HostPath(f"/var/tmp/mt-{os.getpid()}-{next(NUMBERS)}") if len(str(folder)) > 40 else HostPath(folder)
+
+
+async def until_ready(tier: Tier, seconds: float = 10.0) -> None:
+    """Wait until its product says that it is ready."""
+    end = time.monotonic() + seconds
+    while (problem := await tier.observe()) is not None:
+        assert time.monotonic() < end, f"{problem}\n{tier.own_log()}"
+        await asyncio.sleep(0.02)

@@ -37,7 +37,7 @@ def one_of_each(environment: Environment) -> Iterator[Host]:
     """Yield one host of each combination of groups: equal groups have equal ports."""
     seen = set()
     for host in environment.hosts.values():
-        kind = (frozenset(host.groups), host.address is None)
+        kind = (frozenset(host.groups), host.is_local)
         if kind not in seen:
             seen.add(kind)
             yield host
@@ -58,7 +58,7 @@ def owners_on(environment: Environment, host: Host) -> Iterator[Owner]:
 
 def _tier_ports(environment: Environment, place: int, host: Host) -> tuple[int, ...]:
     if place == 0:
-        return first_ports(is_local=host.address is None)
+        return first_ports(is_local=host.is_local)
     return () if place == len(environment.traffic.chain) - 1 else (tier_port(place),)
 
 

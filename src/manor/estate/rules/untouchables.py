@@ -36,6 +36,6 @@ def _check_ports(environment: Environment, host: Host) -> Iterator[Finding]:
 
 
 def _root(environment: Environment, host: Host, context: Context) -> PurePosixPath:
-    if host.address is not None:
+    if not host.is_local:
         return SERVER_ROOT
     return PurePosixPath(context.folder.absolute().as_posix()) / ".manor" / "state" / "hosts" / environment.name / host.name

@@ -7,7 +7,8 @@ from manor.observe.probe.engine import Probe
 from manor.observe.probe.model import Lane, Loss, LossKind, Outcome, ProbeConfig, Target
 from manor.observe.probe.process import argv, run_process
 from manor.observe.probe.results import Recording, read_results
-from manor.observe.probe.summary import Latency, ProbeResult, Window, summarize
+from manor.observe.probe.summary import Latency, ProbeResult, summarize
+from manor.observe.window import Window
 
 __all__ = [
     "Lane",

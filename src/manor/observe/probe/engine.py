@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 
 from manor.observe.probe.connection import Connection, Exchange
 from manor.observe.probe.dial import dial, loss_of
@@ -32,7 +33,8 @@ class Probe:
         self.config = config
         self.unsent = 0
         """Requests that were due and could not be sent for reasons of this machine (out of files or ports)."""
-        self._lanes = [TargetLane(index, target, dialler, record, self._count_unsent) for index, target in enumerate(config.targets)]
+        self._failures: list[BaseException] = []
+        self._lanes = [TargetLane(index, target, dialler, record, self._count_unsent, self._failures.append) for index, target in enumerate(config.targets)]
         self._sender: asyncio.Task[None] | None = None
 
     @property
@@ -55,9 +57,12 @@ class Probe:
             await asyncio.gather(self._sender, return_exceptions=True)
         for lane in self._lanes:
             await lane.finish()
+        self.check()
 
     def check(self) -> None:
-        """Raise what made the sender end, if it did."""
+        """Raise what went wrong inside the probe itself, if anything did."""
+        for failure in self._failures:
+            raise failure
         if self._sender is not None and self._sender.done() and not self._sender.cancelled():
             self._sender.result()
 
@@ -77,7 +82,7 @@ class Probe:
 class TargetLane:
     """The connections of one target."""
 
-    def __init__(self, index: int, target: Target, dialler: Dial, record: Record, unsent: Callable[[], None]) -> None:
+    def __init__(self, index: int, target: Target, dialler: Dial, record: Record, unsent: Callable[[], None], failed: Callable[[BaseException], None]) -> None:
         """Prepare the requests' bytes."""
         self.epoch = 0.0
         self._index = index
@@ -85,6 +90,7 @@ class TargetLane:
         self._dial = dialler
         self._record = record
         self._unsent = unsent
+        self._failed = failed
         self._requests = {lane: [request_bytes(target, path, lane) for path in target.paths] for lane in Lane}
         self._idle: deque[Connection] = deque()
         self._attempts: set[Attempt] = set()
@@ -109,7 +115,7 @@ class TargetLane:
         else:
             task = loop.create_task(self._dial_and_go(attempt))
             self._dialling.add(task)
-            task.add_done_callback(self._dialling.discard)
+            task.add_done_callback(partial(self._dialled, attempt))
 
     async def finish(self) -> None:
         """Wait until nothing is in flight, then close the idle connections."""
@@ -144,6 +150,13 @@ class TargetLane:
                 return connection
             connection.close()
         return None
+
+    def _dialled(self, attempt: Attempt, task: asyncio.Task[None]) -> None:
+        self._dialling.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:  # a mistake of ours, not an answer of theirs
+            self._drop(attempt)
+            self._failed(error)
 
     def _drop(self, attempt: Attempt) -> None:
         self._attempts.discard(attempt)

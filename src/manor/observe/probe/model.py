@@ -5,10 +5,11 @@ Invariant: plain values; times of an outcome are seconds since 1970, on a clock 
 
 from __future__ import annotations
 
+import ipaddress
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 
 class Lane(StrEnum):
@@ -37,13 +38,18 @@ class LossKind(StrEnum):
     """A whole answer with a status that was not expected."""
 
 
+def checked_address(address: str) -> str:
+    """Return an IP address. Raises ValueError for a name."""
+    return str(ipaddress.ip_address(address))
+
+
 class Target(BaseModel):
     """One kind of request, at its own rate."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
-    address: str
+    address: Annotated[str, AfterValidator(checked_address)]
     """An IP address; names are never resolved."""
     port: int = Field(ge=1, le=65535)
     host: str

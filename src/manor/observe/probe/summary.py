@@ -8,24 +8,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from manor.observe.probe.model import Lane, Loss, Outcome, ProbeConfig
-
-
-class Window(NamedTuple):
-    """From (included) to (excluded), seconds since 1970."""
-
-    begin: float
-    end: float
-
-    def holds(self, moment: float) -> bool:
-        """Tell whether a moment lies in it."""
-        return self.begin <= moment < self.end
-
-    def before(self) -> Window:
-        """Return the window of the same length that ends where this one begins."""
-        return Window(2 * self.begin - self.end, self.begin)
+from manor.observe.window import Window
 
 
 @dataclass(frozen=True)

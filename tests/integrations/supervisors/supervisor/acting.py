@@ -14,11 +14,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
+from manor import execution
 from manor.execution.values import Act, Command, Completed, HttpRequest
 from manor.integrations.supervisors.base import Program, ProgramStatus, ProgramView, SupervisedHost
 from manor.integrations.supervisors.supervisor import product
 
-WRAPPER = Path(__file__).with_name("exec.sh")
+WRAPPER = Path(execution.__file__).with_name("exec.sh")
 LIMIT_SECONDS = 15.0
 Found = TypeVar("Found")
 
@@ -129,9 +130,13 @@ def is_alive(pid: int) -> bool:
 
 
 def marked(mark: str) -> list[int]:
-    """Return the live processes that carry this MANOR_INSTANCE."""
+    """Return the live processes of an instance, without wrappers that wait for one."""
     wanted = f"MANOR_INSTANCE={mark}".encode()
-    return [int(each.name) for each in Path("/proc").iterdir() if each.name.isdigit() and is_alive(int(each.name)) and wanted in environment(each)]
+    return [int(each.name) for each in Path("/proc").iterdir() if each.name.isdigit() and is_alive(int(each.name)) and is_instance(environment(each), wanted)]
+
+
+def is_instance(variables: list[bytes], wanted: bytes) -> bool:
+    return wanted in variables and not any(variable.startswith(b"MANOR_WAITING=") for variable in variables)
 
 
 def environment(process: Path) -> list[bytes]:

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from manor.execution.values import HostPath
 from manor.integrations.supervisors.base import Program, ProgramStatus
 from manor.integrations.supervisors.supervisor import product
 from tests.integrations.supervisors.supervisor.acting import Host, is_alive, local_host, marked, run, until
@@ -111,7 +110,9 @@ def test_killed_supervisord_leaves_its_programs_and_the_next_one_takes_them_over
     until(lambda: not is_alive(supervisord))
     assert is_alive(orphan)
     assert host.start() != supervisord
-    host.wait_for("tier", RUNNING)
+    log = Path(host.declared.layout.program_log("tier"))
+    assert until(lambda: "waiting for its end" in log.read_text())
+    assert host.views()["tier"].status is RUNNING
     assert marked(host.declared.layout.instance_mark("tier")) == [orphan], "nothing was started beside it"
     host.carry_out(product.stop_program(host.declared, "tier", 10))
     assert until(lambda: not is_alive(orphan))
@@ -146,7 +147,6 @@ def test_stop_ends_everything(host: Host) -> None:
 
 def test_a_missing_wrapper_reads_as_failed(host: Host) -> None:
     host.write(program(host, "tier", "exit 0"))
-    Path(host.declared.layout.supervisor / "pace").unlink()
+    Path(host.declared.layout.exec).unlink()
     host.start()
     assert "can't find command" in host.wait_for("tier", FAILED).detail
-    assert HostPath(host.declared.layout.supervisor).name == "supervisor"

@@ -25,9 +25,9 @@ def test_renders_as_the_case_says(case: Path, request: pytest.FixtureRequest) ->
     files = product.render(case_host((case / "programs.yaml").read_text()))
     golden = case / "supervisord.conf"
     if request.config.getoption("--update-golden", default=False):
-        golden.write_bytes(files[1].content)
-    assert [file.name for file in files] == ["pace", "supervisord.conf"]
-    assert files[1].content.decode() == golden.read_text()
+        golden.write_bytes(files[0].content)
+    assert [file.name for file in files] == ["supervisord.conf"]
+    assert files[0].content.decode() == golden.read_text()
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +42,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_supervisords_own_parser_gives_every_word_back(root: Path, words: list[str]) -> None:
     program = Program("odd", tuple(words), "service/odd", HostPath(root / "log" / "odd.log"))
     host = host_of(root, program)
-    (argv,) = read_back(product.render(host)[1].content).values()
-    assert argv[2:] == wrapped(program, host.layout)
+    (argv,) = read_back(product.render(host)[0].content).values()
+    assert argv == wrapped(program, host.layout)
 
 
 @given(name=st.text(max_size=12))
@@ -53,7 +53,7 @@ def test_a_name_is_taken_as_it_is_or_refused(root: Path, name: str) -> None:
         files = product.render(host_of(root, program))
     except InvalidEstate:
         return
-    assert list(read_back(files[1].content)) == [name]
+    assert list(read_back(files[0].content)) == [name]
 
 
 @pytest.mark.parametrize(

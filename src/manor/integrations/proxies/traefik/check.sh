@@ -69,7 +69,9 @@ problems=$(sed 's/\x1b\[[0-9;]*m//g' "$work/log" "$work/out" 2>/dev/null | grep 
 if [ -n "$problems" ]; then printf '%s\n' "$problems"; bad=1; fi
 if [ "$loaded" = yes ]; then
     for kind in routers services middlewares; do
-        ask "http/$kind?status=disabled&per_page=1000" | grep -q '"name"' && { ask "http/$kind?status=disabled&per_page=1000"; echo; bad=1; }
+        # One object a line; only the names and reasons of those that it disabled.
+        disabled=$(ask "http/$kind?status=disabled&per_page=1000" | sed 's/"provider":"file"/\n/g' | grep -o '"error":.*"name":"[^"]*"' | cut -c1-600)
+        if [ -n "$disabled" ] && [ "$bad" -eq 0 ]; then printf '%s: %s\n' "$kind" "$disabled"; bad=1; fi
     done
 elif [ "$bad" -eq 0 ]; then
     echo "traefik did not load these files in time"

@@ -15,6 +15,14 @@ import yaml
 Native: TypeAlias = "Mapping[str, Native] | Sequence[Native] | str | int | float | bool"
 
 
+class Plain(yaml.SafeDumper):
+    """Writes equal parts out each time, so that a person can read a router by itself."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        """Never refer to another place."""
+        return True
+
+
 def document(content: Native, comment: str) -> bytes:
     """Return a static file: YAML with its keys in the order given."""
     return f"# {comment}\n{dumped(content)}".encode()
@@ -32,7 +40,8 @@ def escaped(text: str) -> str:
 
 def dumped(content: Native) -> str:
     """Return YAML in block style, in the order given, one line a value."""
-    return yaml.safe_dump(content, sort_keys=False, default_flow_style=False, width=100_000, allow_unicode=False)
+    text: str = yaml.dump(content, Dumper=Plain, sort_keys=False, default_flow_style=False, width=100_000, allow_unicode=False)
+    return text
 
 
 def duration(seconds: float) -> str:

@@ -111,7 +111,8 @@ def service_of(entry: dict[str, Any]) -> str:
 def upstream_status(entry: dict[str, Any]) -> int | None:
     """Return what the next hop answered. Traefik writes its own 502, 503 and 504 as if they were; an answer of others has a Date."""
     status = int(entry.get("OriginStatus", 0))
-    if not status or not entry.get("ServiceURL") or status == CLIENT_GONE:
+    is_ours = str(entry.get("ServiceName", "")).startswith("manor.pages")
+    if not status or not entry.get("ServiceURL") or status == CLIENT_GONE or is_ours:
         return None
     return None if status in GATEWAY_ERRORS and "origin_Date" not in entry else status
 

@@ -82,7 +82,7 @@ class Traefik(Proxy):
     def switch_files(self, node: TierNode, service: ServiceView, traffic: Mapping[str, TrafficState]) -> tuple[FileAct, ...]:
         """Return the service's state file; Traefik takes it over as soon as it is renamed into place."""
         touch = Touch(node.subject, Effect.INCLUDE)
-        return (PutFile(state_file(node, service), traffic_content(service, traffic), touch=touch),)
+        return (PutFile(state_file(node, service), traffic_content(node, service, traffic), touch=touch),)
 
     def switch(self, node: TierNode, service: ServiceView, traffic: Mapping[str, TrafficState]) -> tuple[Act, ...]:
         """Return nothing: writing the state file was it. `observe_switch` shows when the process has taken it over."""

@@ -34,7 +34,7 @@ def render(node: TierNode) -> tuple[RenderedFile, ...]:
         RenderedFile(f"{PLUGIN}/pages.go", packaged("pages.go")),
     ]
     if node.is_switching:
-        found.extend(RenderedFile(f"initial/{service.name}.yaml", traffic_content(service, {})) for service in node.services)
+        found.extend(RenderedFile(f"initial/{service.name}.yaml", traffic_content(node, service, {})) for service in node.services)
     return tuple(sorted(found, key=lambda file: file.name))
 
 

@@ -19,6 +19,8 @@ STAMP = "X-Manor-Service"
 FORGED = ("X-Manor-Cache", "X-Manor-Slot", "X-Request-Id", "Forwarded", "X-Forwarded-Prefix", "X-Forwarded-Server")
 """Headers of clients that Traefik does not delete by itself; underscores are deleted by `aliasHeadersStrategy`."""
 INSIDE = ("X-Manor-Cache", "X-Manor-Service", "X-Manor-Slot")
+READS = ("GET", "HEAD", "OPTIONS")
+BODIES = ("POST", "PUT", "PATCH", "DELETE")
 NOWHERE = "noop@internal"
 MAINTENANCE_PRIORITY = 10_000_000
 NEXT_STATUS = 404
@@ -59,24 +61,32 @@ def own_routers(node: TierNode) -> Iterator[Named]:
 
 
 def inner_routers(node: TierNode, service: ServiceView) -> Iterator[Named]:
-    """Yield the router of a tier that goes by the stamp."""
-    yield f"{service.name}.0", router(list(entry_point_names(node)), call("Header", STAMP, service.name), 100, target(node, service), "manor.retry")
+    """Yield the routers of a tier that goes by the stamp."""
+    yield from passing(node, service, f"{service.name}.0", call("Header", STAMP, service.name), 100, ("manor.inside",))
 
 
 def first_routers(node: TierNode, service: ServiceView) -> Iterator[Named]:
-    """Yield a router a route, those that guard its body limit, and the redirects."""
+    """Yield the routers of each route, those that guard its body limit, and the redirects."""
     points = list(entry_point_names(node))
     for number, route in enumerate(service.routes):
         name, rule, priority = f"{service.name}.{number}", route_rule(route), route_priority(route)
-        chain = (f"{service.name}.stamp", "manor.retry")
-        yield name, router(points, rule, priority, target(node, service), *chain)
+        chain = (f"{service.name}.stamp",)
+        yield from passing(node, service, name, rule, priority, chain)
         if route.body_bytes:
             known = call("HeaderRegexp", "Content-Length", larger_than(route.body_bytes))
             yield f"{name}.large", router(points, all_of(rule, known), priority + 5, NOWHERE, "manor.413")
-            unknown = all_of(any_of([call("Method", verb) for verb in ("POST", "PUT", "PATCH", "DELETE")]), "!" + call("HeaderRegexp", "Content-Length", "."))
-            yield f"{name}.unmeasured", router(points, all_of(rule, unknown), priority + 4, target(node, service), f"{name}.body", *chain)
+            unknown = all_of(any_of([call("Method", verb) for verb in BODIES]), "!" + call("HeaderRegexp", "Content-Length", "."))
+            yield f"{name}.unmeasured", router(points, all_of(rule, unknown), priority + 4, target(node, service), f"{name}.body", *chain, "manor.retry")
     for number, redirect in enumerate(service.redirects):
         yield redirect_router(points, service, number, redirect)
+
+
+def passing(node: TierNode, service: ServiceView, name: str, rule: str, priority: int, chain: tuple[str, ...]) -> Iterator[Named]:
+    """Yield the two routers that pass a rule's requests on: reads may be repeated after a failed connection, others only if nothing was sent."""
+    points, passed_to = list(entry_point_names(node)), target(node, service)
+    yield name, router(points, rule, priority, passed_to, *chain, "manor.retry")
+    reads = any_of([call("Method", verb) for verb in READS])
+    yield f"{name}.read", router(points, all_of(rule, reads), priority + 2, passed_to, *chain, "manor.repeat")
 
 
 def redirect_router(points: list[str], service: ServiceView, number: int, redirect: Redirect) -> Named:
@@ -110,8 +120,12 @@ def middlewares(node: TierNode, options: Options) -> Iterator[Named]:
     yield "manor.404", page(404, str(node.folders.pages / "404.html"))
     yield "manor.503", page(503, str(node.folders.pages / "503.html"))
     yield "manor.413", page(413)
+    # Without `status` only what could not be sent at all is tried again; with it also PUT and DELETE would be, hence READS.
     yield "manor.retry", {"retry": {"attempts": 2, "initialInterval": "20ms"}}
-    if node.is_first:
+    yield "manor.repeat", {"retry": {"attempts": 2, "initialInterval": "20ms", "status": ["502"]}}
+    if not node.is_first:
+        yield "manor.inside", {"headers": {"customRequestHeaders": {"X-Forwarded-Server": ""}}}
+    else:
         for service in node.services:
             yield from service_middlewares(service, options)
 
@@ -149,11 +163,16 @@ def target(node: TierNode, service: ServiceView) -> str:
 
 def services(node: TierNode) -> Iterator[Named]:
     """Yield the way to our pages, and to the next tier with each time-out that is needed."""
-    yield "manor.pages", pool([f"http://{node.admin_address}:{node.admin_port}"], None)
+    yield "manor.pages", our_pages(node)
     if node.is_switching:
         return
     for seconds in silences(node):
         yield from next_tier(node.next, seconds)
+
+
+def our_pages(node: TierNode) -> Native:
+    """Return the way to the page 503, which the admin entry point gives to every request that has a stamp."""
+    return pool([f"http://{node.admin_address}:{node.admin_port}"], None)
 
 
 def next_tier(endpoints: tuple[Endpoint, ...], seconds: int) -> Iterator[Named]:

@@ -16,7 +16,8 @@ LONG_BODIES = frozenset({"upload", "stream", "websocket"})
 
 def entry_point_names(node: TierNode) -> tuple[str, ...]:
     """Return the names of the tier's own entry points, in the order of its listeners."""
-    return tuple(f"{'tls' if listener.tls else 'plain'}{number or ''}" for number, listener in enumerate(node.listeners))
+    names = ["tls" if listener.tls else "plain" for listener in node.listeners]
+    return tuple(f"{name}{names[:number].count(name) or ''}" for number, name in enumerate(names))
 
 
 def static_file(node: TierNode, options: Options) -> bytes:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from manor.estate.topology import ServiceView, SlotServer, TierNode, TrafficState
 from manor.execution.values import HostPath
 from manor.integrations.proxies.traefik.native import Native, call, duration, template
-from manor.integrations.proxies.traefik.routing import MAINTENANCE_PRIORITY, NOWHERE, STAMP, Named, page, pool, route_priority, route_rule, router
+from manor.integrations.proxies.traefik.routing import MAINTENANCE_PRIORITY, NOWHERE, STAMP, Named, our_pages, page, pool, route_priority, route_rule, router
 from manor.integrations.proxies.traefik.static import ADMIN, entry_point_names
 
 READY = "ready"
@@ -27,23 +27,23 @@ def maintenance_file(node: TierNode, service: ServiceView) -> HostPath:
     return node.folders.state / f"{service.name}.maintenance.yaml"
 
 
-def traffic_content(service: ServiceView, traffic: Mapping[str, TrafficState]) -> bytes:
+def traffic_content(node: TierNode, service: ServiceView, traffic: Mapping[str, TrafficState]) -> bytes:
     """Return the service's state file; a server without a state is in maintenance."""
     servers = {state: [one for one in service.servers if traffic.get(one.name) == state] for state in TrafficState}
-    http: dict[str, Native] = {"services": dict(service_entries(service, servers[TrafficState.READY], servers[TrafficState.DRAIN]))}
+    http: dict[str, Native] = {"services": dict(service_entries(node, service, servers[TrafficState.READY], servers[TrafficState.DRAIN]))}
     if servers[TrafficState.DRAIN]:
         # A service is only checked while a router names it; this one matches nothing.
         http["routers"] = {server_name(service, one): router([ADMIN], NEVER, 1, server_name(service, one)) for one in servers[TrafficState.DRAIN]}
     return template({"http": http}, f"which servers of {service.name} take traffic; kept by rollouts, not part of the rendered files")
 
 
-def service_entries(service: ServiceView, ready: list[SlotServer], drained: list[SlotServer]) -> Iterator[Named]:
+def service_entries(node: TierNode, service: ServiceView, ready: list[SlotServer], drained: list[SlotServer]) -> Iterator[Named]:
     """Yield the services of Traefik that carry one service of the estate."""
     if ready:
         yield service.name, {"failover": {"service": f"{service.name}.{READY}", "fallback": "manor.pages"}}
         yield f"{service.name}.{READY}", balancer(service, ready)
     else:
-        yield service.name, {"failover": {"service": "manor.pages", "fallback": "manor.pages"}}
+        yield service.name, our_pages(node)
     for one in drained:
         yield server_name(service, one), balancer(service, [one])
 

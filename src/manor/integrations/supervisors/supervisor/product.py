@@ -22,7 +22,7 @@ class Supervisord(Supervisor):
         self.python = python or HostPath(sys.executable)
 
     def render(self, host: SupervisedHost) -> tuple[SupervisorFile, ...]:
-        """Return `pace` and `supervisord.conf`."""
+        """Return `supervisord.conf`."""
         return render.render(host)
 
     def folders(self, host: SupervisedHost) -> tuple[MakeFolder, ...]:

@@ -1,8 +1,8 @@
-"""A host's programs → supervisord.conf and the script that paces restarts.
+"""A host's programs → supervisord.conf.
 
 Why these settings: an idle slot's wrapper exits 0 at once and must stay down, so `startsecs=0` and `autorestart=unexpected` for programs that have
-a `wanted` file; all others run always, whatever they exit with. `startsecs=0` knows no back-off, so `pace` waits before a second start within a
-second. The stop signal goes to the program itself, the final KILL to its whole group.
+a `wanted` file; all others run always, whatever they exit with. `startsecs=0` knows no back-off: the wrapper waits before a second start within
+a second (docs/execution.md). The stop signal goes to the program itself, the final KILL to its whole group.
 
 Invariant: a function of the host alone; no `[include]`, no inet server, no log in supervisord's pipes.
 Vendor: https://supervisord.org/configuration.html
@@ -11,8 +11,6 @@ Vendor: https://supervisord.org/configuration.html
 from __future__ import annotations
 
 import math
-from functools import cache
-from pathlib import Path
 
 from manor.estate.layout import HostLayout
 from manor.execution.values import HostPath
@@ -20,24 +18,14 @@ from manor.integrations.supervisors.base import Program, SupervisedHost, Supervi
 from manor.integrations.supervisors.supervisor.quoting import checked_name, checked_signal, quote_command, quote_path
 
 CONFIG = "supervisord.conf"
-PACE = "pace"
 SPAWN_RETRIES = 100
 """A wrapper that is missing or a full process table: tried for over an hour, 1 s longer each time."""
 
 
 def render(host: SupervisedHost) -> tuple[SupervisorFile, ...]:
-    """Return both files, sorted by name. Raises InvalidEstate for what supervisord cannot carry."""
+    """Return its one file. Raises InvalidEstate for what supervisord cannot carry."""
     sections = [server_section(host.layout), *(program_section(program, host.layout) for program in host.programs)]
-    return (
-        SupervisorFile(PACE, pace_script(), mode=0o755),
-        SupervisorFile(CONFIG, "\n".join(sections).encode()),
-    )
-
-
-@cache
-def pace_script() -> bytes:
-    """Return the script that becomes its program, at most once a second."""
-    return Path(__file__).with_name("pace.sh").read_bytes()
+    return (SupervisorFile(CONFIG, "\n".join(sections).encode()),)
 
 
 def socket_path(layout: HostLayout) -> HostPath:
@@ -80,11 +68,9 @@ supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
 def program_section(program: Program, layout: HostLayout) -> str:
     """Return the section of one program."""
     name = checked_name(program.name)
-    stamp = layout.root / "run" / "supervisor" / f"{name}.started"
-    words = (str(layout.supervisor / PACE), str(stamp), *wrapped(program, layout))
     return f"""\
 [program:{name}]
-command = {quote_command(words)}
+command = {quote_command(wrapped(program, layout))}
 priority = {program.priority}
 startsecs = 0
 startretries = {SPAWN_RETRIES}
