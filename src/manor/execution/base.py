@@ -79,21 +79,27 @@ class Runner(ABC):
 
     async def start(self, step: Detached) -> DetachedState:
         """Start a detached program unless its key was started before, and return how it stands."""
-        self.guard.check(step.command)
+        self._check_step(step)
         return await self._start(step)
 
     async def attach(self, step: Detached) -> DetachedState:
         """Return how a detached program stands."""
+        self.guard.readable(step.folder)
         return await self._attach(step)
 
     async def log(self, step: Detached, offset: int = 0) -> bytes:
         """Return what it has written since `offset` bytes, at most 1 MiB."""
+        self.guard.readable(step.folder)
         return await self._log(step, offset)
 
     async def cancel(self, step: Detached) -> DetachedState:
         """End a detached program and all it started: TERM, 5 s, KILL. Returns how it stands."""
-        self.guard.check(step.command)
+        self._check_step(step)
         return await self._cancel(step)
+
+    def _check_step(self, step: Detached) -> None:
+        self.guard.check(step.command)
+        self.guard.check(step.folder_act)
 
     @abstractmethod
     async def _run(self, command: Command) -> Completed: ...

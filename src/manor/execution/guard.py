@@ -6,8 +6,8 @@ Invariant: pure; says yes by returning and no by raising NotOurs with the rule's
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
 from manor.errors import NotOurs
@@ -73,6 +73,11 @@ class Guard:
         """Return the path, or raise NotOurs if not even reading is allowed."""
         self._check_level(Touch(effect=Effect.READ))
         return path
+
+    def followed(self, follow: Callable[[HostPath], HostPath]) -> Guard:
+        """Return this guard with its paths as they really lie on the host; `follow` follows the links of a path."""
+        paths = (*self.untouchable.paths, *map(follow, self.untouchable.paths))
+        return replace(self, untouchable=replace(self.untouchable, paths=paths), roots=(*self.roots, *map(follow, self.roots)))
 
     def _check_level(self, touch: Touch) -> None:
         level = min(self.manage, self.subjects.get(touch.subject, self.manage))

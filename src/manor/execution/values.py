@@ -59,9 +59,9 @@ class Command:
 
     argv: tuple[str | Secret, ...]
     touch: Touch = Touch()
-    env: Mapping[str, str | Secret] = NOTHING
+    env: Mapping[str, str | Secret] = field(default_factory=lambda: NOTHING, hash=False)
     cwd: HostPath | None = None
-    stdin: bytes | None = None
+    stdin: bytes | None = field(default=None, repr=False)
     timeout_seconds: float = 30.0
     ok_codes: frozenset[int] = frozenset({0})
 
@@ -82,8 +82,8 @@ class HttpRequest:
 
     method: str
     url: str
-    headers: Mapping[str, str | Secret] = NOTHING
-    body: bytes | None = None
+    headers: Mapping[str, str | Secret] = field(default_factory=lambda: NOTHING, hash=False)
+    body: bytes | None = field(default=None, repr=False)
     socket: HostPath | None = None
     ca_file: HostPath | None = None
     touch: Touch = Touch()
@@ -150,9 +150,9 @@ class Completed:
 
     code: int
     """Exit code, HTTP status, or 0 for a socket that answered."""
-    out: bytes = b""
-    err: bytes = b""
-    headers: Mapping[str, str] = NOTHING
+    out: bytes = field(default=b"", repr=False)
+    err: bytes = field(default=b"", repr=False)
+    headers: Mapping[str, str] = field(default_factory=lambda: NOTHING, hash=False)
     seconds: float = 0.0
 
     @property
@@ -170,6 +170,11 @@ class Detached:
     folder: HostPath
     command: Command
     timeout_seconds: float = 3600.0
+
+    @property
+    def folder_act(self) -> MakeFolder:
+        """The writing in its folder, as an act that a guard can judge."""
+        return MakeFolder(self.folder, mode=0o700)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,197 @@
+"""Starts, finds again and ends programs that outlive the controller (docs/detached-steps.md).
+
+Invariant: what a step's state is told from lies in its folder and in /proc, never in this process: a new controller sees what the old one saw.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from manor.errors import ApplyFailed, TimedOut, UsageError
+from manor.execution import files
+from manor.execution.durable import Disk
+from manor.execution.processes import Place, readable
+from manor.execution.processes import start as start_process
+from manor.execution.values import Detached, DetachedState, MakeFolder, PutFile
+
+SCRIPT = Path(__file__).with_name("detached.sh")
+CLAIM_SECONDS = 10.0
+CANCEL_SECONDS = 8.0
+POLL_SECONDS = 0.02
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A process that no later one of the same number can be taken for."""
+
+    pid: int
+    started_ticks: int
+    boot: str
+
+
+def prepare(disk: Disk, step: Detached) -> None:
+    """Make the step's folder, with its key and its input. Raises UsageError if the folder is another key's, OSError."""
+    folder = Path(step.folder)
+    files.carry_out(disk, MakeFolder(step.folder, mode=0o700))
+    key = folder / "key"
+    if key.exists():
+        if key.read_text() != step.key:
+            raise UsageError(f"{folder}: is the folder of the step {key.read_text()!r}, not of {step.key!r}")
+        return
+    if step.command.stdin:
+        files.carry_out(disk, PutFile(step.folder / "input", step.command.stdin, mode=0o600))
+    files.carry_out(disk, PutFile(step.folder / "key", step.key.encode(), mode=0o600))
+
+
+async def launch(step: Detached, place: Place) -> None:
+    """Start the wrapper and return once it has claimed the folder, or has found it claimed. Raises CommandFailed, ApplyFailed, TimedOut."""
+    limit = f"{step.timeout_seconds:.3f}"
+    command = replace(step.command, argv=("/bin/sh", str(SCRIPT), str(step.folder), limit, *step.command.argv))
+    reading, writing = os.pipe()
+    try:
+        try:
+            launcher = start_process(command, place, subprocess.DEVNULL, writing, writing)
+        finally:
+            os.close(writing)
+        launcher.wait()
+        answer = await _answer(reading, step, place)
+    finally:
+        os.close(reading)
+    if answer not in {"started", "again"}:
+        raise ApplyFailed(f"{place.host}: the detached step {step.key} was not started: {answer or 'its wrapper ended at once'}")
+
+
+def stand(step: Detached) -> DetachedState:
+    """Return how a step stands, from its folder and from /proc."""
+    folder = Path(step.folder)
+    claimed = identity_in(folder)
+    if claimed is None:
+        return DetachedState(started=False)
+    running = is_alive(claimed)
+    code = _code(folder)
+    if code is None and not running:
+        running = any(marked(step))
+    return DetachedState(
+        started=True,
+        code=code,
+        lost=code is None and not running,
+        timed_out=(folder / "timed_out").exists(),
+        log_bytes=_size(folder / "log"),
+    )
+
+
+async def end(step: Detached) -> DetachedState:
+    """End the program with all it started, and return how the step stands. A wrapper that is gone or hangs is done without."""
+    deadline = time.monotonic() + CANCEL_SECONDS
+    state = stand(step)
+    if not _is_running(state):
+        return state
+    _signal_wrapper(step, signal.SIGTERM)
+    if not is_wrapped(step):
+        _signal_marked(step, signal.SIGTERM)
+    while _is_running(state) and time.monotonic() < deadline:
+        await asyncio.sleep(POLL_SECONDS)
+        state = stand(step)
+    if _is_running(state):
+        _signal_wrapper(step, signal.SIGKILL)
+        _signal_marked(step, signal.SIGKILL)
+        await asyncio.sleep(POLL_SECONDS)
+    return stand(step)
+
+
+def identity_in(folder: Path) -> Identity | None:
+    """Return whom a step's `pid` file names; None if there is none."""
+    try:
+        pid, ticks, boot = (folder / "pid").read_text().split()
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        return Identity(0, 0, "")
+    return Identity(int(pid), int(ticks), boot)
+
+
+def is_alive(identity: Identity) -> bool:
+    """Tell whether this very process lives: same boot, same number, same start time, and no zombie."""
+    if identity.boot != boot_id():
+        return False
+    try:
+        state, *fields = Path(f"/proc/{identity.pid}/stat").read_bytes().rpartition(b") ")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state not in {b"Z", b"X"} and int(fields[18]) == identity.started_ticks
+
+
+def is_wrapped(step: Detached) -> bool:
+    """Tell whether the step's wrapper lives."""
+    claimed = identity_in(Path(step.folder))
+    return claimed is not None and is_alive(claimed)
+
+
+def boot_id() -> str:
+    """Return the number that the kernel gave this boot."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def marked(step: Detached) -> Iterator[int]:
+    """Yield the processes that carry the step's mark in their environment."""
+    mark = f"MANOR_DETACHED={step.folder}".encode()
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            with suppress(FileNotFoundError, ProcessLookupError, PermissionError):
+                if mark in (folder / "environ").read_bytes().split(b"\0"):
+                    yield int(folder.name)
+
+
+async def _answer(reading: int, step: Detached, place: Place) -> str:
+    deadline, answer = time.monotonic() + CLAIM_SECONDS, b""
+    while await readable(reading, deadline - time.monotonic()):
+        piece = os.read(reading, 4096)
+        answer += piece
+        if not piece or answer in {b"started\n", b"again\n"}:
+            return answer.decode("utf-8", "replace").strip()
+    raise TimedOut(f"{place.host}: the wrapper of the detached step {step.key} did not answer within {CLAIM_SECONDS:g} s")
+
+
+def _code(folder: Path) -> int | None:
+    try:
+        return int((folder / "exit").read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _is_running(state: DetachedState) -> bool:
+    return state.started and state.code is None and not state.lost
+
+
+def _signal_wrapper(step: Detached, number: signal.Signals) -> None:
+    claimed = identity_in(Path(step.folder))
+    if claimed is None:
+        return
+    with suppress(ProcessLookupError):
+        handle = os.pidfd_open(claimed.pid)
+        try:
+            if is_alive(claimed):
+                signal.pidfd_send_signal(handle, number)
+        finally:
+            os.close(handle)
+
+
+def _signal_marked(step: Detached, number: signal.Signals) -> None:
+    for pid in list(marked(step)):
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)

@@ -1,0 +1,91 @@
+#!/bin/sh
+# Runs one program so that it outlives whoever asked for it, and keeps log, pid and exit code in a folder.
+# Usage: detached.sh FOLDER TIMEOUT_SECONDS ARGV…        (docs/detached-steps.md)
+#
+# Returns at once. The wrapper behind it prints `started` or `again`, then lets go of stdin, stdout and stderr.
+# FOLDER/pid        the wrapper: pid, start time in clock ticks, boot id; made by link(2), which fails if it is there: nothing starts twice
+# FOLDER/log        all that the program writes
+# FOLDER/timed_out  is there if the time was up
+# FOLDER/exit       the exit code (128 + signal), by rename, the last thing that happens
+# FOLDER/input      if there, the program's standard input; taken away once it is open
+# TERM to the wrapper ends the program and all it started: TERM, 5 s, KILL.
+set -u
+
+if [ "$1" != --inside ]; then
+    setsid sh "$0" --inside "$@" &
+    exit 0
+fi
+folder=$2 limit=$3
+shift 3
+
+# The start time is the 22nd field of stat; those after "(name) " begin with the third.
+read -r stat < /proc/$$/stat
+stat=${stat##*) }
+field=3
+while [ $field -lt 22 ]; do
+    stat=${stat#* }
+    field=$((field + 1))
+done
+read -r boot < /proc/sys/kernel/random/boot_id
+printf '%s %s %s\n' $$ "${stat%% *}" "$boot" > "$folder/pid.$$" || exit 1
+ln "$folder/pid.$$" "$folder/pid" 2> /dev/null
+claimed=$?
+rm -f "$folder/pid.$$"
+if [ $claimed -ne 0 ]; then
+    [ -e "$folder/pid" ] && echo again && exit 0
+    echo "cannot write in $folder"
+    exit 1
+fi
+echo started
+
+input=/dev/null
+[ ! -e "$folder/input" ] || input=$folder/input
+exec 3< "$input" < /dev/null >> "$folder/log" 2>&1
+[ ! -e "$folder/input" ] || rm -f "$folder/input"
+
+# What a shell starts in the background ignores INT and QUIT; the program shall not.
+plain=env
+env --default-signal=INT,QUIT true 2> /dev/null && plain='env --default-signal=INT,QUIT'
+
+# Whatever the program starts carries this mark, even what takes a session of its own.
+mark=MANOR_DETACHED=$folder
+
+strays() {
+    for file in $(grep -szlxF "$mark" /proc/[0-9]*/environ); do
+        pid=${file#/proc/}
+        kill "-$1" "${pid%/environ}" 2> /dev/null
+    done
+}
+
+end_program() {
+    trap '' TERM
+    kill -TERM "-$program" 2> /dev/null || kill -TERM "$program" 2> /dev/null
+    strays TERM
+    tries=50
+    while [ $tries -gt 0 ] && grep -sqzxF "$mark" /proc/[0-9]*/environ; do
+        sleep 0.1
+        tries=$((tries - 1))
+    done
+    kill -KILL "-$program" 2> /dev/null
+    strays KILL
+}
+
+# shellcheck disable=SC2086 # $plain is words
+setsid $plain "$mark" "$@" <&3 3<&- &
+program=$!
+trap end_program TERM
+(
+    trap - TERM
+    sleep "$limit" > /dev/null 2>&1 3<&-
+    : > "$folder/timed_out"
+    kill -TERM $$
+) &
+
+while :; do
+    wait "$program"
+    code=$?
+    kill -0 "$program" 2> /dev/null || break
+done
+trap '' TERM
+printf '%s\n' "$code" > "$folder/exit.new" && mv "$folder/exit.new" "$folder/exit"
+kill -TERM 0        # the timer and its sleep: all that is left of our group

@@ -1,0 +1,117 @@
+"""The runner that acts on this machine (docs/execution.md).
+
+Invariant: a path is held against the guard twice: as written, and as it really lies, links followed.
+Invariant: a cancelled file act is over when its task ends: no thread writes behind its back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from manor.errors import ApplyFailed
+from manor.execution import detached, files, http_requests, processes, reading, sockets
+from manor.execution.base import Runner
+from manor.execution.durable import Disk
+from manor.execution.guard import Guard
+from manor.execution.processes import Place
+from manor.execution.values import Command, Completed, Detached, DetachedState, FileAct, HostPath, HttpRequest, SocketCommand
+
+Result = TypeVar("Result")
+LOG_PIECE_BYTES = 1024 * 1024
+AT_ONCE = 64
+
+
+class LocalRunner(Runner):
+    """Acts on this machine as the user who runs it."""
+
+    def __init__(
+        self,
+        host: str,
+        guard: Guard,
+        *,
+        root: HostPath | None = None,
+        limit: asyncio.Semaphore | None = None,
+        disk: Disk | None = None,
+    ) -> None:
+        """Act on `host`; commands start in `root` (`/` without one, or until it exists).
+
+        `limit` bounds how many acts go on at once over all runners that share it; each has its own without one.
+        """
+        super().__init__(host, guard)
+        self.root = root
+        self._limit = limit or asyncio.Semaphore(AT_ONCE)
+        self._disk = disk or Disk()
+
+    async def _run(self, command: Command) -> Completed:
+        async with self._limit:
+            return await processes.run(command, self._place())
+
+    async def _talk(self, command: SocketCommand) -> Completed:
+        async with self._limit:
+            return await sockets.talk(command, self.host)
+
+    async def _request(self, request: HttpRequest) -> Completed:
+        async with self._limit:
+            return await http_requests.request(request, self.host)
+
+    async def _change(self, acts: Sequence[FileAct]) -> None:
+        async with self._limit:
+            for act in acts:
+                await in_thread(partial(self._change_one, act))
+
+    async def _read(self, paths: Sequence[HostPath]) -> Mapping[HostPath, bytes]:
+        return await in_thread(lambda: reading.read(paths))
+
+    async def _digest(self, paths: Sequence[HostPath]) -> Mapping[HostPath, str]:
+        return await in_thread(lambda: reading.digest(paths))
+
+    async def _listing(self, folder: HostPath) -> Sequence[str]:
+        return await in_thread(lambda: reading.listing(folder))
+
+    async def _start(self, step: Detached) -> DetachedState:
+        async with self._limit:
+            self._check_where_it_lies(step.folder_act)
+            await in_thread(lambda: detached.prepare(self._disk, step))
+            await detached.launch(step, self._place())
+        return detached.stand(step)
+
+    async def _attach(self, step: Detached) -> DetachedState:
+        return await in_thread(lambda: detached.stand(step))
+
+    async def _log(self, step: Detached, offset: int) -> bytes:
+        return await in_thread(lambda: reading.tail(step.folder / "log", offset, LOG_PIECE_BYTES))
+
+    async def _cancel(self, step: Detached) -> DetachedState:
+        return await detached.end(step)
+
+    def _place(self) -> Place:
+        is_there = self.root is not None and Path(self.root).is_dir()
+        return Place(self.host, self.root if self.root is not None and is_there else HostPath("/"))
+
+    def _change_one(self, act: FileAct) -> None:
+        self._check_where_it_lies(act)
+        try:
+            files.carry_out(self._disk, act)
+        except OSError as error:
+            raise ApplyFailed(f"{self.host}: {type(act).__name__} {act.path}: {error.strerror or error}; it is as it was") from error
+
+    def _check_where_it_lies(self, act: FileAct) -> None:
+        self.guard.followed(files.followed).check(replace(act, path=files.followed(act.path)))
+
+
+async def in_thread(work: Callable[[], Result]) -> Result:
+    """Do blocking work in a thread; when cancelled, wait for its end before giving way."""
+    task = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        with suppress(Exception):
+            task.result()
+        raise
