@@ -12,10 +12,10 @@ import os
 import signal
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar
 
 from manor.errors import CommandFailed
+from manor.execution.values import HostPath
 
 Pipe = TypeVar("Pipe", asyncio.StreamReader, asyncio.StreamWriter)
 
@@ -31,7 +31,7 @@ class CgiProgram:
 
     argv: tuple[str, ...]
     env: Mapping[str, str]
-    cwd: Path
+    cwd: HostPath
 
 
 @dataclass(frozen=True)

@@ -154,7 +154,8 @@ class GitServer:
             log.error("the ledger could not be compared after a push; it is compared again within 10 s", exc_info=error)
 
     async def close(self) -> None:
-        """Let comparisons under way finish."""
+        """Let go of pushers that only watch, and let comparisons under way finish."""
+        self.pushes.let_go()
         await asyncio.gather(*self._comparing, return_exceptions=True)
 
 
@@ -186,6 +187,6 @@ class GitExchange(Response):
             await self._server.carry(self, receive, send)
         except NoTurn:
             await PlainTextResponse("too many at once; try again in a moment\n", 503, {"Retry-After": "10"})(scope, receive, send)
-        except CommandFailed as error:
-            log.error("%s: %s", self.source.name, error)
+        except CommandFailed:
+            log.exception("%s: git's backend failed", self.source.name)
             await PlainTextResponse("git's backend failed; the controller's log says why\n", 500)(scope, receive, send)

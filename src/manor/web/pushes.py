@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -29,7 +29,7 @@ class Delivery(Protocol):
     async def run_of(self, repository: str, ref: str, commit: str) -> str | None:
         """Return the id of the commit's run on that branch, or None if the branch is not delivered."""
 
-    def follow(self, run: str) -> AsyncIterator[str]:
+    def follow(self, run: str) -> AsyncGenerator[str, None]:
         """Yield the run's log, line by line, until it ends."""
 
 
@@ -63,6 +63,11 @@ class Pushes:
             push.gone.set()
             del self._open[push.id]
 
+    def let_go(self) -> None:
+        """Stop showing anything to the pushers, because the server stops; their runs go on."""
+        for push in self._open.values():
+            push.gone.set()
+
     async def told(self, request: Request) -> Response:
         """Answer a hook that reports moved refs: with the run of each, and its log unless detached."""
         push = self._open.get(request.path_params["push"])
@@ -93,7 +98,7 @@ def parse_moved(body: str) -> tuple[tuple[str, str], ...]:
     return tuple((part[2], part[1]) for part in parts if len(part) == 3 and part[2].startswith("refs/heads/") and part[1].strip("0"))
 
 
-async def until(gone: asyncio.Event, lines: AsyncIterator[str]) -> AsyncIterator[str]:
+async def until(gone: asyncio.Event, lines: AsyncIterator[str]) -> AsyncGenerator[str, None]:
     """Yield lines until they end or nobody is there any more; an empty line when nothing has come for 15 s."""
     leaving = asyncio.ensure_future(gone.wait())
     coming = asyncio.ensure_future(_next(lines))
