@@ -7,9 +7,11 @@ Invariant: nothing here reads a file or knows a product's name.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import cached_property
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, Strict
 
 from manor.estate.units import Date, Duration, HttpPath, Name, Share, Size, WholePath
 
@@ -17,11 +19,12 @@ from manor.estate.units import Date, Duration, HttpPath, Name, Share, Size, Whol
 class Part(BaseModel):
     """A part of the declaration: frozen, and unknown keys are errors."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True, validate_by_alias=True)
 
 
 ManageWord = Literal["full", "include", "runtime", "observe", "never"]
-Port = Annotated[int, Field(ge=1, le=65535)]
+Whole = Annotated[int, Strict()]
+Port = Annotated[int, Strict(), Field(ge=1, le=65535)]
 
 
 class Stop(Part):
@@ -35,14 +38,14 @@ class Limits(Part):
     """What a program may use at the most."""
 
     memory: Size | None = Field(None, description="address space per process, e.g. 512MiB")
-    files: int | None = Field(None, ge=16, description="open files per process")
+    files: Whole | None = Field(None, ge=16, description="open files per process")
 
 
 class Run(Part):
     """How the service's program runs; absent for a service of static files only."""
 
     command: str = Field(description="the command line, split as a POSIX shell splits words but run without a shell; `{address}` and `{port}` must occur")
-    port: int = Field(ge=1024, le=55533, description="slot a; slot b is the next port; the web tier listens on both + 10000")
+    port: Whole = Field(ge=1024, le=55533, description="slot a; slot b is the next port; the web tier listens on both + 10000")
     env: dict[str, str] = Field(default_factory=dict, description="environment variables")
     stop: Stop = Field(default_factory=Stop, description="how it is asked to end")
     limits: Limits = Field(default_factory=Limits, description="what it may use at the most")
@@ -64,11 +67,11 @@ class Health(Part):
     http: HttpPath | None = Field(None, description="GET of this path must answer `status`")
     tcp: bool | None = Field(None, description="true: the port must accept connections")
     command: str | None = Field(None, description="a command that must end with 0, run in the slot's folder on the host; `{address}` and `{port}` are replaced")
-    status: int = Field(200, ge=100, le=599, description="the status that an http check expects")
+    status: Whole = Field(200, ge=100, le=599, description="the status that an http check expects")
     interval: Duration = Field(2.0, description="time between two checks")
     timeout: Duration = Field(2.0, description="a check that takes longer has failed")
-    passes: int = Field(3, ge=1, le=20, description="so many passes in a row make an instance healthy")
-    fails: int = Field(2, ge=1, le=20, description="so many failures in a row make it unhealthy")
+    passes: Whole = Field(3, ge=1, le=20, description="so many passes in a row make an instance healthy")
+    fails: Whole = Field(2, ge=1, le=20, description="so many failures in a row make it unhealthy")
 
 
 class Route(Part):
@@ -142,7 +145,7 @@ class Probe(Part):
     path: HttpPath = Field(description="path, with query if need be")
     rate: float = Field(20.0, gt=0, le=5000, description="requests a second, open loop, half of them on new connections")
     body: str | None = Field(None, description="body of a POST")
-    status: int | None = Field(None, description="the only status that is not a loss; default: anything below 500")
+    status: Whole | None = Field(None, description="the only status that is not a loss; default: anything below 500")
 
 
 class Service(Part):
@@ -151,6 +154,9 @@ class Service(Part):
     profile: Literal["generic", "static"] = Field("generic", description="defaults for all that follows")
     repository: str | None = Field(None, description="a repository hosted here; without one artifacts are handed in")
     run: Run | None = Field(None, description="how its program runs")
+    port: Whole | None = Field(
+        None, ge=1024, le=55533, description="static only, instead of `run.port`: the web tier listens on this + 10000 (slot a) and + 10001 (slot b)"
+    )
     place: Place = Field(default_factory=Place, description="where instances stand")
     health: Health = Field(description="how it is known that an instance works")
     routes: tuple[Route, ...] = Field((), description="which requests are its own")
@@ -223,6 +229,29 @@ class Environment(Part):
     traffic: Traffic = Field(description="its chain")
     differences: dict[str, str] = Field(default_factory=dict, description="what differs from the other environments, and why")
     is_last: bool = Field(False, description="no other environment comes after it")
+
+    @cached_property
+    def hosts_by_group(self) -> Mapping[str, tuple[Host, ...]]:
+        """Return each group's hosts, groups in the order of their first host."""
+        found: dict[str, list[Host]] = {}
+        for host in self.hosts.values():
+            for group in host.groups:
+                found.setdefault(group, []).append(host)
+        return {group: tuple(hosts) for group, hosts in found.items()}
+
+    @cached_property
+    def services_by_group(self) -> Mapping[str, tuple[str, ...]]:
+        """Return the names of the services on each group, sorted."""
+        default = self.group_or_default(None, "web")
+        found: dict[str, list[str]] = {}
+        for name, service in self.services.items():
+            found.setdefault(service.place.on or default, []).append(name)
+        return {group: tuple(sorted(names)) for group, names in found.items()}
+
+    def group_or_default(self, wanted: str | None, default: str) -> str:
+        """Return the wanted group, else the default where the environment has it, else its first."""
+        groups = self.hosts_by_group
+        return wanted or (default if default in groups or not groups else next(iter(groups)))
 
 
 class Estate(Part):

@@ -90,6 +90,8 @@ class Supervisor(ABC):
     """A product that keeps programs running."""
 
     name: str
+    is_default: bool = False
+    """Used where the estate names none."""
 
     @abstractmethod
     def render(self, host: SupervisedHost) -> tuple[SupervisorFile, ...]:
