@@ -31,9 +31,7 @@ class Upload:
 @asynccontextmanager
 async def received(request: Request, folder: Path, largest_bytes: int) -> AsyncIterator[Upload]:
     """Give the request's body as a file, which is removed afterwards unless it was moved away. Raises HTTPException 413, 422."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    number, name = tempfile.mkstemp(prefix="incoming-", dir=folder)
-    file = Path(name)
+    number, file = new_file(folder)
     try:
         with os.fdopen(number, "wb") as target:
             digest, size = await _copy(request, target.write, largest_bytes)
@@ -42,7 +40,19 @@ async def received(request: Request, folder: Path, largest_bytes: int) -> AsyncI
         _require(digest, request.query_params.get("sha256", digest), size)
         yield Upload(file, digest, size)
     finally:
-        file.unlink(missing_ok=True)
+        remove(file)
+
+
+def new_file(folder: Path) -> tuple[int, Path]:
+    """Make an empty file that only we can read; return its descriptor and path."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    number, name = tempfile.mkstemp(prefix="incoming-", dir=folder)
+    return number, Path(name)
+
+
+def remove(file: Path) -> None:
+    """Remove a file that may have been moved away."""
+    file.unlink(missing_ok=True)
 
 
 async def _copy(request: Request, write: Callable[[bytes], object], largest_bytes: int) -> tuple[str, int]:

@@ -1,6 +1,6 @@
 """The refs decide: each new commit of a delivered branch becomes a run, exactly once (docs/git.md).
 
-Invariant: `compare` is pure; the book writes a comparison's runs and refs in one durable transaction, so it may be killed anywhere and repeated.
+Invariant: `compare` is pure; a comparison's runs and refs are written in one durable transaction, so it may be killed anywhere and repeated.
 Invariant: a commit that a branch stood at between two comparisons has its run too: the branch's own history is asked, not only its tip.
 """
 
@@ -11,10 +11,13 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Protocol
+
+import sqlalchemy as sa
 
 from manor.execution.base import Runner
 from manor.integrations.repositories.base import Repository, RepositoryRules, Source
+from manor.state import runs
+from manor.state.store import Store
 
 BRANCHES = "refs/heads/"
 
@@ -29,33 +32,12 @@ class Move:
 
 
 @dataclass(frozen=True)
-class NewRun:
-    """A commit that has to be built, tested and shipped."""
-
-    ref: str
-    commit: str
-
-
-@dataclass(frozen=True)
 class Watched:
     """A repository with its product and rules."""
 
     source: Source
     product: Repository
     rules: RepositoryRules
-
-
-class Book(Protocol):
-    """Where the ledger and the runs are kept."""
-
-    async def seen(self, repository: str) -> Mapping[str, str]:
-        """Return ref → commit as last recorded."""
-
-    async def record(self, repository: str, moves: Sequence[Move], runs: Sequence[NewRun], actor: str) -> None:
-        """Write moves and runs in one transaction; a run that exists (repository, ref, commit) stays as it is."""
-
-    async def run_of(self, repository: str, ref: str, commit: str) -> str | None:
-        """Return the run's id."""
 
 
 def compare(refs: Mapping[str, str], ledger: Mapping[str, str]) -> tuple[Move, ...]:
@@ -83,11 +65,11 @@ def commits_since(history: Sequence[str], move: Move) -> tuple[str, ...]:
 class Ledger:
     """Keeps the ledger of every repository up to date."""
 
-    def __init__(self, watched: Callable[[], Iterable[Watched]], runner: Runner, book: Book) -> None:
-        """Watch the repositories that `watched` gives at the time, asking through `runner`, writing into `book`."""
+    def __init__(self, watched: Callable[[], Iterable[Watched]], runner: Runner, store: Store) -> None:
+        """Watch the repositories that `watched` gives at the time, asking through `runner`, writing into `store`."""
         self._watched = watched
         self._runner = runner
-        self._book = book
+        self._store = store
         self._one_at_a_time: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def catch_up(self, repository: str, actor: str = "ledger") -> None:
@@ -108,14 +90,25 @@ class Ledger:
             for act in watched.product.refresh(watched.source):
                 await self._runner.carry_out(act)
             refs = watched.product.parse_refs(await self._runner.run(watched.product.refs(watched.source)))
-            moves = compare(refs, await self._book.seen(name))
+            moves = compare(refs, {row.ref: row.commit for row in await self._store.read(runs.ledger, name)})
             if moves:
-                await self._book.record(name, moves, await self._new_runs(watched, moves), actor)
-
-    async def _new_runs(self, watched: Watched, moves: Sequence[Move]) -> tuple[NewRun, ...]:
-        delivered = [move for move in moves if move.new and is_delivered(move.ref, watched.rules)]
-        return tuple([NewRun(move.ref, commit) for move in delivered for commit in await self._passed(watched, move)])
+                passed = [(move, await self._passed(watched, move)) for move in moves]
+                await self._store.write(record, watched, passed, actor, self._store.clock.now())
 
     async def _passed(self, watched: Watched, move: Move) -> tuple[str, ...]:
+        if move.new is None or not is_delivered(move.ref, watched.rules):
+            return ()
         answer = await self._runner.run(watched.product.history(watched.source, move.ref))
         return commits_since(watched.product.parse_history(answer), move)
+
+
+def record(connection: sa.Connection, watched: Watched, passed: Sequence[tuple[Move, Sequence[str]]], actor: str, at: float) -> None:
+    """Write where the refs stand, and a waiting run for each commit that a delivered one has passed."""
+    name = watched.source.name
+    for move, commits in passed:
+        for commit in commits:
+            runs.record_tip(connection, name, move.ref, commit, actor, at=at)
+        if move.new is None:
+            runs.forget_ref(connection, name, move.ref)
+        elif not commits:
+            runs.record_tip(connection, name, move.ref, move.new, actor, at=at, starts_run=False)
