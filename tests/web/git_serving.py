@@ -30,8 +30,8 @@ from manor.workflows.repositories import HostedRepositories
 class Delivery:
     """The ledger and the store, as pushes see them. `is_deaf` holds the ledger back, as a controller that is killed would."""
 
-    def __init__(self, ledger: Ledger, store: Store, *, is_deaf: bool) -> None:
-        self._ledger, self._store, self._is_deaf = ledger, store, is_deaf
+    def __init__(self, ledger: Ledger, store: Store, *, is_deaf: bool, patience: float) -> None:
+        self._ledger, self._store, self._is_deaf, self._patience = ledger, store, is_deaf, patience
 
     async def catch_up(self, repository: str, actor: str) -> None:
         if self._is_deaf:
@@ -43,10 +43,10 @@ class Delivery:
         return run.id if run else None
 
     def follow(self, run: str) -> AsyncGenerator[str, None]:
-        return follow_run(self._store, run, longest_wait_seconds=2.0)
+        return follow_run(self._store, run, longest_wait_seconds=self._patience)
 
 
-async def main(folder: Path, address: str, port: int, largest: int, *, is_deaf: bool) -> None:
+async def main(folder: Path, address: str, port: int, largest: int, *, is_deaf: bool, patience: float) -> None:
     store = Store.open(folder)
     rules = RepositoryRules(largest_push_bytes=largest)
     hosted, runner = product("repositories", "hosted"), LocalRunner("controller", Guard("controller"))
@@ -55,7 +55,7 @@ async def main(folder: Path, address: str, port: int, largest: int, *, is_deaf: 
     await repositories.refresh_rules()
     ledger = Ledger(repositories.watched, runner, store)
     listener, stopping = listen_on_port(address, port), asyncio.Event()
-    delivery = Delivery(ledger, store, is_deaf=is_deaf)
+    delivery = Delivery(ledger, store, is_deaf=is_deaf, patience=patience)
     empty = folder / "empty"
     empty.mkdir(exist_ok=True)
     limits = GitLimits(largest_body_bytes=largest)
@@ -77,4 +77,6 @@ def announce(folder: Path, token: Secret | None) -> None:
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO)
-    asyncio.run(main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), is_deaf="deaf" in sys.argv))
+    asyncio.run(
+        main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), is_deaf="deaf" in sys.argv, patience=60.0 if "patient" in sys.argv else 2.0)
+    )

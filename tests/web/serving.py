@@ -8,9 +8,10 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -176,3 +177,52 @@ def until(condition: object, seconds: float = 20.0) -> None:
     while not condition():
         assert time.monotonic() < end, "it never came to that"
         time.sleep(0.02)
+
+
+def end_group(process: subprocess.Popen[str]) -> None:
+    """Kill a client with all that it started."""
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
+class Stall:
+    """A way to the controller that lets so many bytes of the client pass and then no more; answers pass."""
+
+    def __init__(self, target: Controller, allowed: int) -> None:
+        """Stand before `target`."""
+        self._target, self._left = target, allowed
+        self._listener = socket.create_server((ADDRESS, 0))
+        self.port = self._listener.getsockname()[1]
+        self.has_stalled = threading.Event()
+        self._open: list[socket.socket] = [self._listener]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                near, _ = self._listener.accept()
+                far = socket.create_connection((ADDRESS, self._target.port))
+                self._open += [near, far]
+                threading.Thread(target=self._carry, args=(near, far, True), daemon=True).start()
+                threading.Thread(target=self._carry, args=(far, near, False), daemon=True).start()
+
+    def _carry(self, source: socket.socket, to: socket.socket, is_counted: bool) -> None:
+        with suppress(OSError):
+            while chunk := source.recv(65536):
+                self._left -= len(chunk) if is_counted else 0
+                if is_counted and self._left < 0:
+                    self.has_stalled.set()
+                    while source.fileno() >= 0 and not self._is_gone(source):
+                        time.sleep(0.02)
+                    break
+                to.sendall(chunk)
+            to.shutdown(socket.SHUT_RDWR)
+
+    @staticmethod
+    def _is_gone(source: socket.socket) -> bool:
+        return source.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1) not in (b"\x01",)
+
+    def close(self) -> None:
+        """Close every connection."""
+        for each in self._open:
+            each.close()

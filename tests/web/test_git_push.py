@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import httpx2
 import pytest
 
-from tests.web.serving import Controller, commit, controller, git, head, refs, start_git, until
+from tests.web.serving import Controller, commit, controller, end_group, git, head, refs, start_git, until
 
 pytestmark = pytest.mark.e2e
 
@@ -138,8 +139,7 @@ def test_every_commit_that_was_pushed_has_its_run_even_when_pushes_overtake_the_
             pushed.append(commit(tree, f"c{number}"))
             pusher = start_git(tree, "push", "-o", "detach", served.url(), "main")
             until(lambda: refs(served.repository).get("refs/heads/main") == pushed[-1])
-            pusher.kill()
-            pusher.communicate()
+            end_group(pusher)
         assert served.runs() == {}
         served.stop(number=9)
         served.start()
@@ -160,8 +160,6 @@ def test_every_commit_that_was_pushed_has_its_run_even_when_pushes_overtake_the_
     ],
 )
 def test_nothing_else_can_be_read(served: Controller, path: str, status: int) -> None:
-    import httpx2
-
     url = f"http://127.205.0.1:{served.port}{path}"
     answer = httpx2.get(url, auth=("any", served.admin))
     assert answer.status_code == status, answer.text

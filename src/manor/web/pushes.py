@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 
 BREATH_SECONDS = 15.0
+LEDGER_SECONDS = 20.0
 LONGEST_NEWS_BYTES = 1024 * 1024
 
 
@@ -74,9 +75,18 @@ class Pushes:
         if push is None:
             return PlainTextResponse("there is no such push\n", 404)
         refs = parse_moved(await _short_body(request))
-        await self._delivery.catch_up(push.repository, push.actor)
+        if not await self._is_recorded(push):
+            return PlainTextResponse("the ledger is busy; the push's run is recorded within seconds\n")
         lines = self._lines(push, refs, is_detached=request.query_params.get("detach") == "1")
         return StreamingResponse(lines, media_type="text/plain; charset=utf-8")
+
+    async def _is_recorded(self, push: Push) -> bool:
+        try:
+            async with asyncio.timeout(LEDGER_SECONDS):
+                await self._delivery.catch_up(push.repository, push.actor)
+        except TimeoutError:
+            return False
+        return True
 
     async def _lines(self, push: Push, refs: Sequence[tuple[str, str]], *, is_detached: bool) -> AsyncIterator[str]:
         for ref, commit in refs:
