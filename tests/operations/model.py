@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from typing import Any, AsyncIterator
+from typing import Any
 
 from manor.operations.chaos import Point
 from manor.operations.engine import OnFailure, execute, no_revert
@@ -30,6 +30,7 @@ class FakeClock:
     def __init__(self, now: float = 1_000_000.0) -> None:
         self.time = now
         self.waiting: list[tuple[float, Callable[[], None]]] = []
+        self.is_awaited = asyncio.Event()
 
     def now(self) -> float:
         return self.time
@@ -50,11 +51,18 @@ class FakeClock:
     def alarm(self, seconds: float, ring: Callable[[], None]) -> Iterator[None]:
         entry = (self.time + seconds, ring)
         self.waiting.append(entry)
+        self.is_awaited.set()
         try:
             yield
         finally:
             if entry in self.waiting:
                 self.waiting.remove(entry)
+
+    async def until_somebody_waits(self) -> None:
+        """Return when somebody begins to wait."""
+        self.is_awaited.clear()
+        if not self.waiting:
+            await asyncio.wait_for(self.is_awaited.wait(), 5)
 
     def advance(self, seconds: float) -> None:
         """Move on, and ring what is due."""
@@ -82,8 +90,10 @@ class SetCell(Step[World]):
     """Turns a cell from one value to another; doing it twice shows in `acts`."""
 
     kind = "set-cell"
+    host: str
     before: str = ""
     after: str
+    timeout_seconds: float = 300.0
 
     @property
     def text(self) -> str:

@@ -11,6 +11,7 @@ from typing import Literal
 
 from manor.estate.layout import SLOTS, HostLayout, instance_name, server_name
 from manor.estate.model import Environment, Estate, Route, Service, TierRule
+from manor.estate.names import route_host
 from manor.estate.placement import hosts_of_tier, instances_of
 from manor.estate.ports import admin_port, first_ports, listener_ports, slot_ports, tier_port
 from manor.estate.timeouts import TIER_SEND_IDLE_SECONDS, accept_idle_seconds, drain_seconds, silence_seconds
@@ -176,9 +177,7 @@ def slots_of(service: Service) -> tuple[str, ...]:
 
 def full_host(host: str, estate: Estate, environment: Environment) -> str:
     """Return the full name of a route's host in an environment."""
-    if "." in host:
-        return host.lower()
-    return f"{host}.{estate.domain}" if environment.is_last else f"{host}.{environment.name}.{estate.domain}"
+    return route_host(host, environment, estate.domain)
 
 
 def probe_paths(service: Service) -> tuple[str, ...]:

@@ -1,12 +1,13 @@
 #!/bin/sh
 # Runs one program so that it outlives whoever asked for it, and keeps log, pid and exit code in a folder.
-# Usage: detached.sh FOLDER TIMEOUT_SECONDS ARGV…        (docs/detached-steps.md)
+# Usage: detached.sh FOLDER KEY TIMEOUT_SECONDS ARGV…        (docs/detached-steps.md)
 #
 # Returns at once. The wrapper behind it prints `started` or `again`, then lets go of stdin, stdout and stderr.
-# FOLDER/pid        the wrapper: pid, start time in clock ticks, boot id; made by link(2), which fails if it is there: nothing starts twice
+# FOLDER/pid        the wrapper: pid, start time in clock ticks, boot id; in the next line the key. Made by link(2), which fails if it is
+#                   there: nothing starts twice
 # FOLDER/log        all that the program writes
 # FOLDER/timed_out  is there if the time was up
-# FOLDER/exit       the exit code (128 + signal), by rename, the last thing that happens
+# FOLDER/exit       the exit code (128 + signal) and a newline; without the newline it does not count
 # FOLDER/input      if there, the program's standard input; taken away once it is open
 # TERM to the wrapper ends the program and all it started: TERM, 5 s, KILL.
 set -u
@@ -15,8 +16,8 @@ if [ "$1" != --inside ]; then
     setsid sh "$0" --inside "$@" &
     exit 0
 fi
-folder=$2 limit=$3
-shift 3
+folder=$2 key=$3 limit=$4
+shift 4
 
 # The start time is the 22nd field of stat; those after "(name) " begin with the third.
 read -r stat < /proc/$$/stat
@@ -27,25 +28,22 @@ while [ $field -lt 22 ]; do
     field=$((field + 1))
 done
 read -r boot < /proc/sys/kernel/random/boot_id
-printf '%s %s %s\n' $$ "${stat%% *}" "$boot" > "$folder/pid.$$" || exit 1
+printf '%s %s %s\n%s' $$ "${stat%% *}" "$boot" "$key" > "$folder/pid.$$" || exit 1
 ln "$folder/pid.$$" "$folder/pid" 2> /dev/null
 claimed=$?
-rm -f "$folder/pid.$$"
 if [ $claimed -ne 0 ]; then
+    rm -f "$folder/pid.$$"
     [ -e "$folder/pid" ] && echo again && exit 0
     echo "cannot write in $folder"
     exit 1
 fi
-echo started
+trap '' PIPE         # whoever asked may be gone by now; that is no reason not to start
+echo started 2> /dev/null
+trap - PIPE
 
 input=/dev/null
 [ ! -e "$folder/input" ] || input=$folder/input
 exec 3< "$input" < /dev/null >> "$folder/log" 2>&1
-[ ! -e "$folder/input" ] || rm -f "$folder/input"
-
-# What a shell starts in the background ignores INT and QUIT; the program shall not.
-plain=env
-env --default-signal=INT,QUIT true 2> /dev/null && plain='env --default-signal=INT,QUIT'
 
 # Whatever the program starts carries this mark, even what takes a session of its own.
 mark=MANOR_DETACHED=$folder
@@ -59,6 +57,7 @@ strays() {
 
 end_program() {
     trap '' TERM
+    interrupted=1
     kill -TERM "-$program" 2> /dev/null || kill -TERM "$program" 2> /dev/null
     strays TERM
     tries=50
@@ -70,8 +69,8 @@ end_program() {
     strays KILL
 }
 
-# shellcheck disable=SC2086 # $plain is words
-setsid $plain "$mark" "$@" <&3 3<&- &
+# What a shell starts in the background ignores INT and QUIT; the program shall not (coreutils 8.31).
+setsid env --default-signal=INT,QUIT "$mark" "$@" <&3 3<&- &
 program=$!
 trap end_program TERM
 (
@@ -81,11 +80,18 @@ trap end_program TERM
     kill -TERM $$
 ) &
 
+rm -f "$folder/pid.$$" "$folder/input"
+
+# A signal interrupts `wait`, which then gives the signal's code; asked again it gives the program's, or 127 if it had told it already.
+code=127
 while :; do
+    interrupted=
+    before=$code
     wait "$program"
     code=$?
-    kill -0 "$program" 2> /dev/null || break
+    [ -n "$interrupted" ] || break
 done
+[ "$code" != 127 ] || code=$before
 trap '' TERM
-printf '%s\n' "$code" > "$folder/exit.new" && mv "$folder/exit.new" "$folder/exit"
+printf '%s\n' "$code" > "$folder/exit"
 kill -TERM 0        # the timer and its sleep: all that is left of our group

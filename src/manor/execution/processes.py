@@ -7,6 +7,7 @@ Input and output pass through memory files: no pipe can fill up, and a daemon th
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import os
 import signal
@@ -23,6 +24,7 @@ from manor.execution.values import Command, Completed, HostPath
 
 INHERITED = ("HOME", "LOGNAME", "TMPDIR", "TZ", "USER")
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+NO_ROOM = frozenset({errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 NO_PROGRAM, NOT_EXECUTABLE = 127, 126
 
 
@@ -32,7 +34,7 @@ class Place:
 
     host: str
     folder: HostPath
-    grace_seconds: float = 5.0
+    grace_seconds: float
 
 
 def environment(own: Mapping[str, str], inherited: Mapping[str, str]) -> dict[str, str]:
@@ -90,11 +92,11 @@ def start(command: Command, place: Place, stdin: int, stdout: int, stderr: int) 
     except FileNotFoundError:
         lacking = f"the folder {folder}" if not folder.is_dir() else "the program"
         raise CommandFailed(f"{place.host}: `{shown(command)}`: {lacking} does not exist", NO_PROGRAM) from None
-    except (PermissionError, NotADirectoryError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "an argument or variable that no program can be given"
-        raise CommandFailed(f"{place.host}: `{shown(command)}`: cannot be started: {reason}", NOT_EXECUTABLE) from None
+    except ValueError:
+        raise CommandFailed(f"{place.host}: `{shown(command)}`: an argument or variable is none that a program can be given", NOT_EXECUTABLE) from None
     except OSError as error:
-        raise Unreachable(f"{place.host}: `{shown(command)}`: cannot be started: {error.strerror}") from None
+        message = f"{place.host}: `{shown(command)}`: cannot be started: {error.strerror}"
+        raise Unreachable(message) if error.errno in NO_ROOM else CommandFailed(message, NOT_EXECUTABLE) from None
 
 
 async def _wait(process: subprocess.Popen[bytes], timeout_seconds: float, grace_seconds: float) -> bool:

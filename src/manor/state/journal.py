@@ -113,6 +113,16 @@ def steps(connection: sa.Connection, operation: str, plan: int | None = None) ->
     return rows.all_of(connection, query if plan is None else query.where(tables.steps.c.plan == plan), StepRow)
 
 
+def next_steps(connection: sa.Connection, operation: str, plan: int) -> tuple[StepRow, ...]:
+    """Return the pending steps of the lowest stage of a plan that has any, and all its failed ones, by seq."""
+    table = tables.steps
+    mine = (table.c.operation == operation) & (table.c.plan == plan)
+    stage = sa.select(sa.func.min(table.c.stage)).where(mine & (table.c.outcome == Outcome.PENDING)).scalar_subquery()
+    due = (table.c.outcome == Outcome.PENDING) & (table.c.stage == stage)
+    bad = table.c.outcome.in_([Outcome.FAILED, Outcome.UNREACHABLE])
+    return rows.all_of(connection, sa.select(table).where(mine & (due | bad)).order_by(table.c.seq), StepRow)
+
+
 def get(connection: sa.Connection, operation: str, seq: int) -> StepRow:
     """Return one step. Raises ManorError if there is none."""
     found = rows.first_of(connection, sa.select(tables.steps).where(is_step(operation, seq)), StepRow)

@@ -21,6 +21,7 @@ from manor.errors import Busy, ManorError
 from manor.state import tables
 from manor.state.clock import Clock, SystemClock
 from manor.state.folder import StateFolder
+from manor.state.lock import share
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -35,6 +36,7 @@ class Store:
         """Connect to a database that is up to date; use `open`."""
         self.folder = folder
         self.clock = clock
+        self._lock = share(folder.lock)
         self._engine = connect(folder.database)
         self._writes = self._engine.execution_options(immediate=True)
         self._writer = ThreadPoolExecutor(1, "state-writer")
@@ -44,16 +46,19 @@ class Store:
     def open(cls, folder: Path, clock: Clock | None = None) -> Store:
         """Open the store in a folder: make what is missing, bring the schema up to date, keep a copy of an older one.
 
-        Raises Busy while somebody works with the older schema, ManorError if the schema is newer than this program.
+        Raises Busy while another process migrates, restores, or works with an older schema, ManorError if the schema is newer than this program.
         """
         from manor.state import migrate
 
         place = StateFolder(folder)
         place.create()
-        clock = clock or SystemClock()
-        migrate.bring_up_to_date(place, clock.now())
-        store = cls(place, clock)
-        store.write_now(remember_identity)
+        migrate.bring_up_to_date(place)
+        store = cls(place, clock or SystemClock())
+        try:
+            store.write_now(remember_identity)
+        except ManorError:
+            store.close()
+            raise
         return store
 
     @property
@@ -86,6 +91,7 @@ class Store:
         self._writer.shutdown()
         self._reader.shutdown()
         self._engine.dispose()
+        self._lock.close()
 
     def __enter__(self) -> Store:
         return self

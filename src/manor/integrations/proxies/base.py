@@ -149,6 +149,10 @@ class Proxy(ABC):
         """Return the act that reads how the running process treats the service's servers."""
         raise NotImplementedError(f"{self.name} does not switch")
 
+    def maintenance(self, node: TierNode, service: ServiceView, *, on: bool) -> tuple[Act, ...]:
+        """Return the acts that show the maintenance page for a service, or end it; remembered over a restart."""
+        raise NotImplementedError(f"{self.name} does not switch")
+
     def parse_switch(self, node: TierNode, service: ServiceView, completed: Completed) -> tuple[ServerView, ...]:
         """Return the servers, sorted by name."""
         raise NotImplementedError(f"{self.name} does not switch")
