@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from pathlib import Path
 
@@ -124,9 +125,9 @@ def test_two_pushes_at_once(served: Controller, tree: Path, tmp_path: Path) -> N
         git(tmp_path, "clone", "--quiet", "--branch", "raced", served.url(), each.name)
         commit(each, each.name, megabytes=2)
     both = [start_git(each, "push", "origin", "raced") for each in trees]
-    codes = sorted([each.wait(60) for each in both])
-    for each in both:
-        each.communicate()
+    codes = sorted([pusher.wait(60) for pusher in both])
+    for pusher in both:
+        pusher.communicate()
     assert codes == [0, 1]
     assert refs(served.repository)["refs/heads/raced"] in {head(each) for each in trees}
     served.sound()
@@ -141,7 +142,7 @@ def test_every_commit_that_was_pushed_has_its_run_even_when_pushes_overtake_the_
             until(lambda: refs(served.repository).get("refs/heads/main") == pushed[-1])
             end_group(pusher)
         assert served.runs() == {}
-        served.stop(number=9)
+        served.stop(signal.SIGKILL)
         served.start()
         until(lambda: set(pushed) <= set(served.runs()))
 

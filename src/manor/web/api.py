@@ -18,6 +18,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from manor import __version__
+from manor.errors import UsageError
 from manor.estate.units import NAME
 from manor.web.access import CheckToken, Grant, token_of
 from manor.web.pushes import until
@@ -103,11 +104,11 @@ class Api:
 
     async def _run(self, request: Request) -> Response:
         await self._granted(request, "read")
-        return as_json(found(await given(self._ports.run)(request.path_params["id"]), "run"))
+        return as_json(await found(given(self._ports.run)(request.path_params["id"]), "run"))
 
     async def _run_log(self, request: Request) -> Response:
         await self._granted(request, "read")
-        found(await given(self._ports.run)(request.path_params["id"]), "run")
+        await found(given(self._ports.run)(request.path_params["id"]), "run")
         return self._stream(request, given(self._ports.run_log)(request.path_params["id"]))
 
     async def _operations(self, request: Request) -> Response:
@@ -116,11 +117,11 @@ class Api:
 
     async def _operation(self, request: Request) -> Response:
         await self._granted(request, "read")
-        return as_json(found(await given(self._ports.operation)(request.path_params["id"]), "operation"))
+        return as_json(await found(given(self._ports.operation)(request.path_params["id"]), "operation"))
 
     async def _operation_events(self, request: Request) -> Response:
         await self._granted(request, "read")
-        found(await given(self._ports.operation)(request.path_params["id"]), "operation")
+        await found(given(self._ports.operation)(request.path_params["id"]), "operation")
         return self._stream(request, given(self._ports.operation_events)(request.path_params["id"]))
 
     async def _receipts(self, request: Request) -> Response:
@@ -129,7 +130,7 @@ class Api:
 
     async def _receipt(self, request: Request) -> Response:
         await self._granted(request, "read")
-        return as_json(found(await given(self._ports.receipt)(request.path_params["id"]), "receipt"))
+        return as_json(await found(given(self._ports.receipt)(request.path_params["id"]), "receipt"))
 
     async def _ship(self, request: Request) -> Response:
         grant = await self._granted(request, "ship")
@@ -184,8 +185,12 @@ def rows(request: Request) -> int:
     return min(int(text), MOST_ROWS)
 
 
-def found(value: Found | None, what: str) -> Found:
-    """Return the value, or answer that there is none."""
+async def found(looking: Awaitable[Found | None], what: str) -> Found:
+    """Return what was looked for, or answer that there is none: None, or the UsageError that names it."""
+    try:
+        value = await looking
+    except UsageError as error:
+        raise HTTPException(404, str(error)) from None
     if value is None:
         raise HTTPException(404, f"there is no such {what}")
     return value

@@ -5,15 +5,12 @@ Invariant: reads only; one consistent view a call.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import TypeVar
 
-import sqlalchemy as sa
-
-from manor.state import operations, receipts, releases, runs, tables
-from manor.state.store import Store
+from manor.state import operations, receipts, releases, runs
+from manor.state.store import Connection, Store
 from manor.state.words import OperationState, Traffic
 from manor.web.views import (
     EnvironmentView,
@@ -26,7 +23,6 @@ from manor.web.views import (
     StatusPage,
 )
 
-Found = TypeVar("Found")
 SERVING = "serving"
 TRAFFIC_WORDS = {Traffic.READY: SERVING, Traffic.DRAINING: "draining", Traffic.NONE: "idle"}
 UNDER_WAY = (OperationState.PLANNED, OperationState.RUNNING, OperationState.PAUSED)
@@ -58,17 +54,17 @@ class Readings:
         """Return runs, newest first."""
         return [run_view(row) for row in await self._store.read(runs.recent, repository or None, (), limit)]
 
-    async def run(self, identifier: str) -> RunView | None:
-        """Return a run."""
-        return await self._one(tables.runs, identifier, lambda connection: run_view(runs.get(connection, identifier)))
+    async def run(self, identifier: str) -> RunView:
+        """Return a run. Raises UsageError if there is none."""
+        return run_view(await self._store.read(runs.get, identifier))
 
     async def operations(self, limit: int) -> Sequence[OperationView]:
         """Return operations, newest first."""
         return [operation_view(row) for row in await self._store.read(operations.recent, None, None, (), limit)]
 
-    async def operation(self, identifier: str) -> OperationView | None:
-        """Return an operation."""
-        return await self._one(tables.operations, identifier, lambda connection: operation_view(operations.get(connection, identifier)))
+    async def operation(self, identifier: str) -> OperationView:
+        """Return an operation. Raises UsageError if there is none."""
+        return operation_view(await self._store.read(operations.get, identifier))
 
     async def receipts(self, limit: int) -> Sequence[ReceiptView]:
         """Return receipts without their bodies, newest first."""
@@ -79,14 +75,7 @@ class Readings:
         row = await self._store.read(receipts.find, operation)
         return receipt_view(row, with_body=True) if row else None
 
-    async def _one(self, table: sa.Table, identifier: str, get: Callable[[sa.Connection], Found]) -> Found | None:
-        def look(connection: sa.Connection) -> Found | None:
-            is_there = connection.execute(sa.select(table.c.id).where(table.c.id == identifier)).first()
-            return get(connection) if is_there else None
-
-        return await self._store.read(look)
-
-    def _status(self, connection: sa.Connection) -> StatusPage:
+    def _status(self, connection: Connection) -> StatusPage:
         under_way = operations.recent(connection, states=UNDER_WAY)
         return StatusPage(
             estate=self._estate,
@@ -105,7 +94,7 @@ def complaint(row: operations.Operation) -> str:
     return f"{row.verb} {where} is paused ({row.summary or row.phase or 'no reason given'}): manor resume {row.id}, or manor abandon {row.id}"
 
 
-def environment_view(connection: sa.Connection, facts: EnvironmentFacts) -> EnvironmentView:
+def environment_view(connection: Connection, facts: EnvironmentFacts) -> EnvironmentView:
     """Return an environment with what runs in it."""
     rows = sorted(releases.deployments(connection, facts.name), key=lambda row: (row.service, row.host, row.instance))
     slots = releases.slots(connection, facts.name)
@@ -115,7 +104,7 @@ def environment_view(connection: sa.Connection, facts: EnvironmentFacts) -> Envi
 
 
 def service_view(
-    connection: sa.Connection, facts: EnvironmentFacts, name: str, deployments: Sequence[releases.Deployment], slots: Sequence[releases.SlotRow]
+    connection: Connection, facts: EnvironmentFacts, name: str, deployments: Sequence[releases.Deployment], slots: Sequence[releases.SlotRow]
 ) -> ServiceView:
     """Return a service of one environment with its instances and their slots."""
     instances = [instance_view(row, [slot for slot in slots if slot.instance == row.instance and slot.service == name]) for row in deployments]

@@ -24,6 +24,7 @@ from manor.errors import Busy, UsageError
 
 log = logging.getLogger(__name__)
 GRACE_SECONDS = 10.0
+BACKLOG = 512
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 30.0
 
 
@@ -61,12 +62,13 @@ def every(seconds: float, name: str, work: Callable[[], Awaitable[None]]) -> Wor
 
 
 def listen_on_port(address: str, port: int) -> Listener:
-    """Bind a TCP port (0: any free one). Raises Busy if it is taken, UsageError if the address is not this machine's."""
+    """Listen on a TCP port (0: any free one). Raises Busy if it is taken, UsageError if the address is not this machine's."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     bound = socket.socket(family, socket.SOCK_STREAM)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         bound.bind((address, port))
+        bound.listen(BACKLOG)
     except OSError as error:
         bound.close()
         raise cannot_listen(f"{address}:{port}", error) from None
@@ -76,7 +78,7 @@ def listen_on_port(address: str, port: int) -> Listener:
 
 
 def listen_on_socket(path: Path) -> Listener:
-    """Bind a Unix socket (0600), in place of one that nobody listens on any more. Raises Busy, UsageError."""
+    """Listen on a Unix socket (0600), in place of one that nobody listens on any more. Raises Busy, UsageError."""
     if len(os.fsencode(path)) > 107:
         raise UsageError(f"{path}: a socket's path may have 107 bytes")
     bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -88,6 +90,7 @@ def listen_on_socket(path: Path) -> Listener:
     try:
         before = os.umask(0o177)
         bound.bind(str(path))
+        bound.listen(BACKLOG)
     except OSError as error:
         bound.close()
         raise cannot_listen(str(path), error) from None

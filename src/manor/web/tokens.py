@@ -5,11 +5,9 @@ Invariant: the first admin's token is shown once and never kept.
 
 from __future__ import annotations
 
-import sqlalchemy as sa
-
 from manor.execution.values import Secret
 from manor.state import tokens
-from manor.state.store import Store
+from manor.state.store import Connection, Store
 from manor.web.access import CheckToken, Grant
 
 SCOPES = ("read", "push", "ship", "admin")
@@ -37,7 +35,7 @@ def ensure_first_admin(store: Store) -> Secret | None:
     return store.write_now(_first_admin, store.clock.now())
 
 
-def _first_admin(connection: sa.Connection, now: float) -> Secret | None:
+def _first_admin(connection: Connection, now: float) -> Secret | None:
     if tokens.all_tokens(connection):
         return None
     return tokens.issue(connection, FIRST_ADMIN, ["admin"], "manor serve", at=now)

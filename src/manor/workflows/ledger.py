@@ -12,12 +12,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-import sqlalchemy as sa
-
 from manor.execution.base import Runner
 from manor.integrations.repositories.base import Repository, RepositoryRules, Source
 from manor.state import runs
-from manor.state.store import Store
+from manor.state.store import Connection, Store
 
 BRANCHES = "refs/heads/"
 
@@ -102,7 +100,7 @@ class Ledger:
         return commits_since(watched.product.parse_history(answer), move)
 
 
-def record(connection: sa.Connection, watched: Watched, passed: Sequence[tuple[Move, Sequence[str]]], actor: str, at: float) -> None:
+def record(connection: Connection, watched: Watched, passed: Sequence[tuple[Move, Sequence[str]]], actor: str, at: float) -> None:
     """Write where the refs stand, and a waiting run for each commit that a delivered one has passed."""
     name = watched.source.name
     for move, commits in passed:
