@@ -21,6 +21,7 @@ TONES: dict[str, Tone] = {
     "warming": "busy",
     "draining": "busy",
     "admitting": "busy",
+    "mixed": "busy",
     "planned": "busy",
     "failed": "bad",
     "timed_out": "bad",
