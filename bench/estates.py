@@ -26,6 +26,7 @@ SERVICE = """\
 """
 HOSTS_A_GROUP = 50
 SERVICES_A_HOST = 4
+EDGES = 2
 
 
 def estate_text(hosts: int) -> str:
@@ -60,7 +61,8 @@ def _service(number: int, groups: int) -> str:
 
 
 def _host(number: int, groups: int) -> str:
-    return f"      host-{number}: {{address: 10.{number // 65536}.{number // 256 % 256}.{number % 256}, groups: [web, part-{number % groups}]}}\n"
+    edge = "edge, " if number < EDGES else ""
+    return f"      host-{number}: {{address: 10.{number // 65536}.{number // 256 % 256}.{number % 256}, groups: [{edge}web, part-{number % groups}]}}\n"
 
 
 def main() -> None:

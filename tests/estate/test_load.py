@@ -154,3 +154,13 @@ def test_other_encodings_are_told(tmp_path: Path) -> None:
 def test_in_turn_may_have_one_host_where_none_is_declared(tmp_path: Path) -> None:
     estate = load(tmp_path, SMALL.replace("    health:", "    rollout: {strategy: in_turn}\n    health:"))
     assert estate.environments["dev"].services["warehouse"].rollout.min_healthy == 0.5
+
+
+def test_the_digest_covers_the_files_that_extra_names(tmp_path: Path) -> None:
+    text = SMALL.replace("    health:", "    extra: {nginx: {server: conf/a.inc}}\n    health:")
+    (tmp_path / "conf").mkdir()
+    digests = set()
+    for content in ("one;", "two;"):
+        (tmp_path / "conf" / "a.inc").write_text(content)
+        digests.add(load(tmp_path, text).digest)
+    assert len(digests) == 2

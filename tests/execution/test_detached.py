@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -23,8 +24,11 @@ pytestmark = pytest.mark.native
 
 
 @pytest.fixture
-def runner(tmp_path: Path) -> LocalRunner:
-    return LocalRunner("dev/all-1", Guard("dev/all-1"), root=HostPath(tmp_path))
+async def runner(tmp_path: Path) -> AsyncIterator[LocalRunner]:
+    made = LocalRunner("dev/all-1", Guard("dev/all-1"), root=HostPath(tmp_path))
+    yield made
+    for folder in (tmp_path / "ops", tmp_path / "ops" / "1"):
+        await made.cancel(Detached("any", HostPath(folder), Command(("true",))))
 
 
 def step(tmp_path: Path, script: str, *, stdin: bytes | None = None, timeout_seconds: float = 60.0) -> Detached:
@@ -149,6 +153,19 @@ async def test_without_its_wrapper_it_runs_until_it_ends_and_is_lost(runner: Loc
     assert (state.code, state.lost) == (None, True)
     await until(lambda: not is_running(pid))
     assert (await runner.start(one)).lost is True
+    await until(lambda: not list(detached.marked(one, detached.TIMER)))
+
+
+async def test_without_its_wrapper_it_still_ends_in_time(runner: LocalRunner, tmp_path: Path) -> None:
+    one = step(tmp_path, f"echo $$ > {tmp_path}/pid; sleep 60", timeout_seconds=0.6)
+    await runner.start(one)
+    pid = await number_in(tmp_path / "pid")
+    claimed = detached.identity_in(tmp_path / "ops" / "1")
+    assert claimed is not None
+    os.kill(claimed.pid, signal.SIGKILL)
+    await until(lambda: not is_running(pid))
+    state = await ended(runner, one)
+    assert (state.code, state.lost, state.timed_out) == (None, True, True)
 
 
 @pytest.mark.parametrize("line", ["1 1 other-boot\n", f"{os.getpid()} 1 {detached.boot_id()}\n", "torn"])

@@ -42,7 +42,7 @@ class Wrappers:
 
     def start(self, script: str | Sequence[str], *options: str, instance: str = INSTANCE, env: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
         words = ["sh", "-c", script] if isinstance(script, str) else list(script)
-        command = ["sh", str(SCRIPT), f"{instance}:{self.folder.name}", str(self.log), *options, "--", *words]
+        command = ["sh", str(SCRIPT), f"{instance}:{self.folder}", str(self.log), *options, "--", *words]
         process = subprocess.Popen(command, process_group=0, env=env, stdin=subprocess.DEVNULL)
         self.started.append(process)
         return process
@@ -52,10 +52,6 @@ class Wrappers:
 
     def lines(self) -> list[str]:
         return self.log.read_text().splitlines() if self.log.exists() else []
-
-    def forget_last_start(self) -> None:
-        """Let the next start be no crash loop."""
-        (self.folder / ".log.start").unlink(missing_ok=True)
 
     def end_all(self) -> None:
         for process in self.started:
@@ -74,7 +70,7 @@ def wrappers(tmp_path: Path) -> Iterator[Wrappers]:
 def test_the_program_takes_its_place_with_its_log_and_mark(wrappers: Wrappers, tmp_path: Path) -> None:
     process = wrappers.start('echo "$$ $MANOR_INSTANCE ${MANOR_WAITING-unset}"; echo err >&2; cat; exit 6')
     assert process.wait(10) == 6
-    assert wrappers.lines() == [f"{process.pid} {INSTANCE}:{tmp_path.name} unset", "err"]
+    assert wrappers.lines() == [f"{process.pid} {INSTANCE}:{tmp_path} unset", "err"]
 
 
 def test_the_log_is_appended_to(wrappers: Wrappers) -> None:
@@ -95,7 +91,7 @@ def test_variables_are_taken_as_they_are(wrappers: Wrappers, tmp_path: Path) -> 
     wrappers.run(["env", "-0"], "--env-file", str(tmp_path / "env"), env={"PATH": os.environ["PATH"], "start": "ours", "OTHER": "kept"})
     found = dict(entry.split("=", 1) for entry in wrappers.log.read_text().rstrip("\0").split("\0"))
     assert found.pop("PWD", None) is not None
-    wanted = {**strange, "MANOR_INSTANCE": f"{INSTANCE}:{tmp_path.name}", "LAST": "ä no newline", "OTHER": "kept", "PATH": os.environ["PATH"]}
+    wanted = {**strange, "MANOR_INSTANCE": f"{INSTANCE}:{tmp_path}", "LAST": "ä no newline", "OTHER": "kept", "PATH": os.environ["PATH"]}
     assert found == wanted
 
 
@@ -142,8 +138,8 @@ def test_a_second_one_waits_passes_signals_on_and_ends_with_the_first(wrappers: 
 
 
 def test_another_instance_whose_name_begins_alike_does_not_wait(wrappers: Wrappers) -> None:
-    wrappers.start("sleep 20", instance="shop@web-1#1")
-    wrappers.forget_last_start()
+    wrappers.start("echo up; sleep 20", instance="shop@web-1#1")
+    wait_until(lambda: wrappers.lines() == ["up"])
     other = wrappers.start("echo other", instance="shop@web-1#10")
     assert other.wait(10) == 0
     assert wrappers.lines()[-1] == "other"
@@ -177,9 +173,10 @@ def test_a_program_that_wipes_its_environment_keeps_the_place(wrappers: Wrappers
     lines = f"daemon off; pid {tmp_path}/pid; error_log stderr; events {{}} http {{ access_log off; server {{ listen 127.201.0.7:18081; }} }}"
     (tmp_path / "nginx.conf").write_text(lines)
     first = wrappers.start(["nginx", "-p", str(tmp_path), "-c", "nginx.conf"])
-    wait_until(lambda: bool(_children(first.pid)))
+    wait_until(lambda: _name(first.pid) == "nginx" and bool(_children(first.pid)))
     worker = _children(first.pid)[0]
     wait_until(lambda: b"MANOR_INSTANCE" not in Path(f"/proc/{worker}/environ").read_bytes())
+    wait_until(lambda: b"MANOR_INSTANCE" not in Path(f"/proc/{first.pid}/environ").read_bytes())
     second = wrappers.start("echo second")
     wait_until(lambda: "lives already" in " ".join(wrappers.lines()))
     first.kill()
@@ -189,6 +186,10 @@ def test_a_program_that_wipes_its_environment_keeps_the_place(wrappers: Wrappers
     os.kill(worker, signal.SIGTERM)
     assert second.wait(10) == 0
     assert "second" not in wrappers.lines()
+
+
+def _name(pid: int) -> str:
+    return Path(f"/proc/{pid}/comm").read_text().strip()
 
 
 def _children(pid: int) -> list[int]:
@@ -201,7 +202,7 @@ def test_a_crash_loop_is_slowed_down(wrappers: Wrappers) -> None:
     began = time.monotonic()
     wrappers.run("echo two")
     assert time.monotonic() - began >= 1.0
-    assert wrappers.lines()[1:] == [f"manor: {INSTANCE}:{wrappers.folder.name}: was started less than a second ago; waiting a second", "two"]
+    assert wrappers.lines()[1:] == [f"manor: {INSTANCE}:{wrappers.folder}: was started less than a second ago; waiting a second", "two"]
 
 
 def test_starting_in_place_of_a_dead_one_is_quick(wrappers: Wrappers) -> None:

@@ -41,11 +41,11 @@ class Verbs(click.Group):
 
     def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
         """Run; a ManorError ends in one clear message and its exit code."""
-        if not standalone_mode:
-            return super().main(*args, standalone_mode=False, **extra)
         try:
-            super().main(*args, standalone_mode=True, **extra)
+            return super().main(*args, standalone_mode=standalone_mode, **extra)  # type: ignore[call-overload]  # click's overloads name each parameter
         except ManorError as error:
+            if not standalone_mode:
+                raise
             print_error(error)
             sys.exit(error.exit_code)
 

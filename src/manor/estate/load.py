@@ -6,6 +6,7 @@ Invariant: returns a valid estate or raises; the result depends on what is decla
 from __future__ import annotations
 
 import gc
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -134,8 +135,16 @@ def resolve(root: Node, products: Products, options: Options, folder: Path) -> L
     _raise(problems)
     if head is None:
         raise AssertionError("an estate without a head has problems")
-    estate = Estate(name=head.estate, domain=head.domain, removed=head.removed, environments=environments)
+    files = digests_of_files(environments.values(), folder)
+    estate = Estate(name=head.estate, domain=head.domain, removed=head.removed, environments=environments, files=files)
     return Loaded(estate.model_copy(update={"digest": digest_of(estate)}), declared)
+
+
+def digests_of_files(environments: Iterable[Environment], folder: Path) -> dict[str, str]:
+    """Return the sha256 of every file that an `extra` names, by its path, sorted."""
+    services = {id(service): service for environment in environments for service in environment.services.values()}
+    named = {file for service in services.values() for places in service.extra.values() for file in places.values()}
+    return {file: hashlib.sha256((folder / file).read_bytes()).hexdigest() for file in sorted(named)}
 
 
 def problems_to_act(environment: Environment) -> tuple[str, ...]:

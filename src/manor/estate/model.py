@@ -286,4 +286,5 @@ class Estate(Part):
     domain: str = Field("localhost.example", description="completes names of routes without a dot")
     environments: dict[str, Environment] = Field(description="in order of promotion")
     removed: dict[str, Date] = Field(default_factory=dict, description="services and hosts that may vanish, and since when")
+    files: dict[str, str] = Field(default_factory=dict, description="sha256 of each file that `extra` names, so that the digest covers what they hold")
     digest: str = Field("", description="sha256 over the canonical JSON of all the above")

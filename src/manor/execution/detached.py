@@ -26,6 +26,7 @@ SCRIPT = Path(__file__).with_name("detached.sh")
 CLAIM_SECONDS = 10.0
 CANCEL_SECONDS = 8.0
 POLL_SECONDS = 0.02
+TIMER = "MANOR_TIMER"
 
 
 @dataclass(frozen=True)
@@ -95,11 +96,11 @@ async def end(step: Detached) -> DetachedState:
     """End the program with all it started, and return how the step stands. A wrapper that is gone or hangs is done without."""
     deadline = time.monotonic() + CANCEL_SECONDS
     state = stand(step)
+    if state.started and not is_wrapped(step):
+        _signal_marked(step, signal.SIGTERM)
     if not _is_running(state):
         return state
     _signal_wrapper(step, signal.SIGTERM)
-    if not is_wrapped(step):
-        _signal_marked(step, signal.SIGTERM)
     while _is_running(state) and time.monotonic() < deadline:
         await asyncio.sleep(POLL_SECONDS)
         state = stand(step)
@@ -143,9 +144,9 @@ def boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
-def marked(step: Detached) -> Iterator[int]:
+def marked(step: Detached, name: str = "MANOR_DETACHED") -> Iterator[int]:
     """Yield the processes that carry the step's mark in their environment."""
-    mark = f"MANOR_DETACHED={step.folder}".encode()
+    mark = f"{name}={step.folder}".encode()
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit():
             with suppress(FileNotFoundError, ProcessLookupError, PermissionError):
@@ -196,6 +197,6 @@ def _signal_wrapper(step: Detached, number: signal.Signals) -> None:
 
 
 def _signal_marked(step: Detached, number: signal.Signals) -> None:
-    for pid in list(marked(step)):
+    for pid in [*marked(step), *marked(step, TIMER)]:
         with suppress(ProcessLookupError):
             os.kill(pid, number)

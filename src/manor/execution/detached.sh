@@ -19,16 +19,19 @@ fi
 folder=$2 key=$3 limit=$4
 shift 4
 
-# The start time is the 22nd field of stat; those after "(name) " begin with the third.
-read -r stat < /proc/$$/stat
-stat=${stat##*) }
-field=3
-while [ $field -lt 22 ]; do
-    stat=${stat#* }
-    field=$((field + 1))
-done
+look_at() { # sets state, parent and start (22nd field of stat; those after "(name) " begin with the third); fails if there is no such process
+    { read -r stat < "/proc/$1/stat"; } 2> /dev/null || return 1
+    # shellcheck disable=SC2086 # the fields are words
+    set -- ${stat##*) }
+    state=$1 parent=$2
+    shift 19
+    start=$1
+}
+
+look_at $$ || exit 1
+my_start=$start
 read -r boot < /proc/sys/kernel/random/boot_id
-printf '%s %s %s\n%s' $$ "${stat%% *}" "$boot" "$key" > "$folder/pid.$$" || exit 1
+printf '%s %s %s\n%s' $$ "$my_start" "$boot" "$key" > "$folder/pid.$$" || exit 1
 ln "$folder/pid.$$" "$folder/pid" 2> /dev/null
 claimed=$?
 if [ $claimed -ne 0 ]; then
@@ -55,18 +58,24 @@ strays() {
     done
 }
 
+# The program's group by its number only while it is our child: later the number may be another's.
+end_group() {
+    if look_at "$program" && [ "$parent" = $$ ]; then
+        kill "-$1" "-$program" 2> /dev/null || kill "-$1" "$program" 2> /dev/null
+    fi
+    strays "$1"
+}
+
 end_program() {
     trap '' TERM
     interrupted=1
-    kill -TERM "-$program" 2> /dev/null || kill -TERM "$program" 2> /dev/null
-    strays TERM
+    end_group TERM
     tries=50
     while [ $tries -gt 0 ] && grep -sqzxF "$mark" /proc/[0-9]*/environ; do
         sleep 0.1
         tries=$((tries - 1))
     done
-    kill -KILL "-$program" 2> /dev/null
-    strays KILL
+    end_group KILL
 }
 
 # What a shell starts in the background ignores INT and QUIT; the program shall not (coreutils 8.31).
@@ -75,9 +84,9 @@ program=$!
 trap end_program TERM
 (
     trap - TERM
-    sleep "$limit" > /dev/null 2>&1 3<&-
+    MANOR_TIMER=$folder sleep "$limit" > /dev/null 2>&1 3<&- || exit 0
     : > "$folder/timed_out"
-    kill -TERM $$
+    if look_at $$ && [ "$start" = "$my_start" ] && [ "$state" != Z ]; then kill -TERM $$; else end_program; fi
 ) &
 
 rm -f "$folder/pid.$$" "$folder/input"

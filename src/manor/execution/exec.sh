@@ -8,10 +8,10 @@
 # The program carries MANOR_INSTANCE. While one with the same value lives, or a process of its group (nginx wipes its environment), none is started:
 # the wrapper waits for its end, passes signals on to it, and ends with it. A wrapper that decides or waits carries MANOR_WAITING too;
 # of two, the elder decides and the younger waits: no lock that could go stale, no file descriptor that a program would inherit.
-# Beside the log, `.NAME.start` keeps pid, start time, boot id, process group and uptime of the last start. Started again within 1 s, it waits 1 s.
+# Beside the log, `.NAME.start` keeps pid, start time, boot id, process group, uptime and instance of the last start. Started again within 1 s, it waits 1 s.
 set -u
 # Should we have inherited variables of our own names: they would stay exported and reach the program with our values.
-unset CDPATH boot env_file file files folder found group holders instance last_boot last_group last_pid last_start last_time log memory \
+unset CDPATH boot env_file file files folder found group holders instance last_boot last_group last_instance last_pid last_start last_time log memory \
     my_group my_start name now parent pid rest roots start start_file stat state uptime waiting wanted
 
 instance=$1 log=$2
@@ -57,8 +57,8 @@ is_elder() { [ "$start" -lt "$my_start" ] || { [ "$start" -eq "$my_start" ] && [
 
 # Those of the last start's group, unless its number has come to be another's.
 group_of_last_start() {
-    { read -r last_pid last_start last_boot last_group rest < "$start_file"; } 2> /dev/null || return 0
-    [ "$last_boot" = "$boot" ] && [ "$last_pid" != $$ ] || return 0
+    { read -r last_pid last_start last_boot last_group rest last_instance < "$start_file"; } 2> /dev/null || return 0
+    [ "$last_instance" = "$instance" ] && [ "$last_boot" = "$boot" ] && [ "$last_pid" != $$ ] || return 0
     if look_at "$last_pid"; then
         [ "$start" = "$last_start" ] || return 0
         echo "$last_pid"
@@ -128,12 +128,13 @@ fi
 # The time since boot in hundredths of a second; 1xx - 100, because a leading zero would make it octal.
 read -r uptime rest < /proc/uptime
 now=$((${uptime%.*} * 100 + 1${uptime#*.} - 100))
-if { read -r last_pid last_start last_boot last_group last_time < "$start_file"; } 2> /dev/null && [ "$last_boot" = "$boot" ] && [ $((now - last_time)) -lt 100 ]; then
+if { read -r last_pid last_start last_boot last_group last_time last_instance < "$start_file"; } 2> /dev/null &&
+    [ "$last_instance" = "$instance" ] && [ "$last_boot" = "$boot" ] && [ $((now - last_time)) -lt 100 ]; then
     say 'was started less than a second ago; waiting a second'
     sleep 1
     now=$((now + 100))
 fi
-echo "$$ $my_start $boot $my_group $now" > "$start_file" || exit 73
+echo "$$ $my_start $boot $my_group $now $instance" > "$start_file" || exit 73
 
 [ -z "$folder" ] || cd -P -- "$folder" || exit 72
 [ -z "$files" ] || ulimit -n "$files" || exit 71

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from manor.errors import ApplyFailed
-from manor.execution import detached, files, http_requests, processes, reading, sockets
+from manor.execution import detached, files, processes, reading, sockets
 from manor.execution.base import Runner
 from manor.execution.durable import Disk
 from manor.execution.guard import Guard
@@ -60,6 +60,8 @@ class LocalRunner(Runner):
             return await sockets.talk(command, self.host)
 
     async def _request(self, request: HttpRequest) -> Completed:
+        from manor.execution import http_requests  # the HTTP client takes 60 ms to import: only who asks pays
+
         async with self._limit:
             return await http_requests.request(request, self.host)
 

@@ -12,6 +12,7 @@ import fcntl
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
@@ -24,6 +25,15 @@ from manor.execution.values import Command, Completed, HostPath
 
 INHERITED = ("HOME", "LOGNAME", "TMPDIR", "TZ", "USER")
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+OWN_TOOLS = os.path.dirname(os.path.abspath(sys.executable))  # noqa: PTH100, PTH120 -- links must not be followed: a venv's python is one
+"""Where tools lie that were installed beside Manor; looked at last."""
+
+
+def with_own_tools(path: str) -> str:
+    """Return a PATH with the tools that were installed beside Manor at its end."""
+    return path if OWN_TOOLS in path.split(":") else f"{path}:{OWN_TOOLS}"
+
+
 NO_ROOM = frozenset({errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 NO_PROGRAM, NOT_EXECUTABLE = 127, 126
 
@@ -40,7 +50,7 @@ class Place:
 def environment(own: Mapping[str, str], inherited: Mapping[str, str]) -> dict[str, str]:
     """Return a small, explicit environment: PATH, HOME and the like, LANG=C.UTF-8, then the command's own."""
     kept = {name: inherited[name] for name in INHERITED if name in inherited}
-    return {"PATH": inherited.get("PATH") or DEFAULT_PATH, "LANG": "C.UTF-8", **kept, **own}
+    return {"PATH": with_own_tools(inherited.get("PATH") or DEFAULT_PATH), "LANG": "C.UTF-8", **kept, **own}
 
 
 async def run(command: Command, place: Place) -> Completed:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias, TypeVar
 
 from manor.errors import ApplyFailed, ManorError
-from manor.execution import http_requests, processes
+from manor.execution import processes
 from manor.execution.base import Runner
 from manor.execution.guard import Guard, is_inside
 from manor.execution.memory import MemoryFiles
@@ -83,6 +83,8 @@ class RecordingRunner(Runner):
         return await self._answer(command)
 
     async def _request(self, request: HttpRequest) -> Completed:
+        from manor.execution import http_requests  # the HTTP client takes 60 ms to import: only who asks pays
+
         return http_requests.judged(request, await self._answer(request, otherwise=200), self.host)
 
     async def _connect(self, connect: Connect) -> Completed:

@@ -17,7 +17,7 @@ from manor.estate.layout import tier_program
 from manor.estate.topology import TierNode
 from manor.estate.wiring import Wiring
 from manor.execution.base import Runner
-from manor.execution.values import Act, Command, Detached, Effect, FileAct, HostPath, MakeFolder, PutFile, Remove, Touch
+from manor.execution.values import Act, Command, Detached, Effect, FileAct, HostPath, MakeFolder, PutFile, PutLink, PutTree, Remove, Touch
 from manor.integrations.supervisors.base import ProgramStatus
 from manor.observe.hosts import HostQuestion, observe_programs
 from manor.observe.slots import read_slots, traffic_of
@@ -143,9 +143,9 @@ def put(file: DesiredFile) -> PutFile:
     return PutFile(file.path, file.content, file.mode, Touch(subject=file.subject, effect=Effect.INCLUDE))
 
 
-def with_parents(acts: Sequence[PutFile]) -> list[FileAct]:
-    """Return the acts with the folders that they need before them."""
-    parents = dict.fromkeys(act.path.parent for act in acts)
+def with_parents(acts: Sequence[FileAct]) -> list[FileAct]:
+    """Return the acts with the folders that their files need before them."""
+    parents = dict.fromkeys(act.path.parent for act in acts if isinstance(act, PutFile | PutLink | PutTree))
     return [*(MakeFolder(path) for path in parents), *acts]
 
 
@@ -176,9 +176,8 @@ async def check_tier(tier: DesiredTier, runner: Runner, folder: HostPath) -> tup
     staged = [PutFile(folder / file.path.relative_to(etc), file.content, file.mode) for file in tier.files]
     await runner.change([MakeFolder(folder), *with_parents(staged)])
     node = rebased(tier, folder)
-    command = tier.proxy.check(node)
     try:
-        completed = await runner.run(anyhow(command))
+        completed = await runner.run(anyhow(tier.proxy.check(node), folder))
     finally:
         await runner.change([Remove(folder)])
     return tier.proxy.parse_check(completed)
@@ -189,9 +188,9 @@ def rebased(tier: DesiredTier, folder: HostPath) -> TierNode:
     return replace(tier.node, folders=tier.node.folders.staged(folder))
 
 
-def anyhow(command: Command) -> Command:
-    """Return a command whose exit code is an answer, whatever it is."""
-    return replace(command, ok_codes=frozenset(range(256)))
+def anyhow(command: Command, folder: HostPath) -> Command:
+    """Return a command whose exit code is an answer, whatever it is, and that starts in a folder which is removed afterwards."""
+    return replace(command, ok_codes=frozenset(range(256)), cwd=command.cwd or folder)
 
 
 @dataclass(frozen=True)
@@ -279,6 +278,7 @@ async def verify(tier: DesiredTier, host: DesiredHost, runner: Runner, ports: Si
     while clock.now() < limit:
         try:
             found = tier.proxy.parse_ready(await runner.carry_out(tier.proxy.ready(tier.node)))
+            found = found or tier.proxy.parse_loaded(tier.node, await runner.carry_out(tier.proxy.loaded(tier.node)))
         except (Unreachable, CommandFailed) as error:
             found = str(error)
         if found is None:
@@ -296,7 +296,7 @@ async def write_switch_files(ports: Site, tier: DesiredTier, runner: Runner) -> 
         return
     rows = await read_slots(ports.store, ports.wiring.environment.name)
     for view in tier.node.services:
-        await runner.change(list(tier.proxy.switch_files(tier.node, view, traffic_of(view, rows))))
+        await runner.change(with_parents(tier.proxy.switch_files(tier.node, view, traffic_of(view, rows))))
 
 
 async def remove_strays(tier: DesiredTier, runner: Runner) -> None:
@@ -359,7 +359,7 @@ class Supervise(HostStep):
         folder = host.layout.operation(here.operation) / "check" / "supervisor"
         staged = [PutFile(folder / file.path.name, file.content, file.mode) for file in host.supervisor_files]
         await runner.change([MakeFolder(folder), *staged])
-        completed = await runner.run(anyhow(host.supervisor.check(host.supervised, folder)))
+        completed = await runner.run(anyhow(host.supervisor.check(host.supervised, folder), folder))
         await runner.change([Remove(folder)])
         problems = host.supervisor.parse_check(completed)
         if problems:

@@ -21,7 +21,7 @@ from manor.integrations.supervisors.base import ProgramStatus, ProgramView
 from manor.observe.slots import IN_STORE, read_slots, traffic_of
 from manor.operations.step import Here
 from manor.reconcile.desired import DesiredHost
-from manor.reconcile.steps import SLACK_SECONDS, Site, fence, tell_supervisor
+from manor.reconcile.steps import SLACK_SECONDS, Site, fence, tell_supervisor, with_parents
 from manor.rollout.fleet import Balancer, Checked, ProbeSummary, SlotRef
 from manor.rollout.probing import Prober
 from manor.rollout.release import Release, Where, command_words, port_of, release_acts, render_env, render_start, slot_env
@@ -142,7 +142,7 @@ class LiveFleet:
             raise ManorError(f"{slot.host}: {slot_program(self.service, slot.slot)} is {view.status}, not stopped; nothing was placed")
         chosen = self.catalog[release]
         archive = str(self.artifacts / f"{chosen.artifact}.tar")
-        await runner.change(list(release_acts(chosen, self._configured(chosen), self._where(slot), archive)))
+        await runner.change(with_parents(release_acts(chosen, self._configured(chosen), self._where(slot), archive)))
         await self._remember(slot, release, here)
 
     async def _remember(self, slot: SlotRef, release: str, here: Here, traffic: Traffic = Traffic.NONE) -> None:
@@ -247,7 +247,7 @@ class LiveFleet:
         node, proxy = self._node(balancer)
         view = self._view_at(node)
         if view is not None:
-            await self.site.runners[node.host].change(list(proxy.switch_files(node, view, of(view, wanted))))
+            await self.site.runners[node.host].change(with_parents(proxy.switch_files(node, view, of(view, wanted))))
 
     async def _switch(self, balancer: Balancer, wanted: Mapping[str, TrafficState]) -> None:
         node, proxy = self._node(balancer)
@@ -276,7 +276,7 @@ class LiveFleet:
         for balancer in self.balancers:
             node, proxy = self._node(balancer)
             view = self._view_at(node)
-            for act in proxy.maintenance(node, view, on=on) if view is not None else ():
+            for act in (*proxy.maintenance_files(node, view, on), *proxy.maintenance(node, view, on)) if view is not None else ():
                 await self.site.runners[node.host].carry_out(act)
 
     async def start_probe(self, service: str, here: Here) -> None:

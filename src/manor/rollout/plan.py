@@ -84,8 +84,11 @@ def plan_rollout(order: RolloutOrder) -> list[Planned[Fleet]]:
     """Return the steps forward; steps of one stage run together."""
     strategies = {"rolling": rolling_waves, "in_turn": in_turn_waves, "interrupt": interrupt_waves}
     hosts = tuple((now.host, slot_for(order, now)) for now in order.instances)
-    before: list[Wave] = [[Preflight(order.service, order.release, hosts)], [StartProbe(order.service, order.release)]]
+    probe: Wave = [StartProbe(order.service, order.release)]
+    served_before = any(now.active is not None for now in order.instances)
+    before: list[Wave] = [[Preflight(order.service, order.release, hosts)], probe if served_before else []]
     after: list[Wave] = [
+        [] if served_before else probe,
         [Bake(order.service, order.release, order.bake_seconds, hosts, timeout_seconds=order.bake_seconds + 60)],
         [StopProbe(order.service, order.release, order.loss_budget, judges=order.rules.strategy != "interrupt")],
         [Certify(order.service, order.release)],

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict
 from manor.estate.layout import HostLayout, short
 from manor.estate.model import Limits, Service
 from manor.estate.ports import slot_ports
+from manor.estate.units import format_size
 from manor.execution.values import FileAct, HostPath, MakeFolder, PutFile, PutLink, PutTree, Touch
 
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -79,11 +80,16 @@ def make_release(name: str, service: Service, artifact: str) -> Release:
         "profile": service.profile,
         "command": run.command if run else "",
         "env": dict(sorted(run.env.items())) if run else {},
-        "limits": run.limits.model_dump() if run else {},
+        "limits": limits_part(run.limits) if run else {},
         "static": [part.model_dump() for part in service.static],
         "shared": sorted(service.shared),
     }
     return Release(name, artifact, json.dumps(parts, sort_keys=True, separators=(",", ":")))
+
+
+def limits_part(limits: Limits) -> dict[str, object]:
+    """Return limits as a person writes them."""
+    return {"memory": format_size(limits.memory) if limits.memory else None, "files": limits.files}
 
 
 def release_acts(release: Release, service: Service, where: Where, archive: str) -> tuple[FileAct, ...]:

@@ -7,19 +7,23 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from pydantic import TypeAdapter
+
 from manor.estate.model import Probe, Service
 from manor.estate.topology import ServiceView
 from manor.execution.guard import Guard
 from manor.execution.local import LocalRunner
 from manor.execution.values import Command, Detached, HostPath, MakeFolder, PutFile
-from manor.observe.probe.model import ProbeConfig, Target
+from manor.observe.edge import LogMark, mark_log
+from manor.observe.probe.model import Loss, ProbeConfig, Target
 from manor.observe.probe.process import argv
 from manor.observe.probe.results import Recording, read_results
-from manor.observe.probe.summary import Loss, ProbeResult, summarize
+from manor.observe.probe.summary import ProbeResult, summarize
 from manor.observe.window import Window
 from manor.rollout.fleet import ProbeSummary
 from manor.workflows.context import Context
 
+MARKS: TypeAdapter[dict[str, LogMark]] = TypeAdapter(dict[str, LogMark])
 LONGEST_SECONDS = 3600.0 * 4
 WAIT_SECONDS = 30.0
 SHOWN_LOSSES = 5
@@ -53,7 +57,23 @@ class LocalProber:
         folder = HostPath(self.folder(operation))
         runner = self._runner()
         await runner.change([MakeFolder(folder, 0o700), PutFile(folder / "config.json", config.model_dump_json(indent=1).encode())])
+        await self._mark(operation)
         await runner.start(self._step(operation))
+
+    async def _mark(self, operation: str) -> None:
+        """Remember once how the first tier's logs stand, so that the receipt can tell what was cut off meanwhile."""
+        path = self.folder(operation) / "marks.json"
+        if path.exists():
+            return
+        site = self.context.site(self.environment, self.service)
+        firsts = [(host, tier) for host in site.hosts.values() for tier in host.tiers if tier.node.is_first]
+        marks = {host.name: await mark_log(site.runners[host.name], tier.node.folders.access_log) for host, tier in firsts}
+        await self._runner().change([PutFile(HostPath(path), MARKS.dump_json(marks))])
+
+    def marks(self, operation: str) -> dict[str, LogMark]:
+        """Return how the first tier's logs stood at the beginning, by host."""
+        path = self.folder(operation) / "marks.json"
+        return MARKS.validate_json(path.read_bytes()) if path.exists() else {}
 
     async def stop(self, operation: str) -> ProbeSummary:
         """End it and return what it saw."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from manor.estate.model import Environment, Host
 from manor.estate.problems import Finding
+from manor.estate.rules.ports import owners_on
 
 Carrier = tuple[Environment, Host]
 
@@ -29,4 +30,13 @@ def _wrong(first: Carrier, second: Carrier) -> str | None:
         return f"{other}; one machine is one host, put it into several groups instead"
     if first[0].is_last or second[0].is_last:
         return f"{other}; the last environment shares no host, give it one of its own"
-    return None if first[1].shared and second[1].shared else f"{other}; write shared: true at both, or use another machine"
+    if not (first[1].shared and second[1].shared):
+        return f"{other}; write shared: true at both, or use another machine"
+    return _wrong_ports(first, second, other)
+
+
+def _wrong_ports(first: Carrier, second: Carrier, other: str) -> str | None:
+    """Return which port both need: ports are the same in every environment, so that only different parts can share a host."""
+    taken = {owner.port: owner for owner in owners_on(*first)}
+    clash = next(((owner, taken[owner.port]) for owner in owners_on(*second) if owner.port in taken), None)
+    return f"{other}, and both need port {clash[0].port} ({clash[0].what}); place other groups on one of them" if clash else None

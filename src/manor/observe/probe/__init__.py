@@ -7,7 +7,7 @@ from manor.observe.probe.engine import Probe
 from manor.observe.probe.model import Lane, Loss, LossKind, Outcome, ProbeConfig, Target
 from manor.observe.probe.process import argv, run_process
 from manor.observe.probe.results import Recording, read_results
-from manor.observe.probe.summary import Latency, ProbeResult, summarize
+from manor.observe.probe.summary import Latency, Outage, ProbeResult, measured_outage, summarize
 from manor.observe.window import Window
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "Latency",
     "Loss",
     "LossKind",
+    "Outage",
     "Outcome",
     "Probe",
     "ProbeConfig",
@@ -23,6 +24,7 @@ __all__ = [
     "Target",
     "Window",
     "argv",
+    "measured_outage",
     "read_results",
     "run_process",
     "summarize",

@@ -28,6 +28,14 @@ class Latency:
 
 
 @dataclass(frozen=True)
+class Outage:
+    """A stretch without an answer, as the probe measured it."""
+
+    begin: float
+    seconds: float
+
+
+@dataclass(frozen=True)
 class ProbeResult:
     """What the probe saw in a window."""
 
@@ -58,6 +66,29 @@ def summarize(outcomes: Iterable[Outcome], config: ProbeConfig, window: Window) 
         added=None if math.isnan(before.p50) or math.isnan(latency.p50) else latency.added_to(before),
         lateness_p99=quantile(sorted(each.sent - each.due for each in inside), 0.99),
     )
+
+
+def measured_outage(outcomes: Iterable[Outcome], window: Window) -> Outage | None:
+    """Return the longest stretch in which nothing was answered as expected; None if nothing was lost.
+
+    It lasts from the first loss to the next request that was answered, so it is exact to one request of the probe.
+    """
+    inside = sorted((each for each in outcomes if window.holds(each.due)), key=lambda each: each.due)
+    longest: Outage | None = None
+    began: float | None = None
+    for each in [*inside, None]:
+        if each is not None and each.kind:
+            began = each.due if began is None else began
+        elif began is not None:
+            end = each.due if each is not None else window.end
+            longest = longer(longest, Outage(began, end - began))
+            began = None
+    return longest
+
+
+def longer(known: Outage | None, other: Outage) -> Outage:
+    """Return the longer of two."""
+    return other if known is None or other.seconds > known.seconds else known
 
 
 def latency_of(outcomes: Iterable[Outcome]) -> Latency:

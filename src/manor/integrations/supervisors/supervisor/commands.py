@@ -43,7 +43,7 @@ def start(python: HostPath, layout: HostLayout) -> Command:
     A second one on the same socket is refused by supervisord itself. The environment is empty but for a path, so that
     what programs see does not depend on who started them.
     """
-    clean = ("/usr/bin/env", "-i", f"PATH={PATH}", "LANG=C.UTF-8", f"HOME={layout.root}")
+    clean = ("/usr/bin/env", "-i", f"PATH={PATH}:{python.parent}", "LANG=C.UTF-8", f"HOME={layout.root}")
     daemon = (str(python), "-I", "-X", "utf8", "-m", "supervisor.supervisord", "-c", str(config_file(layout)))
     return Command((*clean, *daemon), touch=Touch(effect=Effect.FULL), cwd=layout.root)
 

@@ -16,6 +16,7 @@ class Supervisord(Supervisor):
     """One supervisord a host; `python` is the interpreter there that can import it."""
 
     name = "supervisor"
+    is_default = True
 
     def __init__(self, python: HostPath | None = None) -> None:
         """Use `python`, by default our own: local hosts share our installation."""
