@@ -28,7 +28,7 @@ def problems(completed: Completed) -> tuple[str, ...]:
     """Return the compiler's words; empty when it accepted the file (it then prints the C that it made)."""
     if completed.code == 0:
         return ()
-    lines = [line.rstrip() for line in both(completed).splitlines() if line.strip()]
+    lines = [line.rstrip() for line in both(completed).splitlines() if line.strip() and not line.startswith("Could not delete")]
     return tuple(lines[:40]) or (f"varnishd -C ended with {completed.code} and said nothing",)
 
 
