@@ -22,7 +22,7 @@ from pathlib import Path
 from manor.estate.topology import TierNode
 from manor.execution.guard import Guard
 from manor.execution.local import LocalRunner
-from manor.execution.values import Completed, HostPath, HttpRequest
+from manor.execution.values import Command, Completed, HostPath, HttpRequest
 from manor.integrations.proxies.base import Proxy, RenderedFile
 
 NUMBERS = count(1)
@@ -166,3 +166,8 @@ async def until_ready(tier: Tier, seconds: float = 10.0) -> None:
     while (problem := await tier.observe()) is not None:
         assert time.monotonic() < end, f"{problem}\n{tier.own_log()}"
         await asyncio.sleep(0.02)
+
+
+def command(*argv: str) -> Command:
+    """Return a command that only reads."""
+    return Command(argv)
