@@ -121,6 +121,14 @@ class Proxy(ABC):
     def parse_ready(self, completed: Completed) -> str | None:
         """Return None if it is ready, else what is wrong."""
 
+    def loaded(self, node: TierNode) -> Act:
+        """Return an act that reads which files the running process works by; default the same as `ready`."""
+        return self.ready(node)
+
+    def parse_loaded(self, node: TierNode, completed: Completed) -> str | None:
+        """Return None if the process works by the files that `render(node)` gives, else what is wrong; ask until then after a reload."""
+        return self.parse_ready(completed)
+
     @abstractmethod
     def version(self) -> Command:
         """Return the command that prints its version."""
@@ -151,4 +159,12 @@ class Proxy(ABC):
 
     def parse_switch(self, node: TierNode, service: ServiceView, completed: Completed) -> tuple[ServerView, ...]:
         """Return the servers, sorted by name."""
+        raise NotImplementedError(f"{self.name} does not switch")
+
+    def maintenance_files(self, node: TierNode, service: ServiceView, on: bool) -> tuple[FileAct, ...]:
+        """Return the file(s) with which a restart comes back showing (or not) the maintenance page instead of the service."""
+        raise NotImplementedError(f"{self.name} does not switch")
+
+    def maintenance(self, node: TierNode, service: ServiceView, on: bool) -> tuple[Act, ...]:
+        """Return the acts that make a running process show (or not) the maintenance page, after `maintenance_files` was written."""
         raise NotImplementedError(f"{self.name} does not switch")
