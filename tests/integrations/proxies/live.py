@@ -171,3 +171,8 @@ async def until_ready(tier: Tier, seconds: float = 10.0) -> None:
 def command(*argv: str) -> Command:
     """Return a command that only reads."""
     return Command(argv)
+
+
+async def loaded(tier: Tier) -> str | None:
+    """Return what differs between the files that a tier works by and its node's."""
+    return tier.product.parse_loaded(tier.node, await tier.runner.carry_out(tier.product.loaded(tier.node)))

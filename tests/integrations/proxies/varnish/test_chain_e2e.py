@@ -198,6 +198,11 @@ async def test_a_reload_under_load_loses_nothing(chain: Chain) -> None:
                 await tier.runner.carry_out(act)
                 await tier.runner.carry_out(act)
             await asyncio.sleep(0.1)
+        assert "not by" in str(await live.loaded(tier))
+        await tier.runner.carry_out(PutFile(chain.cache.folders.etc / "default.vcl", text.encode()))
+        for act in varnish.reload(chain.cache):
+            await tier.runner.carry_out(act)
+        assert await live.loaded(tier) is None
     listed = (await tier.runner.run(live.command("varnishadm", "-n", str(varnish.programs(chain.cache)[0].argv[5]), "vcl.list"))).text
     assert tally.lost == []
     assert tally.total > 200
@@ -230,4 +235,5 @@ async def test_reload_of_the_router_under_load_loses_nothing(chain: Chain) -> No
             await asyncio.sleep(0.3)
     assert tally.lost == []
     assert tally.total > 200
+    assert await live.loaded(tier) is None
     assert "25ms" in live.curl(f"http://{chain.address}:{chain.first.admin_port}/api/http/middlewares/manor.retry@file").stdout

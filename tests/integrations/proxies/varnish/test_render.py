@@ -81,6 +81,6 @@ def test_refused() -> None:
 
 
 def test_idle_time_outs_are_the_models() -> None:
-    parameters = next(file.content.decode() for file in product.render(tier()) if file.name == "parameters.cli")
+    parameters = next(file.content.decode() for file in product.render(tier()) if file.name == "start.cli")
     assert "param.set timeout_idle 30.000\n" in parameters
     assert "param.set backend_idle_timeout 20.000\n" in parameters

@@ -40,6 +40,11 @@ def ready(node: TierNode) -> HttpRequest:
     return api(node, "/api/http/routers/manor.404@file")
 
 
+def loaded(node: TierNode, marker: str) -> HttpRequest:
+    """Return the question whether this rendering is the one it works by."""
+    return api(node, f"/api/http/routers/{marker}@file")
+
+
 def observe_switch(node: TierNode, service: ServiceView) -> HttpRequest:
     """Return the question which servers of the service the running process has taken over."""
     return api(node, f"/api/http/services?search={service.name}.&per_page=1000")

@@ -11,6 +11,7 @@ from manor.integrations.proxies.base import AccessRecord, Proxy, RenderedFile, S
 from manor.integrations.proxies.traefik import commands, parse
 from manor.integrations.proxies.traefik.options import Options
 from manor.integrations.proxies.traefik.render import read_options, render
+from manor.integrations.proxies.traefik.routing import wanted_marker
 from manor.integrations.proxies.traefik.switching import maintenance_content, maintenance_file, state_file, traffic_content
 
 
@@ -63,6 +64,14 @@ class Traefik(Proxy):
         """Return None if it is there."""
         return parse.readiness(completed)
 
+    def loaded(self, node: TierNode) -> HttpRequest:
+        """Return the question for the router whose name is the digest of the rendered file."""
+        return commands.loaded(node, wanted_marker(node, read_options(node)))
+
+    def parse_loaded(self, node: TierNode, completed: Completed) -> str | None:
+        """Return None if it is there."""
+        return None if completed.code == 200 else f"traefik answers {completed.code}: it has not taken over the rendered file"
+
     def version(self) -> Command:
         """Return `traefik version`."""
         return commands.version()
@@ -96,7 +105,11 @@ class Traefik(Proxy):
         """Return the servers. A server reads as healthy until its first check after any change of the files has failed."""
         return parse.servers(service, completed)
 
-    def maintenance(self, node: TierNode, service: ServiceView, on: bool) -> tuple[Act, ...]:
-        """Return the act that shows the service's maintenance page, or ends it."""
+    def maintenance_files(self, node: TierNode, service: ServiceView, on: bool) -> tuple[FileAct, ...]:
+        """Return the file that shows the service's maintenance page while it exists, or its removal."""
         file, touch = maintenance_file(node, service), Touch(node.subject, Effect.INCLUDE)
         return (PutFile(file, maintenance_content(node, service), touch=touch),) if on else (commands.remove(node, file.name),)
+
+    def maintenance(self, node: TierNode, service: ServiceView, on: bool) -> tuple[Act, ...]:
+        """Return nothing: the process watches for the file."""
+        return ()

@@ -38,6 +38,12 @@ def readiness(completed: Completed) -> str | None:
     return None if completed.code == 0 and "Child in state running" in text else f"varnish: {text or 'no answer'}"
 
 
+def loaded(completed: Completed, wanted: str) -> str | None:
+    """Return None if the active VCL has this name."""
+    active = [line.split()[-1] for line in completed.text.splitlines() if line.startswith("active")]
+    return None if active == [wanted] else f"varnish works by {', '.join(active) or 'no VCL'}, not by {wanted}"
+
+
 def access(line: str) -> AccessRecord | None:
     """Return the record of a line; None for one that is none."""
     try:

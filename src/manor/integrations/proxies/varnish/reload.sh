@@ -11,9 +11,9 @@ admin() {
 }
 
 while read -r command name value; do
-    [ -n "$name" ] || continue
+    [ "$command" = param.set ] || continue
     admin "$command" "$name" "$value" >/dev/null
-done <"$folder/parameters.cli"
+done <"$folder/start.cli"
 
 wanted=manor-$(sha256sum "$folder/default.vcl" | cut -c1-12)
 # A discarded VCL stays listed until its last request is done.
