@@ -1,7 +1,8 @@
 """Debian's hook that says which services a package may start, taken over while we install and put back afterwards.
 
-Services that were there before keep their own rules: the hook that was there before is asked about them, or else they may.
-A hook of ours whose process is gone says yes to everything that the one before it says yes to, and the next run removes it.
+Our hook speaks only to installations that carry our mark in their environment; to all others, and about services that were there before, it
+says what the hook before it says, or yes. It also names the services that were there before: if its process is killed, the next run reads them
+from it, finishes the installation under the same rules, and puts the old hook back.
 
 Invariant: what stood at the hook's place before stands there afterwards, the very same file or link.
 https://people.debian.org/~hmh/invokerc.d-policyrc.d-specification.txt
@@ -12,21 +13,25 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 HOOK = Path("/usr/sbin/policy-rc.d")
-MARK = "# written by tools/policy.py of Manor; removed when its process ends"
+MARK = "# written by tools/policy.py of Manor; removed when its installation ends"
+OURS = {"MANOR_INSTALLS": "1"}
+"""What the environment of our installations says."""
 
 SCRIPT = """#!/bin/sh
 {mark}
 before={kept}
 ask_before() {{ if [ -x "$before" ]; then exec "$before" "$@"; fi; exit 0; }}
-started=$(sed 's/.*) //' /proc/{pid}/stat 2>/dev/null | cut -d' ' -f20)
-[ "$started" = {started} ] || ask_before "$@"
-case "$1" in --list|--quiet) ask_before "$@" ;; esac
-case " {services} " in *" ${{1%.service}} "*) ask_before "$@" ;; esac
+[ "${{MANOR_INSTALLS-}}" = 1 ] || ask_before "$@"
+name=$1
+[ "$name" != --quiet ] || name=$2
+case "$name" in --*) ask_before "$@" ;; esac
+case " {services} " in *" ${{name%.service}} "*) ask_before "$@" ;; esac
 exit 101
 """
 
@@ -36,15 +41,16 @@ def kept_place(hook: Path) -> Path:
     return hook.with_name(hook.name + ".before-manor")
 
 
-def start_time(pid: int) -> str:
-    """Return when a process started, in clock ticks since boot, as /proc has it."""
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()[19]
+def render_hook(hook: Path, services: Iterable[str]) -> str:
+    """Return the script that keeps every service of our installation stopped, but for those named."""
+    return SCRIPT.format(mark=MARK, kept=shlex.quote(str(kept_place(hook))), services=" ".join(sorted(services)))
 
 
-def render_hook(hook: Path, services: Iterable[str], pid: int) -> str:
-    """Return the script that keeps every service stopped but those named, as long as the process lives."""
-    names = " ".join(sorted(services))
-    return SCRIPT.format(mark=MARK, kept=shlex.quote(str(kept_place(hook))), pid=pid, started=start_time(pid), services=names)
+def left_over(hook: Path = HOOK) -> frozenset[str] | None:
+    """Return the services that a hook of ours names, or None if no hook of ours stands there."""
+    text = hook.read_text(errors="replace") if hook.is_file() else ""
+    found = re.search(r'^case " (.*) " in \*" \$\{name%', text, re.MULTILINE)
+    return frozenset(found[1].split()) if found and MARK in text else None
 
 
 def restore(hook: Path = HOOK) -> None:
@@ -52,26 +58,33 @@ def restore(hook: Path = HOOK) -> None:
     kept = kept_place(hook)
     if os.path.lexists(kept):
         kept.replace(hook)
-    elif hook.is_file() and MARK in hook.read_text(errors="replace"):
+    elif left_over(hook) is not None:
         hook.unlink()
 
 
 @contextlib.contextmanager
-def only_these_start(services: Iterable[str], hook: Path = HOOK) -> Iterator[None]:
-    """Let no service start or stop but those named. Others who install at the same time wait for us."""
+def only_these_start(services: Callable[[], frozenset[str]], hook: Path = HOOK) -> Iterator[tuple[frozenset[str], bool]]:
+    """Let none but the services that are there start or stop; others who install at the same time wait for us.
+
+    Yields these services, and whether they are those of an installation that was killed and is still to be finished.
+    """
     with _alone(hook.parent):
-        restore(hook)
-        draft = hook.with_name(f"{hook.name}.draft-manor")
-        draft.write_text(render_hook(hook, services, os.getpid()))
-        draft.chmod(0o755)
+        unfinished = left_over(hook)
+        names = services() if unfinished is None else unfinished
         try:
-            if os.path.lexists(hook):
-                hook.rename(kept_place(hook))
-            draft.rename(hook)
-            yield
+            _take_over(hook, names)
+            yield names, unfinished is not None
         finally:
-            draft.unlink(missing_ok=True)
             restore(hook)
+
+
+def _take_over(hook: Path, names: frozenset[str]) -> None:
+    draft = hook.with_name(f"{hook.name}.draft-manor")
+    draft.write_text(render_hook(hook, names))
+    draft.chmod(0o755)
+    if os.path.lexists(hook) and left_over(hook) is None:
+        hook.rename(kept_place(hook))
+    draft.rename(hook)
 
 
 @contextlib.contextmanager

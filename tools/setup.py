@@ -7,18 +7,20 @@ Invariant: run again, it does nothing that is done already, and takes less than 
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tools.needs import missing
-from tools.policy import HOOK, MARK
+from tools.policy import HOOK, left_over
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
@@ -55,14 +57,25 @@ def as_root(command: list[str]) -> list[str]:
 
 
 def install_packages() -> bool:
-    """Install the Debian packages that are missing, and put back a hook that a killed run left. Returns whether there was something to do."""
+    """Install the Debian packages that are missing, and finish what a killed run left. Returns whether there was something to do."""
     packages = missing()
-    left_over = HOOK.is_file() and MARK in HOOK.read_text(errors="replace")
-    if not packages and not left_over:
+    if not packages and left_over() is None:
         return False
-    say(f"installing {' '.join(packages)}" if packages else f"putting {HOOK} back as it was")
-    subprocess.run(as_root([sys.executable, "-B", "-m", "tools.debian", *packages]), cwd=ROOT, check=True)
+    say(f"installing {' '.join(packages)}" if packages else f"finishing an installation that was killed, and putting {HOOK} back")
+    command = as_root([sys.executable, "-B", "-m", "tools.debian", *packages])
+    with uninterrupted():
+        subprocess.run(command, cwd=ROOT, check=True)
     return True
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Leave Ctrl-C to the program that we wait for: it gets the signal too, and ends where that does no harm."""
+    before = signal.signal(signal.SIGINT, lambda number, frame: None)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def build_venv() -> bool:

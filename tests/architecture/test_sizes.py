@@ -8,7 +8,6 @@ from tests.architecture.sources import CODE_FOLDERS, PACKAGE, Function, sources
 
 MOST_LINES_OF_A_FILE = 500
 MOST_LINES_OF_A_FUNCTION = 40
-MOST_LINES_OF_A_CONTRACT = 150
 MOST_TOP_LEVEL_ENTRIES = 14
 NOT_COUNTED = frozenset({"__init__.py", "__main__.py", "__pycache__", "py.typed"})
 
@@ -28,11 +27,6 @@ def test_files_are_short() -> None:
 def test_functions_are_short() -> None:
     long = {f"{source.name}:{function.lineno} {function.name}": length(function) for source in sources(*CODE_FOLDERS) for function in source.functions}
     assert {name: lines for name, lines in long.items() if lines > MOST_LINES_OF_A_FUNCTION} == {}
-
-
-def test_contracts_are_short() -> None:
-    contracts = {source.name: len(source.text.splitlines()) for source in sources("src") if source.path.name == "base.py"}
-    assert {name: lines for name, lines in contracts.items() if lines > MOST_LINES_OF_A_CONTRACT} == {}
 
 
 def test_the_top_level_of_the_package_fits_a_screen() -> None:

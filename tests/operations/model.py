@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from typing import Any, AsyncIterator
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import sqlalchemy as sa
 
 from manor.operations.chaos import Point
 from manor.operations.engine import OnFailure, execute, no_revert
@@ -19,6 +21,9 @@ from manor.state.holder import Holder
 from manor.state.leases import Lease
 from manor.state.store import Store
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 
 class Killed(BaseException):
     """The executor was killed: nothing of it may act or write after this."""
@@ -30,6 +35,7 @@ class FakeClock:
     def __init__(self, now: float = 1_000_000.0) -> None:
         self.time = now
         self.waiting: list[tuple[float, Callable[[], None]]] = []
+        self.is_awaited = asyncio.Event()
 
     def now(self) -> float:
         return self.time
@@ -50,11 +56,18 @@ class FakeClock:
     def alarm(self, seconds: float, ring: Callable[[], None]) -> Iterator[None]:
         entry = (self.time + seconds, ring)
         self.waiting.append(entry)
+        self.is_awaited.set()
         try:
             yield
         finally:
             if entry in self.waiting:
                 self.waiting.remove(entry)
+
+    async def until_somebody_waits(self) -> None:
+        """Return when somebody begins to wait."""
+        self.is_awaited.clear()
+        if not self.waiting:
+            await asyncio.wait_for(self.is_awaited.wait(), 5)
 
     def advance(self, seconds: float) -> None:
         """Move on, and ring what is due."""
@@ -82,8 +95,10 @@ class SetCell(Step[World]):
     """Turns a cell from one value to another; doing it twice shows in `acts`."""
 
     kind = "set-cell"
+    host: str
     before: str = ""
     after: str
+    timeout_seconds: float = 300.0
 
     @property
     def text(self) -> str:
@@ -139,6 +154,32 @@ class KillAt:
         self.passed += 1
         if self.passed == self.n:
             self.is_dead = True
+            raise Killed
+
+
+class DyingStore(Store):
+    """A store whose process dies at its n-th write, before or after it is durable; counts them when n is 0."""
+
+    n = 0
+    is_after = False
+    writes = 0
+    is_dead = False
+
+    async def write(self, do: Callable[Concatenate[sa.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        self.writes += 1
+        self.live(is_due=self.writes == self.n and not self.is_after)
+        written = await super().write(do, *args, **kwargs)
+        self.live(is_due=self.writes == self.n)
+        return written
+
+    async def read(self, do: Callable[Concatenate[sa.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        self.live(is_due=False)
+        return await super().read(do, *args, **kwargs)
+
+    def live(self, *, is_due: bool) -> None:
+        """Raise Killed if it is dead, or dies now."""
+        self.is_dead = self.is_dead or is_due
+        if self.is_dead:
             raise Killed
 
 

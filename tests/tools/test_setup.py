@@ -24,7 +24,12 @@ def test_units_and_scripts_are_found_by_kind(tmp_path: Path) -> None:
     for name in ("nginx.service", "apt.timer", "notes.txt", "README"):
         (tmp_path / name).touch()
     assert debian.units([str(tmp_path), "/nowhere"]) == {"nginx.service", "apt.timer"}
-    assert debian.services(["nginx.service", "apt.timer"], ["cron"]) == {"nginx", "apt.timer", "cron"}
+    assert debian.init_scripts(str(tmp_path)) == {"nginx.service", "apt.timer", "notes.txt", "README"}
+
+
+def test_only_what_was_not_there_before_is_new() -> None:
+    names = ["nginx.service", "nginx@.service", "old.service", "apt.timer", "cron"]
+    assert debian.new(names, frozenset({"old", "cron"})) == ["apt.timer", "nginx.service"]
 
 
 def test_what_starts_a_unit_is_found(tmp_path: Path) -> None:

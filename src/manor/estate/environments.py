@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
-from manor.estate.chain import Products, default_traffic, read_traffic
+from manor.estate.chain import Options, Products, default_traffic, read_traffic
 from manor.estate.hosts import read_hosts
 from manor.estate.model import Environment, Part, Service, Traffic
 from manor.estate.not_yet import ENVIRONMENT
@@ -23,7 +23,16 @@ from manor.estate.translate import validate
 from manor.estate.units import NAME, Name
 
 OVERLAYS = ("services", "traffic")
-Reason = Annotated[str, Field(min_length=1)]
+
+
+def parse_reason(value: object) -> str:
+    """Return a reason that says something. Raises ValueError."""
+    if isinstance(value, str) and value.strip():
+        return value
+    raise ValueError("no reason; write in a few words why it differs")
+
+
+Reason = Annotated[str, BeforeValidator(parse_reason), WithJsonSchema({"type": "string", "minLength": 1})]
 
 
 class EnvironmentHead(Part):
@@ -58,8 +67,9 @@ def declare(root: Node, name: str) -> Declared:
     merged = {}
     for section in OVERLAYS:
         base, over = root.child(section), own.child(section)
-        if base is not None or over is not None:
-            merged[section] = merge(base, over) if base and over else base or over
+        both = base if over is None else merge(base or Node({}, over.mark), over)
+        if both is not None and both.value is not None:
+            merged[section] = both
     return Declared(name, root, own, Node(merged, own.mark))
 
 
@@ -68,6 +78,7 @@ class Reader:
     """Reads environments; remembers what it has read by the identity of the merged value."""
 
     products: Products
+    options: Options
     groups: frozenset[str]
     problems: list[Problem] = field(default_factory=list)
     services: dict[int, Service | None] = field(default_factory=dict)
@@ -80,7 +91,7 @@ class Reader:
         self._note(declared, wrong, "hosts")
         services = dict(self._read_services(declared))
         traffic = self._read_traffic(declared)
-        if head is None or traffic is None:
+        if head is None or traffic is None or wrong or not NAME.fullmatch(declared.name):
             return None
         return Environment(name=declared.name, is_last=is_last, hosts=hosts, services=services, traffic=traffic, **dict(head))
 
@@ -117,7 +128,7 @@ class Reader:
         if node is None:
             return default_traffic(self.products)
         if id(node) not in self.traffics:
-            traffic, findings = read_traffic(node, self.products)
+            traffic, findings = read_traffic(node, self.products, self.options)
             self._note(declared, findings, "traffic")
             self.traffics[id(node)] = traffic
         return self.traffics[id(node)]

@@ -5,7 +5,10 @@ Invariant: returns a valid estate or raises; the result depends on what is decla
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import gc
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -14,18 +17,20 @@ from pydantic import Field
 
 from manor import registry
 from manor.errors import InvalidEstate
-from manor.estate.chain import Products
+from manor.estate.chain import Options, Products
 from manor.estate.digest import digest_of
-from manor.estate.environments import Declared, Reader, declare
+from manor.estate.environments import OVERLAYS, Declared, Reader, declare
 from manor.estate.model import Environment, Estate, Part
 from manor.estate.not_yet import ESTATE
-from manor.estate.order import order_environments
+from manor.estate.order import afters, order_environments
 from manor.estate.overlays import join, without_nulls
 from manor.estate.problems import Finding, Problem, dotted
 from manor.estate.rules import check_environments
+from manor.estate.rules.context import Context
+from manor.estate.rules.removals import check_removed
 from manor.estate.source import Mark, Node, SourceError, parse_yaml, read_text
 from manor.estate.translate import validate
-from manor.estate.units import Date, Name
+from manor.estate.units import NAME, Date, Name
 
 SECTIONS = ("environments", "services", "traffic")
 
@@ -35,7 +40,12 @@ class EstateHead(Part):
 
     manor: Literal[1] = Field(1, description="version of this format")
     estate: Name = Field(description="the estate's name")
-    domain: str = Field("localhost.example", pattern=r"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$", max_length=200)
+    domain: str = Field(
+        "localhost.example",
+        pattern=r"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$",
+        max_length=200,
+        description="completes names of routes without a dot",
+    )
     removed: dict[Name, Date] = Field(default_factory=dict, description="services and hosts that may vanish, and since when")
 
 
@@ -51,22 +61,42 @@ class Loaded:
         return self.declared[environment].problem(Finding(path, "")).mark
 
 
-def load_estate(path: Path, products: Products | None = None) -> Estate:
+def load_estate(path: Path, products: Products | None = None, options: Options | None = None) -> Estate:
     """Return the estate of a file and of `estate.d/*.yaml` beside it. Raises InvalidEstate with every problem.
 
-    `products` are the traits of the tiers' products; by default those of the registry.
+    `products` are the traits of the tiers' products, `options` the types of their own options; by default those of the registry.
     """
-    return load_located(path, products).estate
+    return load_located(path, products, options).estate
 
 
-def load_located(path: Path, products: Products | None = None) -> Loaded:
+def load_located(path: Path, products: Products | None = None, options: Options | None = None) -> Loaded:
     """Return the same together with the marks. Raises InvalidEstate."""
-    return resolve(read_files(path), traits_of_products() if products is None else products, path.parent)
+    if products is None:
+        products, options = traits_of_products(), options_of_products()
+    with _collector_paused():
+        return resolve(read_files(path), products, options or {}, path.parent)
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Pause the cyclic collector: a load makes up to millions of values without cycles, and it would walk them again and again."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def traits_of_products() -> Products:
     """Return what each product that the registry finds can do as a tier."""
     return {name: registry.product("proxies", name).traits for name in registry.products("proxies")}
+
+
+def options_of_products() -> Options:
+    """Return the type of each product's own options."""
+    return {name: registry.product("proxies", name).options for name in registry.products("proxies")}
 
 
 def read_files(path: Path) -> Node:
@@ -76,7 +106,7 @@ def read_files(path: Path) -> Node:
     joined: Node | None = None
     for file, name in [(path, path.name), *((part, f"estate.d/{part.name}") for part in parts)]:
         try:
-            tree = without_nulls(_keep_empty_environments(parse_yaml(read_text(file, name), name)))
+            tree = _without_nulls(parse_yaml(read_text(file, name), name))
         except SourceError as error:
             problems.append(Problem(error.mark, "", error.wrong))
             continue
@@ -89,22 +119,32 @@ def read_files(path: Path) -> Node:
     return joined or Node({}, Mark(path.name, 1))
 
 
-def resolve(root: Node, products: Products, folder: Path) -> Loaded:
+def resolve(root: Node, products: Products, options: Options, folder: Path) -> Loaded:
     """Return the estate of a tree. Raises InvalidEstate. `folder` is where files that it names are."""
     head, problems = _read_head(root)
     order, wrong = order_environments(root)
     problems += wrong
-    reader = Reader(products, frozenset(named_groups(root)))
-    before = {after.value for name in order if (after := root.at(("environments", name, "after")))}
+    reader = Reader(products, options, frozenset(named_groups(root)))
+    before = set(afters(root).values())
     declared = {name: declare(root, name) for name in order}
     environments = {name: found for name in order if (found := reader.read(declared[name], is_last=name not in before))}
     problems += reader.problems
-    problems += check_environments(head.domain if head else "", environments, declared, products, folder)
+    contexts = {name: Context(head.domain if head else "", declared[name], products, folder) for name in environments}
+    problems += check_environments(environments, declared, contexts)
+    problems += check_removed(head.removed if head else {}, environments, root)
     _raise(problems)
     if head is None:
         raise AssertionError("an estate without a head has problems")
-    estate = Estate(name=head.estate, domain=head.domain, removed=head.removed, environments=environments)
+    files = digests_of_files(environments.values(), folder)
+    estate = Estate(name=head.estate, domain=head.domain, removed=head.removed, environments=environments, files=files)
     return Loaded(estate.model_copy(update={"digest": digest_of(estate)}), declared)
+
+
+def digests_of_files(environments: Iterable[Environment], folder: Path) -> dict[str, str]:
+    """Return the sha256 of every file that an `extra` names, by its path, sorted."""
+    services = {id(service): service for environment in environments for service in environment.services.values()}
+    named = {file for service in services.values() for places in service.extra.values() for file in places.values()}
+    return {file: hashlib.sha256((folder / file).read_bytes()).hexdigest() for file in sorted(named)}
 
 
 def problems_to_act(environment: Environment) -> tuple[str, ...]:
@@ -113,7 +153,7 @@ def problems_to_act(environment: Environment) -> tuple[str, ...]:
         f"environments.{environment.name}.hosts.{host.name}.address: {host.address}: hosts on other machines are not supported yet; "
         "remove the address to have a local host"
         for host in environment.hosts.values()
-        if host.address is not None and not host.address.startswith("127.")
+        if not host.is_local
     )
 
 
@@ -131,22 +171,32 @@ def named_groups(root: Node) -> Iterable[str]:
             groups = host.child("groups")
             for group in groups.value if groups and isinstance(groups.value, list) else ():
                 yield from _words(group)
-            if isinstance(host.value, int):
+            if isinstance(host.value, int) and NAME.fullmatch(key):
                 yield key
 
 
 def _words(node: Node | None) -> Iterable[str]:
-    if node is not None and isinstance(node.value, str):
+    if node is not None and isinstance(node.value, str) and NAME.fullmatch(node.value):
         yield node.value
 
 
-def _keep_empty_environments(root: Node) -> Node:
-    """`dev:` with nothing after it is an environment as well as `dev: {}`."""
+def _without_nulls(root: Node) -> Node:
+    """Return the tree in which what is `null` is absent, but for overlays, where it deletes; an environment that is `null` is there."""
     environments = root.child("environments")
-    for child in environments.entries.values() if environments else ():
-        if child.value is None:
-            child.value = {}
-    return root
+    if environments is None or not isinstance(environments.value, dict):
+        return without_nulls(root)
+    kept = {name: _environment_without_nulls(child) for name, child in environments.entries.items()}
+    rest = without_nulls(Node({key: child for key, child in root.entries.items() if key != "environments"}, root.mark))
+    return Node({**rest.entries, "environments": Node(kept, environments.mark)}, root.mark)
+
+
+def _environment_without_nulls(node: Node) -> Node:
+    if node.value is None:
+        return Node({}, node.mark)
+    if not isinstance(node.value, dict):
+        return node
+    own = without_nulls(Node({key: child for key, child in node.entries.items() if key not in OVERLAYS}, node.mark))
+    return Node({**own.entries, **{key: child for key, child in node.entries.items() if key in OVERLAYS}}, node.mark)
 
 
 def _read_head(root: Node) -> tuple[EstateHead | None, list[Problem]]:

@@ -6,6 +6,7 @@ Invariant: a key stands here or in the model, never in both; when it is built it
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from manor.estate.overlays import Path
@@ -13,67 +14,76 @@ from manor.estate.problems import Finding
 from manor.estate.source import Node
 
 ALL = "*"
-Refuses = Callable[[Any], bool]
 
 
-def _always(value: object) -> bool:
-    return value is not None
+@dataclass(frozen=True)
+class Refuses:
+    """Which values are refused; none named: all."""
+
+    is_refused: Callable[[Any], bool]
+    said: str = ""
+    """The values, for the reference."""
 
 
 def _words(*words: str) -> Refuses:
-    return lambda value: isinstance(value, str) and value in words
-
-
-def _is_mapping(value: object) -> bool:
-    return isinstance(value, dict)
+    return Refuses(lambda value: isinstance(value, str) and value in words, ", ".join(words))
 
 
 def _above_one(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value > 1
 
 
+ALWAYS = Refuses(lambda value: value is not None)
+MAPPING = Refuses(lambda value: isinstance(value, dict), "{kind: …, url: …}")
+ABOVE_ONE = Refuses(_above_one, "more than 1")
+
 ESTATE: dict[Path, Refuses] = {
-    ("backing",): _always,
-    ("logs",): _always,
-    ("watch",): _always,
+    ("backing",): ALWAYS,
+    ("logs",): ALWAYS,
+    ("watch",): ALWAYS,
 }
 SERVICE: dict[Path, Refuses] = {
-    ("cache", "tags"): _always,
-    ("cache", "warm"): _always,
-    ("data",): _always,
-    ("firewall",): _always,
-    ("health", "heartbeat"): _always,
-    ("health", "queue"): _always,
-    ("needs",): _always,
-    ("place", "per_host"): _above_one,
+    ("cache", "tags"): ALWAYS,
+    ("cache", "warm"): ALWAYS,
+    ("data",): ALWAYS,
+    ("firewall",): ALWAYS,
+    ("health", "heartbeat"): ALWAYS,
+    ("health", "queue"): ALWAYS,
+    ("needs",): ALWAYS,
+    ("place", "per_host"): ABOVE_ONE,
     ("profile",): _words("akeneo", "django", "magento2", "php", "pimcore", "wordpress"),
-    ("repository",): _is_mapping,
-    ("rollout", "steps"): _always,
+    ("repository",): MAPPING,
+    ("rollout", "steps"): ALWAYS,
     ("rollout", "strategy"): _words("blue_green", "canary"),
-    ("run", "jobs"): _always,
-    ("run", "migrate"): _always,
-    ("run", "workers"): _always,
-    ("secrets",): _always,
-    ("sessions",): _always,
-    ("slo",): _always,
+    ("run", "jobs"): ALWAYS,
+    ("run", "migrate"): ALWAYS,
+    ("run", "workers"): ALWAYS,
+    ("secrets",): ALWAYS,
+    ("sessions",): ALWAYS,
+    ("slo",): ALWAYS,
 }
 TRAFFIC: dict[Path, Refuses] = {
-    ("firewall",): _always,
+    ("firewall",): ALWAYS,
     ("tls", "issuer"): _words("acme", "files"),
 }
 ENVIRONMENT: dict[Path, Refuses] = {
-    ("connect",): _always,
-    ("firewall",): _always,
+    ("connect",): ALWAYS,
+    ("firewall",): ALWAYS,
     ("gates", ALL): _words("approval", "capacity", "freeze", "parity", "performance"),
-    ("logs",): _always,
-    ("watch",): _always,
-    ("windows",): _always,
+    ("logs",): ALWAYS,
+    ("watch",): ALWAYS,
+    ("windows",): ALWAYS,
 }
 
 
 def find_not_yet(node: Node, table: dict[Path, Refuses]) -> list[Finding]:
     """Return a finding for each value below the node that the table refuses."""
-    return [Finding(path, _message(path, found)) for pattern, refuses in table.items() for path, found in _matches(node, pattern, ()) if refuses(found.value)]
+    return [
+        Finding(path, _message(refuses, found))
+        for pattern, refuses in table.items()
+        for path, found in _matches(node, pattern, ())
+        if refuses.is_refused(found.value)
+    ]
 
 
 def keys_at(table: dict[Path, Refuses], path: Path) -> set[str]:
@@ -81,8 +91,8 @@ def keys_at(table: dict[Path, Refuses], path: Path) -> set[str]:
     return {str(pattern[len(path)]) for pattern in table if len(pattern) > len(path) and pattern[: len(path)] == path}
 
 
-def _message(path: Path, found: Node) -> str:
-    if isinstance(found.value, dict | list) or (path[-1] not in ("strategy", "profile", "issuer", "per_host") and not isinstance(path[-1], int)):
+def _message(refuses: Refuses, found: Node) -> str:
+    if not refuses.said or isinstance(found.value, dict | list):
         return "not supported yet; this version cannot carry it out, remove it for now"
     return f"{found.text} is not supported yet; this version cannot carry it out, choose another for now"
 

@@ -17,7 +17,7 @@ def order_environments(root: Node) -> tuple[tuple[str, ...], list[Problem]]:
         where = node or root
         return (), [Problem(where.mark, "environments", "missing; an estate needs one at least. Add e.g. environments: {dev: {}}")]
     problems = [problem for name, child in node.entries.items() for problem in _check(name, child, node)]
-    before = {name: after.value for name, child in node.entries.items() if (after := child.child("after"))}
+    before = afters(root)
     done: dict[str, None] = {}
     waiting = list(node.entries)
     while waiting:
@@ -28,6 +28,13 @@ def order_environments(root: Node) -> tuple[tuple[str, ...], list[Problem]]:
         done |= dict.fromkeys(ready)
         waiting = [name for name in waiting if name not in done]
     return tuple(done), problems
+
+
+def afters(root: Node) -> dict[str, str]:
+    """Return which environment each one comes after, for those that name one."""
+    environments = root.child("environments")
+    found = {name: child.child("after") for name, child in environments.entries.items()} if environments else {}
+    return {name: after.value for name, after in found.items() if after is not None and isinstance(after.value, str)}
 
 
 def _check(name: str, child: Node, node: Node) -> list[Problem]:

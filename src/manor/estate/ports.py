@@ -46,3 +46,8 @@ def slot_ports(service: Service) -> tuple[int, int]:
 def listener_ports(service: Service) -> tuple[int, int]:
     """Return the ports that the web tier listens on for slots a and b."""
     return base_port(service) + WEB_OFFSET, base_port(service) + WEB_OFFSET + 1
+
+
+def front_ports(number: int) -> tuple[int, int]:
+    """Return the plain and TLS port on 127.0.0.1 of the n-th environment of this machine."""
+    return FIRST_PLAIN_LOCAL + 100 * number, FIRST_TLS_LOCAL + 100 * number

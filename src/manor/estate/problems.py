@@ -6,12 +6,15 @@ Invariant: pure; every problem has the form `file:line: path: what is wrong; wha
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from manor.estate.overlays import Path
 from manor.estate.source import Mark
+
+PLAIN = re.compile(r"[A-Za-z0-9_.$;-]+")
 
 
 class Finding(NamedTuple):
@@ -42,7 +45,8 @@ def dotted(path: Path) -> str:
     """Return e.g. `services.shop.routes[0].host`."""
     text = ""
     for part in path:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+        word = str(part) if PLAIN.fullmatch(str(part)) else repr(part)
+        text += f"[{part}]" if isinstance(part, int) else f".{word}" if text else word
     return text
 
 

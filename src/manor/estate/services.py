@@ -15,10 +15,13 @@ from manor.estate.profiles import defaults_of
 from manor.estate.source import Node
 from manor.estate.translate import validate
 
+QUOTES = {"'", '"', "\\"}
+
 
 def read_service(node: Node) -> tuple[Service | None, list[Finding]]:
     """Return the service, or None and what is wrong with it."""
-    full = merge(defaults_of(node), node) if isinstance(node.value, dict) else node
+    defaults = defaults_of(node)
+    full = merge(defaults, node) if defaults.entries and isinstance(node.value, dict) else node
     service, findings = validate(Service, _with_text(full), SERVICE)
     if service is None:
         return None, findings
@@ -38,7 +41,7 @@ def _with_text(node: Node) -> Node:
 
 def check_service(service: Service) -> list[Finding]:
     """Return what a service does wrong by itself."""
-    return [*_check_profile(service), *_check_command(service), *_check_health(service), *_check_rollout(service)]
+    return [*_check_profile(service), *_check_command(service), *_check_health(service), *_check_static(service), *_check_rollout(service)]
 
 
 def _check_profile(service: Service) -> list[Finding]:
@@ -61,7 +64,7 @@ def _check_command(service: Service) -> list[Finding]:
 
 def _check_words(command: str, path: tuple[str, ...]) -> list[Finding]:
     try:
-        words = shlex.split(command)
+        words = shlex.split(command) if QUOTES & set(command) else command.split()
     except ValueError as error:
         return [Finding(path, f"cannot be split into words: {str(error).lower()}; close the quote")]
     return [] if words else [Finding(path, "empty; write the command line")]
@@ -71,12 +74,19 @@ def _check_health(service: Service) -> list[Finding]:
     health = service.health
     kinds = [name for name, value in (("http", health.http), ("tcp", health.tcp), ("command", health.command)) if value]
     if len(kinds) != 1:
-        return [Finding(("health",), f"has {' and '.join(kinds) or 'none'} of http, tcp, command; write exactly one, e.g. health: {{http: /healthz}}")]
+        given = f"{' and '.join(kinds)} are given" if kinds else "none of http, tcp, command is given"
+        return [Finding(("health",), f"{given}; write exactly one of them, e.g. health: {{http: /healthz}}")]
     if health.command:
         return _check_words(health.command, ("health", "command"))
     if health.tcp and service.profile == "static":
         return [Finding(("health", "tcp"), "a static service has no program whose port could be checked; write e.g. health: {http: /index.html}")]
     return []
+
+
+def _check_static(service: Service) -> list[Finding]:
+    paths = [static.path.rstrip("/") for static in service.static]
+    again = [number for number, path in enumerate(paths) if path in paths[:number]]
+    return [Finding(("static", number, "path"), "stands twice; keep one of them") for number in again]
 
 
 def _check_rollout(service: Service) -> list[Finding]:

@@ -175,29 +175,33 @@ class _Tree:
         self.anchors: dict[str, Node | None] = {}
         self.stack: list[_Open] = []
         self.root: Node | None = None
+        self.last = Mark(name, 1)
 
     def build(self, events: Iterator[Any]) -> Node:
-        documents = 0
+        """Return the root; the most frequent kinds of event are looked for first."""
         for event in events:
-            match event:
-                case yaml.ScalarEvent():
-                    self.add(self.scalar(event), event.anchor)
-                case yaml.AliasEvent():
-                    self.add(self.alias(event), None)
-                case yaml.MappingStartEvent() | yaml.SequenceStartEvent():
-                    self.open(event)
-                case yaml.MappingEndEvent() | yaml.SequenceEndEvent():
-                    self.close()
-                case yaml.DocumentStartEvent():
-                    documents += 1
-                    self.refuse_second(documents, event)
+            kind = type(event)
+            if kind is yaml.ScalarEvent:
+                self.add(self.scalar(event), event.anchor)
+            elif kind is yaml.MappingEndEvent or kind is yaml.SequenceEndEvent:
+                self.close()
+            elif kind is yaml.MappingStartEvent or kind is yaml.SequenceStartEvent:
+                self.open(event)
+            elif kind is yaml.AliasEvent:
+                self.add(self.alias(event), None)
+            elif kind is yaml.DocumentStartEvent:
+                self.refuse_second(event)
         return self.root or Node({}, Mark(self.name, 1))
 
     def mark(self, event: Any) -> Mark:
-        return Mark(self.name, event.start_mark.line + 1)
+        """Return where an event begins; one object a line, there are many events on each."""
+        line = event.start_mark.line + 1
+        if line != self.last.line:
+            self.last = Mark(self.name, line)
+        return self.last
 
-    def refuse_second(self, documents: int, event: Any) -> None:
-        if documents > 1:
+    def refuse_second(self, event: Any) -> None:
+        if self.root is not None:
             raise SourceError(self.mark(event), "a second document; an estate file holds one, put more files into estate.d")
 
     def refuse_tag(self, event: Any) -> None:
@@ -255,7 +259,8 @@ class _Tree:
             raise SourceError(key.mark, "a key must be a word; check brackets and colons there")
         before = parent.node.value.get(key.text)
         if before is not None:
-            raise SourceError(key.mark, f"the key `{key.text}` stands twice, first in line {before.mark.line}; keep one of them")
+            path = ".".join([*(entry.key[0] for entry in self.stack if entry.key), key.text])
+            raise SourceError(key.mark, f"{path}: this key stands twice, first in line {before.mark.line}; keep one of them")
         parent.key = (key.text, key.mark)
 
     def end_entry(self, parent: _Open, entry: tuple[str, Mark], node: Node) -> None:

@@ -15,6 +15,7 @@ from manor.estate.not_yet import Refuses, find_not_yet, keys_at
 from manor.estate.overlays import Path
 from manor.estate.problems import Finding, suggestion
 from manor.estate.source import Node
+from manor.estate.units import show
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -28,7 +29,7 @@ MISSING = {
     "from": "nothing says what is moved. Add e.g. from: old.acme.example/shop",
     "to": "nothing says where it moved. Add e.g. to: https://shop.acme.example/",
     "ttl": "nothing says how long an answer is fresh. Add e.g. ttl: 5m",
-    "chain": "a traffic section needs the chain of tiers. Add e.g. chain: [{balancer: haproxy}, {web: nginx}], or remove the section",
+    "chain": "a traffic section needs the chain of tiers. Add e.g. chain: [{balancer: …}, {web: …}], or remove the section",
     "estate": "an estate needs a name. Add e.g. estate: acme-health",
 }
 
@@ -67,41 +68,31 @@ def _words_for(fault: Any, path: Path) -> str:
             return f"missing; {MISSING.get(str(path[-1]), 'add it')}"
         case "literal_error":
             choices = [word.strip("'") for word in context["expected"].replace(" or ", ", ").split(", ")]
-            return f"{_show(value)} is not one of {', '.join(choices)}; {_nearest(str(value), choices)}"
+            return f"{show(value)} is not one of {', '.join(choices)}; {_nearest(str(value), choices)}"
         case "value_error":
             return str(context["error"])
         case "greater_than_equal" | "greater_than":
-            return f"{value} is too small; {'at least' if 'ge' in context else 'more than'} {context.get('ge', context.get('gt'))}"
+            return f"{value} is too small; {'at least' if 'ge' in context else 'more than'} {context.get('ge', context.get('gt')):g}"
         case "less_than_equal" | "less_than":
-            return f"{value} is too large; at most {context.get('le', context.get('lt'))}"
+            return f"{value} is too large; at most {context.get('le', context.get('lt')):g}"
         case kind:
-            return _wrong_kind(kind, value) or f"{_show(value)}: {fault['msg']}; see docs/reference.md"
+            return _wrong_kind(kind, value) or f"{show(value)}: {fault['msg']}; see docs/reference.md"
 
 
 def _wrong_kind(kind: str, value: object) -> str:
     if kind in ("int_type", "int_parsing", "int_from_float"):
-        return f"{_show(value)} is not a whole number; write digits without quotes or unit"
+        return f"{show(value)} is not a whole number; write digits without quotes or unit"
     if kind.startswith("float"):
-        return f"{_show(value)} is not a number; write digits"
+        return f"{show(value)} is not a number; write digits"
     if kind == "string_type":
-        return f"{_show(value)} is not text; put it in quotes" if not isinstance(value, dict | list) else f"{_show(value)} is not text; write one word or line"
+        return f"{show(value)} is not text; put it in quotes" if not isinstance(value, dict | list) else f"{show(value)} is not text; write one word or line"
     if kind.startswith("bool"):
-        return f"{_show(value)} is neither true nor false; write one of them"
+        return f"{show(value)} is neither true nor false; write one of them"
     if kind in ("tuple_type", "list_type"):
-        return f"{_show(value)} is not a list; write [first, second]"
+        return f"{show(value)} is not a list; write [first, second]"
     if kind in ("dict_type", "model_type", "model_attributes_type"):
-        return f"{_show(value)} is not a mapping; write {{key: value}}"
+        return f"{show(value)} is not a mapping; write {{key: value}}"
     return ""
-
-
-def _show(value: object) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, dict):
-        return "a mapping"
-    if isinstance(value, list):
-        return "a list"
-    return "nothing" if value is None else repr(value)
 
 
 def _nearest(word: str, choices: list[str]) -> str:

@@ -118,17 +118,22 @@ class Execution(Generic[PortsT]):
     async def _carry_out(self, plan: int) -> Sequence[StepRow]:
         """Do all stages of a plan, or as many as its failures allow; return its steps."""
         while True:
-            steps = await self.store.read(journal.steps, self.identifier, plan)
+            steps = await self.store.read(journal.next_steps, self.identifier, plan)
             if self._has_failed(plan, steps):
-                await finish_all([self.attempts.settle(step) for step in steps if step.is_open])
-                return await self.store.read(journal.steps, self.identifier, plan)
+                await self._settle(plan)
+                break
             todo = [step for step in steps if step.outcome is Outcome.PENDING]
             if not todo:
-                return steps
+                break
             if self.stop.is_requested:
                 raise Paused(self.stop.reason)
-            stage = min(step.stage for step in todo)
-            await self._do_stage(plan, steps, [step for step in todo if step.stage == stage])
+            await self._do_stage(plan, steps, todo)
+        return await self.store.read(journal.steps, self.identifier, plan)
+
+    async def _settle(self, plan: int) -> None:
+        """Bring what was begun in a plan that failed to an end."""
+        steps = await self.store.read(journal.steps, self.identifier, plan)
+        await finish_all([self.attempts.settle(step) for step in steps if step.is_open])
 
     async def _do_stage(self, plan: int, steps: Sequence[StepRow], todo: Sequence[StepRow]) -> None:
         """Do one stage's steps together, except on hosts that failed before."""

@@ -11,8 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from functools import cache
-from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeAlias, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -75,34 +74,61 @@ class Here:
     """Tell the operator how it goes, e.g. `12 requests in flight`."""
 
 
-@dataclass(frozen=True, kw_only=True)
+if TYPE_CHECKING:
+    replaceable = property
+else:
+
+    class replaceable:  # noqa: N801 -- used as `property` is
+        """A property that a subclass may replace by a dataclass field; a plain one would become that field's default."""
+
+        def __init__(self, compute: Callable[[Any], Any]) -> None:
+            """Compute the value where no subclass replaces it."""
+            self.compute = compute
+            self.__doc__ = compute.__doc__
+
+        def __get__(self, instance: object, owner: type) -> Any:
+            """Return the value of an instance; the class has none."""
+            if instance is None:
+                raise AttributeError(self.compute.__name__)
+            return self.compute(instance)
+
+
 class Step(ABC, Generic[PortsT]):
-    """One act of an operation; subclasses are frozen dataclasses, `PortsT` is whatever their caller hands them to act with."""
+    """One act of an operation.
+
+    Subclasses are frozen dataclasses; `host`, `timeout_seconds` and the texts may be fields or properties of theirs.
+    `PortsT` is whatever their caller hands them to act with.
+    """
 
     kind: ClassVar[str]
     version: ClassVar[int] = 1
 
-    host: str = ""
-    """Which host it acts on, `<environment>/<name>`; empty for the controller."""
-    timeout_seconds: float = 300.0
-    """How long it may take; its deadline is fixed when it is first begun."""
+    @replaceable
+    def host(self) -> str:
+        """Return which host it acts on; empty for the controller."""
+        return ""
 
-    @property
+    @replaceable
+    def timeout_seconds(self) -> float:
+        """Return how long it may take; its deadline is fixed when it is first begun."""
+        return 300.0
+
+    @replaceable
     def text(self) -> str:
         """Return one line for the operator."""
         return self.kind
 
-    @property
+    @replaceable
     def precondition(self) -> str:
         """Say what must hold before; for the journal's reader."""
         return ""
 
-    @property
+    @replaceable
     def postcondition(self) -> str:
         """Say what holds after; for the journal's reader."""
         return ""
 
-    @property
+    @replaceable
     def compensation(self) -> str:
         """Say what takes it back; for the journal's reader."""
         return ""
@@ -178,10 +204,15 @@ class StepKinds(Generic[PortsT]):
 WHAT_NOW = "resume it with the Manor that began it, or abandon it"
 
 
-@cache
+ADAPTERS: dict[type[Any], TypeAdapter[Any]] = {}
+"""Made once each: making one takes 100 times as long as using it."""
+
+
 def adapter(shape: type[Shape]) -> TypeAdapter[Shape]:
     """Return what reads and writes a dataclass as JSON."""
-    return TypeAdapter(shape)
+    if shape not in ADAPTERS:
+        ADAPTERS[shape] = TypeAdapter(shape)
+    return ADAPTERS[shape]
 
 
 def encode_evidence(evidence: Evidence) -> str:

@@ -152,6 +152,7 @@ def tier_programs(tiers: tuple[DesiredTier, ...], layout: HostLayout) -> tuple[P
             argv=program.argv,
             subject=tier.node.subject,
             log=program.stdout or layout.program_log(program.name),
+            cwd=tier.node.folders.run,
             stop_signal=program.stop_signal,
             stop_seconds=program.stop_seconds,
             priority=200 - 10 * tier.node.place + len(program.starts_after),

@@ -90,7 +90,7 @@ def plan_host(host: DesiredHost, observed: Observed) -> tuple[Change, ...]:
     """Return what has to change on one host."""
     found = observed.hosts[host.name]
     files = tuple(change for file in host.files for change in plan_file(host.name, file, found, observed))
-    strays = tuple(Change(host.name, "host", Action.DELETE, str(path), before=found.digests.get(path, "file"), is_destructive=True) for path in found.strays)
+    strays = tuple(Change(host.name, "host", Action.DELETE, str(path), before=found.digests.get(path, "file")) for path in found.strays)
     return (*files, *strays, *plan_processes(host, found))
 
 

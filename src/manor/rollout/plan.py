@@ -13,6 +13,7 @@ from manor.estate.model import Health, RolloutRules
 from manor.operations.step import Planned, Step
 from manor.rollout.fleet import Fleet, SlotLetter
 from manor.rollout.steps import (
+    EXTENSIONS,
     AdmitSlot,
     Bake,
     Certify,
@@ -29,7 +30,6 @@ from manor.rollout.steps import (
 )
 
 FAST_CHECK_SECONDS = 0.5
-RETURN_SECONDS = 120.0
 
 
 @dataclass(frozen=True)
@@ -84,9 +84,12 @@ def plan_rollout(order: RolloutOrder) -> list[Planned[Fleet]]:
     """Return the steps forward; steps of one stage run together."""
     strategies = {"rolling": rolling_waves, "in_turn": in_turn_waves, "interrupt": interrupt_waves}
     hosts = tuple((now.host, slot_for(order, now)) for now in order.instances)
-    before: list[Wave] = [[Preflight(order.service, order.release, hosts)], [StartProbe(order.service, order.release)]]
+    probe: Wave = [StartProbe(order.service, order.release)]
+    served_before = any(now.active is not None for now in order.instances)
+    before: list[Wave] = [[Preflight(order.service, order.release, hosts)], probe if served_before else []]
     after: list[Wave] = [
-        [Bake(order.service, order.release, order.bake_seconds, hosts)],
+        [] if served_before else probe,
+        [Bake(order.service, order.release, order.bake_seconds, hosts, timeout_seconds=order.bake_seconds + 60)],
         [StopProbe(order.service, order.release, order.loss_budget, judges=order.rules.strategy != "interrupt")],
         [Certify(order.service, order.release)],
     ]
@@ -164,7 +167,7 @@ def warm(order: RolloutOrder, host: str, slot: SlotLetter, release: str) -> Warm
         passes=order.health.passes,
         min_healthy_seconds=order.min_healthy_seconds,
         interval_seconds=min(order.health.interval, FAST_CHECK_SECONDS),
-        deadline_seconds=order.rules.instance_deadline,
+        timeout_seconds=order.rules.instance_deadline,
     )
 
 
@@ -179,6 +182,7 @@ def drain(order: RolloutOrder, host: str, slot: SlotLetter, release: str, *, oth
         drain_seconds=order.drain_seconds,
         settle_seconds=order.rules.settle,
         policy=order.rules.drain_policy,
+        timeout_seconds=order.drain_seconds * EXTENSIONS + order.rules.settle + 30,
     )
 
 

@@ -11,12 +11,24 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from pydantic import BaseModel, ConfigDict
+
 from manor.estate.layout import HostLayout, short
-from manor.estate.model import Service
+from manor.estate.model import Limits, Service
 from manor.estate.ports import slot_ports
+from manor.estate.units import format_size
 from manor.execution.values import FileAct, HostPath, MakeFolder, PutFile, PutLink, PutTree, Touch
 
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+class Parts(BaseModel):
+    """What of a manifest a slot's program depends on."""
+
+    model_config = ConfigDict(frozen=True)
+    command: str
+    env: dict[str, str]
+    limits: Limits
 
 
 @dataclass(frozen=True)
@@ -33,6 +45,13 @@ class Release:
     def id(self) -> str:
         """The release's name: sha256 of its manifest, hex."""
         return hashlib.sha256(self.manifest.encode()).hexdigest()
+
+    def configured(self, service: Service) -> Service:
+        """Return the declared service with the command, environment and limits that this release was made with."""
+        if service.run is None:
+            return service
+        parts = Parts.model_validate_json(self.manifest)
+        return service.model_copy(update={"run": service.run.model_copy(update={"command": parts.command, "env": parts.env, "limits": parts.limits})})
 
     @property
     def short(self) -> str:
@@ -61,11 +80,16 @@ def make_release(name: str, service: Service, artifact: str) -> Release:
         "profile": service.profile,
         "command": run.command if run else "",
         "env": dict(sorted(run.env.items())) if run else {},
-        "limits": run.limits.model_dump() if run else {},
+        "limits": limits_part(run.limits) if run else {},
         "static": [part.model_dump() for part in service.static],
         "shared": sorted(service.shared),
     }
     return Release(name, artifact, json.dumps(parts, sort_keys=True, separators=(",", ":")))
+
+
+def limits_part(limits: Limits) -> dict[str, object]:
+    """Return limits as a person writes them."""
+    return {"memory": format_size(limits.memory) if limits.memory else None, "files": limits.files}
 
 
 def release_acts(release: Release, service: Service, where: Where, archive: str) -> tuple[FileAct, ...]:

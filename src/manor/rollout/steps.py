@@ -18,6 +18,8 @@ from manor.operations.step import Evidence, Here, Holds, Step
 from manor.rollout.fleet import Balancer, Fleet, SlotLetter, SlotRef
 
 POLL_SECONDS = 0.2
+EXTENSIONS = 3
+"""Under the policy `extend` a drain may last so many times its declared length."""
 
 
 @dataclass(frozen=True)
@@ -135,14 +137,9 @@ class WarmSlot(SlotStep):
     passes: int
     min_healthy_seconds: float
     interval_seconds: float
-    deadline_seconds: float
+    timeout_seconds: float
     kind = "warm"
     phase = "warming"
-
-    @property
-    def timeout_seconds(self) -> float:
-        """Return how long it may take."""
-        return self.deadline_seconds
 
     @property
     def text(self) -> str:
@@ -185,7 +182,7 @@ class WarmSlot(SlotStep):
     async def _tell(self, ports: Fleet, here: Here, detail: str, last: str, since: float) -> str:
         if ports.now() + self.interval_seconds >= here.deadline:
             words = await ports.last_words(self.ref)
-            raise ApplyFailed(f"{self.host}: {self.name} was not healthy within {self.deadline_seconds:g} s: {detail}{'; it wrote: ' + words if words else ''}")
+            raise ApplyFailed(f"{self.host}: {self.name} was not healthy within {self.timeout_seconds:g} s: {detail}{'; it wrote: ' + words if words else ''}")
         if detail != last:
             here.say(detail or f"healthy since {ports.now() - since:.1f} s")
         return detail
@@ -241,13 +238,9 @@ class DrainSlot(SlotStep):
     drain_seconds: float
     settle_seconds: float
     policy: str
+    timeout_seconds: float
     kind = "drain"
     phase = "draining"
-
-    @property
-    def timeout_seconds(self) -> float:
-        """Return how long it may take, extensions included."""
-        return self.drain_seconds * 3 + self.settle_seconds + 30
 
     @property
     def text(self) -> str:
@@ -287,7 +280,7 @@ class DrainSlot(SlotStep):
         return sum(known) if len(known) == len(counts) else None
 
     async def _wait(self, ports: Fleet, here: Here, began: float) -> tuple[int | None, bool]:
-        limit = self.drain_seconds * (3 if self.policy == "extend" else 1)
+        limit = self.drain_seconds * (EXTENSIONS if self.policy == "extend" else 1)
         while True:
             left = await self._in_flight(ports)
             waited = ports.now() - began
@@ -406,12 +399,8 @@ class Bake(ServiceStep):
 
     seconds: float = 0.0
     hosts: tuple[tuple[str, SlotLetter], ...] = ()
+    timeout_seconds: float = 60.0
     kind = "bake"
-
-    @property
-    def timeout_seconds(self) -> float:
-        """Return how long it may take."""
-        return self.seconds + 60
 
     @property
     def text(self) -> str:

@@ -16,7 +16,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from manor.execution.durable import write_durably
+from manor.execution.durable import Disk
+from manor.execution.files import carry_out
+from manor.execution.values import HostPath, PutFile
 
 AUTHORITY_DAYS = 3650
 CERTIFICATE_DAYS = 365
@@ -109,6 +111,11 @@ class Authority:
             not_valid_before=start,
             not_valid_after=start + datetime.timedelta(days=days),
         )
+
+
+def write_durably(path: Path, content: bytes, mode: int) -> None:
+    """Put a file in place as a whole."""
+    carry_out(Disk(), PutFile(HostPath(path), content, mode))
 
 
 AUTHORITY_USAGE = x509.KeyUsage(

@@ -49,9 +49,9 @@ class StateFolder:
         return self.path / "runs"
 
     @property
-    def migration_lock(self) -> Path:
-        """Locked (flock) while the schema is brought up to date."""
-        return self.path / "migration.lock"
+    def lock(self) -> Path:
+        """Locked by who has the state open, migrates or restores it."""
+        return self.path / "state.lock"
 
     def create(self) -> None:
         """Make what is missing."""

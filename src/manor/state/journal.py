@@ -7,7 +7,7 @@ Invariant: nothing is written for an executor whose token or lease was succeeded
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
 
@@ -113,6 +113,16 @@ def steps(connection: sa.Connection, operation: str, plan: int | None = None) ->
     return rows.all_of(connection, query if plan is None else query.where(tables.steps.c.plan == plan), StepRow)
 
 
+def next_steps(connection: sa.Connection, operation: str, plan: int) -> tuple[StepRow, ...]:
+    """Return the pending steps of the lowest stage of a plan that has any, and all its failed ones, by seq."""
+    table = tables.steps
+    mine = (table.c.operation == operation) & (table.c.plan == plan)
+    stage = sa.select(sa.func.min(table.c.stage)).where(mine & (table.c.outcome == Outcome.PENDING)).scalar_subquery()
+    due = (table.c.outcome == Outcome.PENDING) & (table.c.stage == stage)
+    bad = table.c.outcome.in_([Outcome.FAILED, Outcome.UNREACHABLE])
+    return rows.all_of(connection, sa.select(table).where(mine & (due | bad)).order_by(table.c.seq), StepRow)
+
+
 def get(connection: sa.Connection, operation: str, seq: int) -> StepRow:
     """Return one step. Raises ManorError if there is none."""
     found = rows.first_of(connection, sa.select(tables.steps).where(is_step(operation, seq)), StepRow)
@@ -131,10 +141,11 @@ def intent(connection: sa.Connection, operation: str, seq: int, token: int, *, d
     """Write that the step is about to be done; prolongs the lease. Raises FencedOff."""
     owner = operations.require_token(connection, operation, token)
     leases.renew(connection, lease_of(connection, owner, token), token, now=at)
-    attempt = get(connection, operation, seq).attempt + 1
-    update(connection, operation, seq, attempt=attempt, deadline=deadline, intent_at=at)
-    write(connection, operation, seq, attempt, JournalEvent.INTENT, token, at, deadline=deadline)
-    return get(connection, operation, seq)
+    step = get(connection, operation, seq)
+    begun = replace(step, attempt=step.attempt + 1, deadline=deadline, intent_at=at)
+    update(connection, operation, seq, attempt=begun.attempt, deadline=deadline, intent_at=at)
+    write(connection, operation, seq, begun.attempt, JournalEvent.INTENT, token, at, deadline=deadline)
+    return begun
 
 
 def done(
@@ -145,7 +156,7 @@ def done(
     step = get(connection, operation, seq)
     update(connection, operation, seq, done_at=at, outcome=outcome, evidence=evidence)
     write(connection, operation, seq, step.attempt, event, token, at, detail=evidence)
-    return get(connection, operation, seq)
+    return replace(step, done_at=at, outcome=outcome, evidence=evidence)
 
 
 def compensated(connection: sa.Connection, operation: str, seq: int, token: int, detail: str, *, at: float) -> None:

@@ -1,4 +1,4 @@
-"""Brings the schema up to date, under a lock, with a copy of the older database kept.
+"""Brings the schema up to date, alone, with a copy of the older database kept.
 
 Invariant: an older database is copied before it is touched; a newer one is refused; the fast path imports no Alembic.
 Source: https://alembic.sqlalchemy.org/en/latest/cookbook.html#programmatic-api-use-connection-sharing-with-alembic
@@ -6,30 +6,27 @@ Source: https://alembic.sqlalchemy.org/en/latest/cookbook.html#programmatic-api-
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
-from manor.errors import Busy, ManorError
+from manor.errors import ManorError
 from manor.state.folder import StateFolder
-from manor.state.holder import Holder, is_gone, this_process
+from manor.state.lock import WAIT_SECONDS, alone
 from manor.state.tables import SCHEMA
 
 
-def bring_up_to_date(folder: StateFolder, now: float) -> None:
-    """Migrate to SCHEMA. Raises Busy while somebody migrates or works with the older schema, ManorError if it is newer than this program."""
+def bring_up_to_date(folder: StateFolder) -> None:
+    """Migrate to SCHEMA. Raises Busy while a program of the older schema has the state open, ManorError if it is newer than this program."""
     if revision_of(folder.database) == SCHEMA:
         return
-    with lock(folder.migration_lock):
+    with alone(folder.lock, WAIT_SECONDS):
         before = revision_of(folder.database)
         if before == SCHEMA:
             return
         require_known(folder, before)
         if before:
-            require_idle(folder.database, now)
             copy_database(folder.database, folder.path / f"state.db.before-{SCHEMA}-from-{before}")
         upgrade(folder.database, SCHEMA)
 
@@ -47,17 +44,6 @@ def require_known(folder: StateFolder, revision: str) -> None:
     """Raise ManorError if the database was written by a newer program."""
     if revision > SCHEMA:
         raise ManorError(f"{folder.database}: schema {revision} is newer than this Manor's {SCHEMA}; upgrade Manor, or restore the copy kept beside it")
-
-
-def require_idle(database: Path, now: float) -> None:
-    """Raise Busy while an operation is carried out by a program of the older schema."""
-    me = this_process()
-    columns = "name, operation, machine, boot, namespace, pid, process_started"
-    with closing(sqlite3.connect(database, timeout=10)) as connection:
-        held = connection.execute(f"SELECT {columns} FROM leases WHERE expires_at > ?", (now,)).fetchall()  # noqa: S608 -- a constant
-    for name, operation, *identity in held:
-        if not is_gone(Holder(*identity), me):
-            raise Busy(f"{name} is held for operation {operation}; the schema is migrated when it has ended")
 
 
 def copy_database(source: Path, copy: Path) -> None:
@@ -86,14 +72,3 @@ def upgrade(database: Path, revision: str) -> None:
         config.attributes["connection"] = connection
         command.upgrade(config, revision)
     engine.dispose()
-
-
-@contextmanager
-def lock(path: Path) -> Iterator[None]:
-    """Hold the lock file; the kernel lets go of it when we die. Raises Busy if another process migrates."""
-    with path.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise Busy(f"{path.parent}: another process is migrating the state; try again in a moment") from error
-        yield

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import sqlalchemy as sa
 
@@ -21,6 +21,7 @@ from manor.errors import Busy, ManorError
 from manor.state import tables
 from manor.state.clock import Clock, SystemClock
 from manor.state.folder import StateFolder
+from manor.state.lock import share
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -35,25 +36,29 @@ class Store:
         """Connect to a database that is up to date; use `open`."""
         self.folder = folder
         self.clock = clock
+        self._lock = share(folder.lock)
         self._engine = connect(folder.database)
         self._writes = self._engine.execution_options(immediate=True)
         self._writer = ThreadPoolExecutor(1, "state-writer")
         self._reader = ThreadPoolExecutor(1, "state-reader")
 
     @classmethod
-    def open(cls, folder: Path, clock: Clock | None = None) -> Store:
+    def open(cls, folder: Path, clock: Clock | None = None) -> Self:
         """Open the store in a folder: make what is missing, bring the schema up to date, keep a copy of an older one.
 
-        Raises Busy while somebody works with the older schema, ManorError if the schema is newer than this program.
+        Raises Busy while another process migrates, restores, or works with an older schema, ManorError if the schema is newer than this program.
         """
         from manor.state import migrate
 
         place = StateFolder(folder)
         place.create()
-        clock = clock or SystemClock()
-        migrate.bring_up_to_date(place, clock.now())
-        store = cls(place, clock)
-        store.write_now(remember_identity)
+        migrate.bring_up_to_date(place)
+        store = cls(place, clock or SystemClock())
+        try:
+            store.write_now(remember_identity)
+        except ManorError:
+            store.close()
+            raise
         return store
 
     @property
@@ -86,8 +91,9 @@ class Store:
         self._writer.shutdown()
         self._reader.shutdown()
         self._engine.dispose()
+        self._lock.close()
 
-    def __enter__(self) -> Store:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
