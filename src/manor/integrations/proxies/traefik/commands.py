@@ -15,13 +15,17 @@ LINK = "_estate.yaml"
 def programs(node: TierNode, finish_seconds: float) -> tuple[TierProgram, ...]:
     """Return the one process."""
     etc = node.folders.etc
-    return (TierProgram(f"tier-{node.key}", ("sh", str(etc / "start.sh"), str(etc), str(node.folders.state)), stop_seconds=finish_seconds + 5.0),)
+    return (
+        TierProgram(
+            f"tier-{node.key}", ("sh", str(etc / "start.sh"), str(etc), str(node.folders.state), str(node.folders.run)), stop_seconds=finish_seconds + 5.0
+        ),
+    )
 
 
 def check(node: TierNode) -> Command:
     """Return the throw-away instance; files come from `etc`, which may be a staging folder."""
     etc = node.folders.etc
-    argv = ("sh", str(etc / "check.sh"), str(etc), str(node.folders.state), node.admin_address)
+    argv = ("sh", str(etc / "check.sh"), str(etc), str(node.folders.state))
     return Command(argv, Touch(node.subject), timeout_seconds=30.0, ok_codes=frozenset({0, 1}))
 
 

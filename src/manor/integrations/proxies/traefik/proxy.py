@@ -14,6 +14,8 @@ from manor.integrations.proxies.traefik.render import read_options, render
 from manor.integrations.proxies.traefik.routing import wanted_marker
 from manor.integrations.proxies.traefik.switching import maintenance_content, maintenance_file, state_file, traffic_content
 
+READ_AT_START = ("pages.go", "pages.yml", "traefik.yaml")
+
 
 class Traefik(Proxy):
     """Router by files it watches; switches by a file a service, and waits the whole drain time."""
@@ -53,8 +55,7 @@ class Traefik(Proxy):
 
     def needs_restart(self, before: Mapping[str, bytes], after: Mapping[str, bytes]) -> bool:
         """Tell whether the static file or the plugin's source differ; they are only read at the start."""
-        names = {name for name in {*before, *after} if name == "traefik.yaml" or name.startswith("plugins-local/")}
-        return any(before.get(name) != after.get(name) for name in names)
+        return any(before.get(name) != after.get(name) for name in READ_AT_START)
 
     def ready(self, node: TierNode) -> HttpRequest:
         """Return the question for the last of our routers."""
