@@ -37,3 +37,15 @@ def product(kind: str, name: str) -> Any:
     if name not in products(kind):
         raise UsageError(f"there is no {name!r} among the {kind}; there are: {', '.join(products(kind))}")
     return importlib.import_module(f"manor.integrations.{kind}.{name}").product
+
+
+@cache
+def default_product(kind: str) -> str:
+    """Return the name of the product that is used where none is named: the one that says `is_default`.
+
+    Raises UsageError if there is none.
+    """
+    for name in products(kind):
+        if getattr(product(kind, name), "is_default", False):
+            return name
+    raise UsageError(f"none of the {kind} is the default; name one")

@@ -76,6 +76,20 @@ class HostLayout:
         return self.root / "tls"
 
     @property
+    def pages(self) -> HostPath:
+        """Our own pages."""
+        return self.root / "etc" / "pages"
+
+    @property
+    def readme(self) -> HostPath:
+        """Paths of the host, and the commands to work it by hand."""
+        return self.root / "README.md"
+
+    def loaded(self, key: str) -> HostPath:
+        """Return the file that says which files a running process has taken over: sha256 over them."""
+        return self.root / "run" / f"{key}.loaded"
+
+    @property
     def supervisor(self) -> HostPath:
         """The supervisor's own files."""
         return self.root / "etc" / "supervisor"
@@ -91,6 +105,10 @@ class HostLayout:
     def slot_env(self, service: str, slot: str) -> HostPath:
         """Return the environment of the slot's program, mode 0600."""
         return self.root / "slots" / service / f"{slot}.env"
+
+    def slot_start(self, service: str, slot: str) -> HostPath:
+        """Return the script that execs the slot's program: its command and limits come with the release."""
+        return self.root / "slots" / service / f"{slot}.start"
 
     def slot_wanted(self, service: str, slot: str) -> HostPath:
         """Return the file whose being there says that the slot's program is to run."""

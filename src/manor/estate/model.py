@@ -7,21 +7,42 @@ Invariant: nothing here reads a file or knows a product's name.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import cached_property
+from ipaddress import ip_address
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, Strict
 
-from manor.estate.units import Date, Duration, HttpPath, Name, Share, Size, WholePath
+from manor.estate.units import (
+    AbsolutePath,
+    Address,
+    Cookie,
+    Date,
+    Duration,
+    HostName,
+    HttpPath,
+    Line,
+    MovedFrom,
+    MovedTo,
+    Name,
+    Share,
+    Size,
+    UrlPath,
+    Variable,
+    WholePath,
+)
 
 
 class Part(BaseModel):
     """A part of the declaration: frozen, and unknown keys are errors."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True, validate_by_alias=True)
 
 
 ManageWord = Literal["full", "include", "runtime", "observe", "never"]
-Port = Annotated[int, Field(ge=1, le=65535)]
+Whole = Annotated[int, Strict()]
+Port = Annotated[int, Strict(), Field(ge=1, le=65535)]
 
 
 class Stop(Part):
@@ -35,15 +56,15 @@ class Limits(Part):
     """What a program may use at the most."""
 
     memory: Size | None = Field(None, description="address space per process, e.g. 512MiB")
-    files: int | None = Field(None, ge=16, description="open files per process")
+    files: Whole | None = Field(None, ge=16, description="open files per process")
 
 
 class Run(Part):
     """How the service's program runs; absent for a service of static files only."""
 
-    command: str = Field(description="the command line, split as a POSIX shell splits words but run without a shell; `{address}` and `{port}` must occur")
-    port: int = Field(ge=1024, le=55533, description="slot a; slot b is the next port; the web tier listens on both + 10000")
-    env: dict[str, str] = Field(default_factory=dict, description="environment variables")
+    command: Line = Field(description="the command line, split as a POSIX shell splits words but run without a shell; `{address}` and `{port}` must occur")
+    port: Whole = Field(ge=1024, le=55533, description="slot a; slot b is the next port; the web tier listens on both + 10000")
+    env: dict[Variable, str] = Field(default_factory=dict, description="environment variables")
     stop: Stop = Field(default_factory=Stop, description="how it is asked to end")
     limits: Limits = Field(default_factory=Limits, description="what it may use at the most")
     keep_alive: Duration | None = Field(
@@ -63,19 +84,21 @@ class Health(Part):
 
     http: HttpPath | None = Field(None, description="GET of this path must answer `status`")
     tcp: bool | None = Field(None, description="true: the port must accept connections")
-    command: str | None = Field(None, description="a command that must end with 0, run in the slot's folder on the host; `{address}` and `{port}` are replaced")
-    status: int = Field(200, ge=100, le=599, description="the status that an http check expects")
+    command: Line | None = Field(
+        None, description="a command that must end with 0, run in the slot's folder on the host; `{address}` and `{port}` are replaced"
+    )
+    status: Whole = Field(200, ge=100, le=599, description="the status that an http check expects")
     interval: Duration = Field(2.0, description="time between two checks")
     timeout: Duration = Field(2.0, description="a check that takes longer has failed")
-    passes: int = Field(3, ge=1, le=20, description="so many passes in a row make an instance healthy")
-    fails: int = Field(2, ge=1, le=20, description="so many failures in a row make it unhealthy")
+    passes: Whole = Field(3, ge=1, le=20, description="so many passes in a row make an instance healthy")
+    fails: Whole = Field(2, ge=1, le=20, description="so many failures in a row make it unhealthy")
 
 
 class Route(Part):
     """Which requests are the service's."""
 
-    host: str = Field(description="a name without a dot is completed with the domain (and the environment, but for the last one)")
-    path: HttpPath = Field("/", description="requests whose path is this or lies under it; the longest match wins")
+    host: HostName = Field(description="a name without a dot is completed with the domain (and the environment, but for the last one)")
+    path: UrlPath = Field("/", description="requests whose path is this or lies under it; the longest match wins")
     class_: Literal["page", "api", "upload", "callback", "websocket", "stream"] = Field(
         "page", alias="class", description="sets limits, time-outs and drain times"
     )
@@ -85,7 +108,7 @@ class Route(Part):
 class Static(Part):
     """A folder of the release served by the web tier itself."""
 
-    path: HttpPath = Field(description="requests under this path")
+    path: UrlPath = Field(description="requests under this path")
     dir: WholePath = Field(description="folder inside the release, relative")
 
 
@@ -98,16 +121,16 @@ class Shared(Part):
 class Redirect(Part):
     """A permanent or temporary move, answered by the outermost tier."""
 
-    from_: str = Field(alias="from", description="host and path, e.g. old.acme.example/shop")
-    to: str = Field(description="full URL, or a path on the same host")
+    from_: MovedFrom = Field(alias="from", description="host and path, e.g. old.acme.example/shop")
+    to: MovedTo = Field(description="full URL, or a path on the same host")
     status: Literal[301, 302, 303, 307, 308] = Field(308, description="the status of the answer")
 
 
 class Bypass(Part):
     """What the cache tier must not look at."""
 
-    paths: tuple[HttpPath, ...] = Field((), description="requests under these paths")
-    cookies: tuple[str, ...] = Field((), description="requests with one of these cookies")
+    paths: tuple[UrlPath, ...] = Field((), description="requests under these paths")
+    cookies: tuple[Cookie, ...] = Field((), description="requests with one of these cookies")
 
 
 class Cache(Part):
@@ -142,28 +165,31 @@ class Probe(Part):
     path: HttpPath = Field(description="path, with query if need be")
     rate: float = Field(20.0, gt=0, le=5000, description="requests a second, open loop, half of them on new connections")
     body: str | None = Field(None, description="body of a POST")
-    status: int | None = Field(None, description="the only status that is not a loss; default: anything below 500")
+    status: Whole | None = Field(None, description="the only status that is not a loss; default: anything below 500")
 
 
 class Service(Part):
     """Something that is delivered and answers requests."""
 
     profile: Literal["generic", "static"] = Field("generic", description="defaults for all that follows")
-    repository: str | None = Field(None, description="a repository hosted here; without one artifacts are handed in")
+    repository: Name | None = Field(None, description="a repository hosted here; without one artifacts are handed in")
     run: Run | None = Field(None, description="how its program runs")
+    port: Whole | None = Field(
+        None, ge=1024, le=55533, description="static only, instead of `run.port`: the web tier listens on this + 10000 (slot a) and + 10001 (slot b)"
+    )
     place: Place = Field(default_factory=Place, description="where instances stand")
     health: Health = Field(description="how it is known that an instance works")
     routes: tuple[Route, ...] = Field((), description="which requests are its own")
     static: tuple[Static, ...] = Field((), description="folders served by the web tier itself")
-    shared: dict[str, Shared] = Field(default_factory=dict, description="folders that survive releases, by path inside the release")
+    shared: dict[WholePath, Shared] = Field(default_factory=dict, description="folders that survive releases, by path inside the release")
     redirects: tuple[Redirect, ...] = Field((), description="moves answered by the outermost tier")
     cache: Cache | None = Field(None, description="how the cache tier keeps its answers")
     rollout: RolloutRules = Field(default_factory=RolloutRules, description="how a new release replaces the running one")
     probe: tuple[Probe, ...] = Field((), description="what the outside probe asks; default GET of the health path")
-    extra: dict[str, dict[str, str]] = Field(
+    extra: dict[Name, dict[Name, WholePath]] = Field(
         default_factory=dict, description="product → place in its configuration → file inside the estate's folder, verbatim"
     )
-    owner: str | None = Field(None, description="whom to ask")
+    owner: Line | None = Field(None, description="whom to ask")
     manage: ManageWord = Field("full", description="how far Manor may go")
 
 
@@ -193,9 +219,9 @@ class Traffic(Part):
 class UntouchableRule(Part):
     """What on a host is somebody else's; enforced in the runner."""
 
-    paths: tuple[str, ...] = Field((), description="absolute paths, with all under them")
+    paths: tuple[AbsolutePath, ...] = Field((), description="absolute paths, with all under them")
     ports: tuple[Port, ...] = Field((), description="ports")
-    units: tuple[str, ...] = Field((), description="systemd units and supervised programs")
+    units: tuple[str, ...] = Field((), description="units of the init system and supervised programs")
     users: tuple[str, ...] = Field((), description="users")
     containers: tuple[str, ...] = Field((), description="containers")
 
@@ -204,11 +230,16 @@ class Host(Part):
     """A machine, or without an address a local host."""
 
     name: Name
-    address: str | None = Field(None, description="IP address; without one a local host on this machine")
+    address: Address | None = Field(None, description="IP address; without one a local host on this machine")
     groups: tuple[Name, ...] = Field((), description="which groups it is in")
     manage: ManageWord = Field("full", description="how far Manor may go")
     untouchable: UntouchableRule = Field(default_factory=UntouchableRule, description="what is somebody else's")
     shared: bool = Field(False, description="two non-production environments may share it")
+
+    @property
+    def is_local(self) -> bool:
+        """Tell whether it is on this machine: without an address, or with a loopback one."""
+        return self.address is None or ip_address(self.address).is_loopback
 
 
 class Environment(Part):
@@ -224,6 +255,29 @@ class Environment(Part):
     differences: dict[str, str] = Field(default_factory=dict, description="what differs from the other environments, and why")
     is_last: bool = Field(False, description="no other environment comes after it")
 
+    @cached_property
+    def hosts_by_group(self) -> Mapping[str, tuple[Host, ...]]:
+        """Return each group's hosts, groups in the order of their first host."""
+        found: dict[str, list[Host]] = {}
+        for host in self.hosts.values():
+            for group in host.groups:
+                found.setdefault(group, []).append(host)
+        return {group: tuple(hosts) for group, hosts in found.items()}
+
+    @cached_property
+    def services_by_group(self) -> Mapping[str, tuple[str, ...]]:
+        """Return the names of the services on each group, sorted."""
+        default = self.group_or_default(None, "web")
+        found: dict[str, list[str]] = {}
+        for name, service in self.services.items():
+            found.setdefault(service.place.on or default, []).append(name)
+        return {group: tuple(sorted(names)) for group, names in found.items()}
+
+    def group_or_default(self, wanted: str | None, default: str) -> str:
+        """Return the wanted group, else the default where the environment has it, else its first."""
+        groups = self.hosts_by_group
+        return wanted or (default if default in groups or not groups else next(iter(groups)))
+
 
 class Estate(Part):
     """All that is declared."""
@@ -232,4 +286,5 @@ class Estate(Part):
     domain: str = Field("localhost.example", description="completes names of routes without a dot")
     environments: dict[str, Environment] = Field(description="in order of promotion")
     removed: dict[str, Date] = Field(default_factory=dict, description="services and hosts that may vanish, and since when")
+    files: dict[str, str] = Field(default_factory=dict, description="sha256 of each file that `extra` names, so that the digest covers what they hold")
     digest: str = Field("", description="sha256 over the canonical JSON of all the above")

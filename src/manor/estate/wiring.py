@@ -6,12 +6,14 @@ Invariant: pure; the same estate and addresses give the same nodes, whatever is 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Literal
 
 from manor.estate.layout import SLOTS, HostLayout, instance_name, server_name
 from manor.estate.model import Environment, Estate, Route, Service, TierRule
-from manor.estate.placement import hosts_of_tier, instances_of
+from manor.estate.names import route_host
+from manor.estate.placement import hosts_of_tier, instances_of, services_on
 from manor.estate.ports import admin_port, first_ports, listener_ports, slot_ports, tier_port
 from manor.estate.timeouts import TIER_SEND_IDLE_SECONDS, accept_idle_seconds, drain_seconds, silence_seconds
 from manor.estate.topology import Endpoint, Listener, ProxyTraits, Role, RouteMatch, ServiceView, SlotServer, TierNode, TlsFiles
@@ -112,8 +114,17 @@ class Wiring:
 
     def services(self, host: str | None = None) -> tuple[ServiceView, ...]:
         """Return the services by name; with a host only those with an instance there, and only that host's servers."""
-        views = (self.service(name, host) for name in sorted(self.environment.services))
-        return tuple(view for view in views if host is None or view.servers)
+        if host is None:
+            return tuple(self._views.values())
+        return tuple(self._on(self._views[name], host) for name in services_on(self.environment, host))
+
+    @cached_property
+    def _views(self) -> dict[str, ServiceView]:
+        """Every service with every server, worked out once: many tiers are given the same."""
+        return {name: self.service(name) for name in sorted(self.environment.services)}
+
+    def _on(self, view: ServiceView, host: str) -> ServiceView:
+        return replace(view, servers=self._servers(view.name, self.environment.services[view.name], host))
 
     def service(self, name: str, host: str | None = None) -> ServiceView:
         """Return one service as tiers see it."""
@@ -148,9 +159,8 @@ class Wiring:
     def _servers(self, name: str, service: Service, host: str | None) -> tuple[SlotServer, ...]:
         return tuple(
             self._server(name, service, where, slot)
-            for where in sorted(instances_of(self.environment, name))
+            for where in (sorted(instances_of(self.environment, name)) if host is None else (host,))
             for slot in slots_of(service)
-            if host in (None, where)
         )
 
     def _server(self, name: str, service: Service, host: str, slot: str) -> SlotServer:
@@ -176,9 +186,7 @@ def slots_of(service: Service) -> tuple[str, ...]:
 
 def full_host(host: str, estate: Estate, environment: Environment) -> str:
     """Return the full name of a route's host in an environment."""
-    if "." in host:
-        return host.lower()
-    return f"{host}.{estate.domain}" if environment.is_last else f"{host}.{environment.name}.{estate.domain}"
+    return route_host(host, environment, estate.domain)
 
 
 def probe_paths(service: Service) -> tuple[str, ...]:

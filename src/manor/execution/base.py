@@ -14,6 +14,7 @@ from manor.execution.values import (
     Act,
     Command,
     Completed,
+    Connect,
     Detached,
     DetachedState,
     FileAct,
@@ -46,6 +47,11 @@ class Runner(ABC):
         self.guard.check(request)
         return await self._request(request)
 
+    async def connect(self, connect: Connect) -> Completed:
+        """Open a TCP connection and close it again. Raises NotOurs, TimedOut, Unreachable."""
+        self.guard.check(connect)
+        return await self._connect(connect)
+
     async def change(self, acts: Sequence[FileAct]) -> None:
         """Carry out file acts in order, each atomically and durably. All are checked before the first. Raises NotOurs, ManorError."""
         for act in acts:
@@ -61,6 +67,8 @@ class Runner(ABC):
                 return await self.talk(act)
             case HttpRequest():
                 return await self.request(act)
+            case Connect():
+                return await self.connect(act)
             case _:
                 await self.change([act])
                 return Completed(0)
@@ -107,6 +115,8 @@ class Runner(ABC):
     async def _talk(self, command: SocketCommand) -> Completed: ...
     @abstractmethod
     async def _request(self, request: HttpRequest) -> Completed: ...
+    @abstractmethod
+    async def _connect(self, connect: Connect) -> Completed: ...
     @abstractmethod
     async def _change(self, acts: Sequence[FileAct]) -> None: ...
     @abstractmethod

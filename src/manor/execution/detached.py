@@ -26,6 +26,7 @@ SCRIPT = Path(__file__).with_name("detached.sh")
 CLAIM_SECONDS = 10.0
 CANCEL_SECONDS = 8.0
 POLL_SECONDS = 0.02
+TIMER = "MANOR_TIMER"
 
 
 @dataclass(frozen=True)
@@ -38,23 +39,25 @@ class Identity:
 
 
 def prepare(disk: Disk, step: Detached) -> None:
-    """Make the step's folder, with its key and its input. Raises UsageError if the folder is another key's, OSError."""
-    folder = Path(step.folder)
+    """Make the step's folder, with its input. Raises UsageError if the folder is another key's, OSError."""
     files.carry_out(disk, MakeFolder(step.folder, mode=0o700))
-    key = folder / "key"
-    if key.exists():
-        if key.read_text() != step.key:
-            raise UsageError(f"{folder}: is the folder of the step {key.read_text()!r}, not of {step.key!r}")
-        return
-    if step.command.stdin:
+    check_key(step)
+    if step.command.stdin and identity_in(Path(step.folder)) is None:
         files.carry_out(disk, PutFile(step.folder / "input", step.command.stdin, mode=0o600))
-    files.carry_out(disk, PutFile(step.folder / "key", step.key.encode(), mode=0o600))
+
+
+def check_key(step: Detached) -> None:
+    """Raise UsageError if another step has the folder."""
+    pid_file = Path(step.folder) / "pid"
+    key = pid_file.read_text().partition("\n")[2] if pid_file.exists() else step.key
+    if key != step.key:
+        raise UsageError(f"{step.folder}: is the folder of the step {key!r}, not of {step.key!r}")
 
 
 async def launch(step: Detached, place: Place) -> None:
-    """Start the wrapper and return once it has claimed the folder, or has found it claimed. Raises CommandFailed, ApplyFailed, TimedOut."""
+    """Start the wrapper and return once it has claimed the folder, or has found it claimed. Raises CommandFailed, ApplyFailed, TimedOut, UsageError."""
     limit = f"{step.timeout_seconds:.3f}"
-    command = replace(step.command, argv=("/bin/sh", str(SCRIPT), str(step.folder), limit, *step.command.argv))
+    command = replace(step.command, argv=("setsid", "--fork", "/bin/sh", str(SCRIPT), "--inside", str(step.folder), step.key, limit, *step.command.argv))
     reading, writing = os.pipe()
     try:
         try:
@@ -67,6 +70,7 @@ async def launch(step: Detached, place: Place) -> None:
         os.close(reading)
     if answer not in {"started", "again"}:
         raise ApplyFailed(f"{place.host}: the detached step {step.key} was not started: {answer or 'its wrapper ended at once'}")
+    check_key(step)
 
 
 def stand(step: Detached) -> DetachedState:
@@ -92,11 +96,11 @@ async def end(step: Detached) -> DetachedState:
     """End the program with all it started, and return how the step stands. A wrapper that is gone or hangs is done without."""
     deadline = time.monotonic() + CANCEL_SECONDS
     state = stand(step)
+    if state.started and not is_wrapped(step):
+        _signal_marked(step, signal.SIGTERM)
     if not _is_running(state):
         return state
     _signal_wrapper(step, signal.SIGTERM)
-    if not is_wrapped(step):
-        _signal_marked(step, signal.SIGTERM)
     while _is_running(state) and time.monotonic() < deadline:
         await asyncio.sleep(POLL_SECONDS)
         state = stand(step)
@@ -110,7 +114,7 @@ async def end(step: Detached) -> DetachedState:
 def identity_in(folder: Path) -> Identity | None:
     """Return whom a step's `pid` file names; None if there is none."""
     try:
-        pid, ticks, boot = (folder / "pid").read_text().split()
+        pid, ticks, boot = (folder / "pid").read_text().partition("\n")[0].split()
     except FileNotFoundError:
         return None
     except ValueError:
@@ -140,9 +144,9 @@ def boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
-def marked(step: Detached) -> Iterator[int]:
+def marked(step: Detached, name: str = "MANOR_DETACHED") -> Iterator[int]:
     """Yield the processes that carry the step's mark in their environment."""
-    mark = f"MANOR_DETACHED={step.folder}".encode()
+    mark = f"{name}={step.folder}".encode()
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit():
             with suppress(FileNotFoundError, ProcessLookupError, PermissionError):
@@ -162,9 +166,10 @@ async def _answer(reading: int, step: Detached, place: Place) -> str:
 
 def _code(folder: Path) -> int | None:
     try:
-        return int((folder / "exit").read_text())
-    except (FileNotFoundError, ValueError):
+        text = (folder / "exit").read_text()
+    except FileNotFoundError:
         return None
+    return int(text) if text.endswith("\n") else None
 
 
 def _size(path: Path) -> int:
@@ -192,6 +197,6 @@ def _signal_wrapper(step: Detached, number: signal.Signals) -> None:
 
 
 def _signal_marked(step: Detached, number: signal.Signals) -> None:
-    for pid in list(marked(step)):
+    for pid in [*marked(step), *marked(step, TIMER)]:
         with suppress(ProcessLookupError):
             os.kill(pid, number)

@@ -6,10 +6,16 @@ Invariant: a name that others look up is only ever given to what was written and
 
 from __future__ import annotations
 
+import itertools
 import os
+import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
+
+TEMPORARY = re.compile(r"\.manor-(?P<pid>[0-9]+)-[0-9]+$")
+_count = itertools.count()
 
 
 class Disk:
@@ -55,3 +61,56 @@ class Disk:
     def remove_tree(self, path: Path) -> None:
         """Take away a folder with all under it; links in it are not followed."""
         shutil.rmtree(path)
+
+
+def write_durably(path: Path, content: bytes, mode: int) -> None:
+    """Make this file be there with this content and mode, as `PutFile` does. Raises OSError, and then the file is as it was."""
+    disk = Disk()
+    put(disk, path, lambda new: write_file(disk, new, content, mode))
+
+
+def write_file(disk: Disk, path: Path, content: bytes, mode: int) -> None:
+    """Create a file that must not exist yet, durably but for its name. Raises OSError."""
+    disk.write(path, [content], mode)
+    disk.sync(path)
+
+
+def put(disk: Disk, path: Path, create: Callable[[Path], None]) -> None:
+    """Let `create` make something beside the path, durably, then give it the path's name. Raises what `create` raises, and OSError."""
+    sweep(disk, path)
+    new = beside(path)
+    try:
+        create(new)
+        disk.rename(new, path)
+    except BaseException:
+        _discard(disk, new)
+        raise
+    disk.sync(path.parent)
+
+
+def beside(path: Path) -> Path:
+    """Return a new hidden name in the same folder, which no tool reads by its ending; it tells whose it is."""
+    return path.with_name(f".{path.name}.manor-{os.getpid()}-{next(_count)}")
+
+
+def sweep(disk: Disk, path: Path) -> None:
+    """Take away what a controller that was killed in the middle of an act left beside this path."""
+    prefix = f".{path.name}.manor-"
+    with suppress(FileNotFoundError):
+        for left in path.parent.iterdir():
+            match = TEMPORARY.search(left.name) if left.name.startswith(prefix) else None
+            if match and not Path("/proc", match["pid"]).exists():
+                _discard(disk, left)
+
+
+def _discard(disk: Disk, path: Path) -> None:
+    with suppress(FileNotFoundError):
+        if is_folder(path):
+            disk.remove_tree(path)
+        else:
+            disk.unlink(path)
+
+
+def is_folder(path: Path) -> bool:
+    """Tell whether a path is a folder itself, and not a link to one."""
+    return path.is_dir() and not path.is_symlink()

@@ -5,21 +5,16 @@ Invariant: a target is at every moment wholly what it was or wholly what it is t
 
 from __future__ import annotations
 
-import itertools
 import os
-import re
 import stat
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 from manor.execution.archives import unpack
-from manor.execution.durable import Disk
+from manor.execution.durable import Disk, beside, is_folder, put, sweep, write_file
 from manor.execution.values import FileAct, HostPath, MakeFolder, PutFile, PutLink, PutTree, Remove
 
-TEMPORARY = re.compile(r"\.manor-(?P<pid>[0-9]+)-[0-9]+$")
 FOLDER_MODE = 0o755
-_count = itertools.count()
 
 
 def carry_out(disk: Disk, act: FileAct) -> None:
@@ -27,47 +22,26 @@ def carry_out(disk: Disk, act: FileAct) -> None:
     path = Path(act.path)
     match act:
         case PutFile(content=content, mode=mode):
-            _put(disk, path, lambda new: _write(disk, new, content, mode))
+            put(disk, path, lambda new: write_file(disk, new, content, mode))
         case PutLink(target=target):
-            _put(disk, path, lambda new: disk.link(new, str(target)))
+            put(disk, path, lambda new: disk.link(new, str(target)))
         case PutTree():
-            _put_tree(disk, path, lambda new: unpack(disk, new, act))
+            if not is_folder(path):
+                put(disk, path, lambda new: unpack(disk, new, act))
         case MakeFolder(mode=mode):
             _make_folder(disk, path, mode)
         case Remove():
             _remove(disk, path)
 
 
-def beside(path: Path) -> Path:
-    """Return a new hidden name in the same folder, which no tool reads by its ending; it tells whose it is."""
-    return path.with_name(f".{path.name}.manor-{os.getpid()}-{next(_count)}")
-
-
 def followed(path: HostPath) -> HostPath:
-    """Return where a path really lies: links in its parents followed, its own last name kept (a link is replaced, not followed)."""
-    return HostPath(os.path.realpath(path.parent)) / path.name if path.name else HostPath(os.path.realpath(path))
+    """Return where a path really lies, all links followed."""
+    return HostPath(os.path.realpath(path))
 
 
-def _put(disk: Disk, path: Path, create: Callable[[Path], None]) -> None:
-    _sweep(disk, path)
-    new = beside(path)
-    try:
-        create(new)
-        disk.rename(new, path)
-    except BaseException:
-        _discard(disk, new)
-        raise
-    disk.sync(path.parent)
-
-
-def _put_tree(disk: Disk, path: Path, create: Callable[[Path], None]) -> None:
-    if not is_folder(path):
-        _put(disk, path, create)
-
-
-def _write(disk: Disk, path: Path, content: bytes, mode: int) -> None:
-    disk.write(path, [content], mode)
-    disk.sync(path)
+def place_of(path: HostPath) -> HostPath:
+    """Return where an act on a path really happens: links in its parents followed, its own last name kept (a link is replaced, not followed)."""
+    return followed(path.parent) / path.name if path.name else followed(path)
 
 
 def _make_folder(disk: Disk, path: Path, mode: int) -> None:
@@ -84,7 +58,7 @@ def _make_folder(disk: Disk, path: Path, mode: int) -> None:
 
 
 def _remove(disk: Disk, path: Path) -> None:
-    _sweep(disk, path)
+    sweep(disk, path)
     if not os.path.lexists(path):
         return
     if not is_folder(path):
@@ -95,26 +69,3 @@ def _remove(disk: Disk, path: Path) -> None:
     disk.rename(path, gone)
     disk.sync(path.parent)
     disk.remove_tree(gone)
-
-
-def _sweep(disk: Disk, path: Path) -> None:
-    """Take away what a controller that was killed in the middle of an act left beside this path."""
-    prefix = f".{path.name}.manor-"
-    with suppress(FileNotFoundError):
-        for left in path.parent.iterdir():
-            match = TEMPORARY.search(left.name) if left.name.startswith(prefix) else None
-            if match and not Path("/proc", match["pid"]).exists():
-                _discard(disk, left)
-
-
-def _discard(disk: Disk, path: Path) -> None:
-    with suppress(FileNotFoundError):
-        if is_folder(path):
-            disk.remove_tree(path)
-        else:
-            disk.unlink(path)
-
-
-def is_folder(path: Path) -> bool:
-    """Tell whether a path is a folder itself, and not a link to one."""
-    return path.is_dir() and not path.is_symlink()

@@ -6,14 +6,17 @@ Invariant: pure; says yes by returning and no by raising NotOurs with the rule's
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
+from urllib.parse import urlsplit
 
 from manor.errors import NotOurs
 from manor.execution.values import (
     Act,
     Command,
+    Connect,
     Effect,
     HostPath,
     HttpRequest,
@@ -22,9 +25,14 @@ from manor.execution.values import (
     PutLink,
     PutTree,
     Remove,
+    Secret,
     SocketCommand,
     Touch,
 )
+
+SEPARATORS = re.compile(r"""[\s=:,;'"<>|&()]+""")
+ATTACHED = re.compile("^-[A-Za-z](?=/)")
+DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class Manage(IntEnum):
@@ -64,8 +72,11 @@ class Guard:
         """Raise NotOurs, naming the rule, unless the act is allowed."""
         self._check_level(act.touch)
         self._check_names(act.touch)
+        self._check_port(act)
         for path in touched_paths(act):
-            self._check_path(path)
+            self._check_path(path, str(path), act.touch)
+        for path in hidden_paths(act):
+            self._check_path(path, "a secret", act.touch)
         for path in written_paths(act):
             self._check_root(path)
 
@@ -96,29 +107,46 @@ class Guard:
             for hit in sorted(set(map(str, touched)) & set(map(str, forbidden))):
                 raise NotOurs(f"{self.host}: untouchable.{kind}: {hit} is not Manor's to touch ({touch.subject}); nothing was done")
 
-    def _check_path(self, path: HostPath) -> None:
-        plain = normal(path)
-        for forbidden in self.untouchable.paths:
-            if is_inside(plain, forbidden) or is_inside(forbidden, plain):
-                raise NotOurs(f"{self.host}: untouchable.paths: {forbidden} is not Manor's to touch (asked for {plain}); nothing was done")
+    def _check_port(self, act: Act) -> None:
+        port = port_of(act)
+        if port in self.untouchable.ports:
+            raise NotOurs(f"{self.host}: untouchable.ports: {port} is not Manor's to touch ({act.touch.subject}); nothing was done")
+
+    def _check_path(self, path: HostPath, shown: str, touch: Touch) -> None:
+        """Refuse what lies in an untouchable path, and to change what holds one; to read what holds one is allowed."""
+        for forbidden in map(normal, self.untouchable.paths):
+            holds_it = touch.effect > Effect.READ and is_inside(forbidden, path)
+            if is_inside(path, forbidden) or holds_it:
+                raise NotOurs(f"{self.host}: untouchable.paths: {forbidden} is not Manor's to touch (asked for {shown}); nothing was done")
 
     def _check_root(self, path: HostPath) -> None:
-        if self.roots and not any(is_inside(normal(path), root) for root in self.roots):
+        if self.roots and not any(is_inside(normal(path), normal(root)) for root in self.roots):
             raise NotOurs(f"{self.host}: {path} lies outside {', '.join(map(str, self.roots))}, where Manor keeps its files; nothing was done")
 
 
 def touched_paths(act: Act) -> tuple[HostPath, ...]:
-    """Return every path that an act names, in its arguments too."""
+    """Return every path that an act names in clear, in its arguments too, without `.` and `..`."""
     match act:
-        case Command(argv=argv, cwd=cwd):
-            named = tuple(HostPath(part) for word in argv if isinstance(word, str) for part in path_parts(word))
-            return (*act.touch.paths, *named, *((cwd,) if cwd else ()))
+        case Command(argv=argv, env=env, cwd=cwd):
+            named = paths_in((word for word in (*argv, *env.values()) if isinstance(word, str)), cwd)
         case SocketCommand(socket=socket):
-            return (*act.touch.paths, socket)
-        case HttpRequest(socket=socket):
-            return (*act.touch.paths, *((socket,) if socket else ()))
+            named = (socket,)
+        case HttpRequest(socket=socket, ca_file=ca_file):
+            named = tuple(path for path in (socket, ca_file) if path)
+        case PutLink(path=path, target=target):
+            named = (path, path.parent / target)
         case _:
-            return (*act.touch.paths, *written_paths(act))
+            named = written_paths(act)
+    return tuple(normal(path) for path in (*act.touch.paths, *named))
+
+
+def hidden_paths(act: Act) -> tuple[HostPath, ...]:
+    """Return the paths in an act's secrets; they are checked like others and not shown."""
+    match act:
+        case Command(argv=argv, env=env, cwd=cwd):
+            return paths_in((word.value for word in (*argv, *env.values()) if isinstance(word, Secret)), cwd)
+        case _:
+            return ()
 
 
 def written_paths(act: Act) -> tuple[HostPath, ...]:
@@ -130,15 +158,36 @@ def written_paths(act: Act) -> tuple[HostPath, ...]:
             return ()
 
 
+def port_of(act: Act) -> int | None:
+    """Return the port that a connection or an HTTP request goes to; None over a Unix socket, and for other acts."""
+    if isinstance(act, Connect):
+        return act.port
+    if not isinstance(act, HttpRequest) or act.socket is not None:
+        return None
+    try:
+        url = urlsplit(act.url)
+        return url.port or DEFAULT_PORTS.get(url.scheme)
+    except ValueError:
+        return None
+
+
+def paths_in(words: Iterable[str], cwd: HostPath | None) -> tuple[HostPath, ...]:
+    """Return the paths in arguments, made absolute from `cwd`, and `cwd` itself: `/a`, `--opt=/a`, `x:/a`, `-I/a`, `../a`, inside a shell's text."""
+    start = cwd or HostPath("/")
+    pieces = {piece for word in words for piece in path_parts(word)}
+    named = sorted(normal(start / piece) for piece in pieces)
+    return tuple(path for path in (normal(start), *named) if path != HostPath("/"))
+
+
 def path_parts(word: str) -> tuple[str, ...]:
-    """Return the absolute paths in one argument: itself, or what follows `=` or `:`."""
-    pieces = (word, *word.split("=")[1:], *word.split(":")[1:])
-    return tuple(piece for piece in pieces if piece.startswith("/") and piece != "/")
+    """Return what in one argument may be a path: what stands between separators and holds a `/` or is `..`."""
+    pieces = (ATTACHED.sub("", piece) for piece in SEPARATORS.split(word))
+    return tuple(piece for piece in pieces if "/" in piece or piece == "..")
 
 
 def normal(path: HostPath) -> HostPath:
-    """Return the path without `.` and `..`."""
-    return HostPath(posixpath.normpath(path))
+    """Return the path without `.`, `..` and doubled slashes."""
+    return HostPath(posixpath.normpath("/" + str(path).lstrip("/")))
 
 
 def is_inside(path: HostPath, folder: HostPath) -> bool:

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from manor.errors import ApplyFailed
-from manor.execution import detached, files, http_requests, processes, reading, sockets
+from manor.execution import detached, files, processes, reading, sockets
 from manor.execution.base import Runner
 from manor.execution.durable import Disk
 from manor.execution.guard import Guard
 from manor.execution.processes import Place
-from manor.execution.values import Command, Completed, Detached, DetachedState, FileAct, HostPath, HttpRequest, SocketCommand
+from manor.execution.values import Command, Completed, Connect, Detached, DetachedState, FileAct, HostPath, HttpRequest, SocketCommand
 
 Result = TypeVar("Result")
 LOG_PIECE_BYTES = 1024 * 1024
@@ -38,15 +38,18 @@ class LocalRunner(Runner):
         root: HostPath | None = None,
         limit: asyncio.Semaphore | None = None,
         disk: Disk | None = None,
+        grace_seconds: float = 5.0,
     ) -> None:
         """Act on `host`; commands start in `root` (`/` without one, or until it exists).
 
         `limit` bounds how many acts go on at once over all runners that share it; each has its own without one.
+        A program that is ended early has `grace_seconds` between TERM and KILL.
         """
         super().__init__(host, guard)
         self.root = root
         self._limit = limit or asyncio.Semaphore(AT_ONCE)
         self._disk = disk or Disk()
+        self._grace_seconds = grace_seconds
 
     async def _run(self, command: Command) -> Completed:
         async with self._limit:
@@ -57,8 +60,14 @@ class LocalRunner(Runner):
             return await sockets.talk(command, self.host)
 
     async def _request(self, request: HttpRequest) -> Completed:
+        from manor.execution import http_requests  # the HTTP client takes 60 ms to import: only who asks pays
+
         async with self._limit:
             return await http_requests.request(request, self.host)
+
+    async def _connect(self, connect: Connect) -> Completed:
+        async with self._limit:
+            return await sockets.connect(connect, self.host)
 
     async def _change(self, acts: Sequence[FileAct]) -> None:
         async with self._limit:
@@ -92,7 +101,7 @@ class LocalRunner(Runner):
 
     def _place(self) -> Place:
         is_there = self.root is not None and Path(self.root).is_dir()
-        return Place(self.host, self.root if self.root is not None and is_there else HostPath("/"))
+        return Place(self.host, self.root if self.root is not None and is_there else HostPath("/"), self._grace_seconds)
 
     def _change_one(self, act: FileAct) -> None:
         self._check_where_it_lies(act)
@@ -102,7 +111,7 @@ class LocalRunner(Runner):
             raise ApplyFailed(f"{self.host}: {type(act).__name__} {act.path}: {error.strerror or error}; it is as it was") from error
 
     def _check_where_it_lies(self, act: FileAct) -> None:
-        self.guard.followed(files.followed).check(replace(act, path=files.followed(act.path)))
+        self.guard.followed(files.followed).check(replace(act, path=files.place_of(act.path)))
 
 
 async def in_thread(work: Callable[[], Result]) -> Result:

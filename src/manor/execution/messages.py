@@ -8,7 +8,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable
 
-from manor.execution.values import Act, Command, HttpRequest, Secret, SocketCommand
+from manor.execution.values import Act, Command, Connect, HttpRequest, Secret, SocketCommand
 
 LAST_LINES = 6
 LONGEST_LINE = 400
@@ -24,6 +24,8 @@ def shown(act: Act) -> str:
             return f"{line.splitlines()[0] if line else ''} > {socket}"
         case HttpRequest(method=method, url=url, socket=socket):
             return f"{method} {url}" + (f" over {socket}" if socket else "")
+        case Connect(address=address, port=port):
+            return f"connect to {address}:{port}"
         case _:
             return f"{type(act).__name__} {act.path}"
 

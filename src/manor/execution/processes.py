@@ -7,10 +7,12 @@ Input and output pass through memory files: no pipe can fill up, and a daemon th
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
@@ -23,6 +25,16 @@ from manor.execution.values import Command, Completed, HostPath
 
 INHERITED = ("HOME", "LOGNAME", "TMPDIR", "TZ", "USER")
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+OWN_TOOLS = os.path.dirname(os.path.abspath(sys.executable))  # noqa: PTH100, PTH120 -- links must not be followed: a venv's python is one
+"""Where tools lie that were installed beside Manor; looked at last."""
+
+
+def with_own_tools(path: str) -> str:
+    """Return a PATH with the tools that were installed beside Manor at its end."""
+    return path if OWN_TOOLS in path.split(":") else f"{path}:{OWN_TOOLS}"
+
+
+NO_ROOM = frozenset({errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 NO_PROGRAM, NOT_EXECUTABLE = 127, 126
 
 
@@ -32,13 +44,13 @@ class Place:
 
     host: str
     folder: HostPath
-    grace_seconds: float = 5.0
+    grace_seconds: float
 
 
 def environment(own: Mapping[str, str], inherited: Mapping[str, str]) -> dict[str, str]:
     """Return a small, explicit environment: PATH, HOME and the like, LANG=C.UTF-8, then the command's own."""
     kept = {name: inherited[name] for name in INHERITED if name in inherited}
-    return {"PATH": inherited.get("PATH") or DEFAULT_PATH, "LANG": "C.UTF-8", **kept, **own}
+    return {"PATH": with_own_tools(inherited.get("PATH") or DEFAULT_PATH), "LANG": "C.UTF-8", **kept, **own}
 
 
 async def run(command: Command, place: Place) -> Completed:
@@ -90,11 +102,11 @@ def start(command: Command, place: Place, stdin: int, stdout: int, stderr: int) 
     except FileNotFoundError:
         lacking = f"the folder {folder}" if not folder.is_dir() else "the program"
         raise CommandFailed(f"{place.host}: `{shown(command)}`: {lacking} does not exist", NO_PROGRAM) from None
-    except (PermissionError, NotADirectoryError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "an argument or variable that no program can be given"
-        raise CommandFailed(f"{place.host}: `{shown(command)}`: cannot be started: {reason}", NOT_EXECUTABLE) from None
+    except ValueError:
+        raise CommandFailed(f"{place.host}: `{shown(command)}`: an argument or variable is none that a program can be given", NOT_EXECUTABLE) from None
     except OSError as error:
-        raise Unreachable(f"{place.host}: `{shown(command)}`: cannot be started: {error.strerror}") from None
+        message = f"{place.host}: `{shown(command)}`: cannot be started: {error.strerror}"
+        raise Unreachable(message) if error.errno in NO_ROOM else CommandFailed(message, NOT_EXECUTABLE) from None
 
 
 async def _wait(process: subprocess.Popen[bytes], timeout_seconds: float, grace_seconds: float) -> bool:

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from manor.errors import TimedOut, Unreachable
 from manor.execution.messages import shown
-from manor.execution.values import Completed, SocketCommand
+from manor.execution.values import Completed, Connect, SocketCommand
 
 
 async def talk(command: SocketCommand, host: str) -> Completed:
@@ -22,6 +22,22 @@ async def talk(command: SocketCommand, host: str) -> Completed:
     except OSError as error:
         raise Unreachable(f"{host}: `{shown(command)}`: {error.strerror or error}") from error
     return Completed(0, answer, seconds=time.monotonic() - began)
+
+
+async def connect(connect: Connect, host: str) -> Completed:
+    """Open a TCP connection and close it. Raises TimedOut, Unreachable."""
+    began = time.monotonic()
+    try:
+        async with asyncio.timeout(connect.timeout_seconds):
+            _, writer = await asyncio.open_connection(connect.address, connect.port)
+    except TimeoutError:
+        raise TimedOut(f"{host}: `{shown(connect)}`: no connection within {connect.timeout_seconds:g} s") from None
+    except OSError as error:
+        raise Unreachable(f"{host}: `{shown(connect)}`: {error.strerror or error}") from error
+    writer.close()
+    with suppress(OSError):
+        await writer.wait_closed()
+    return Completed(0, seconds=time.monotonic() - began)
 
 
 async def _exchange(command: SocketCommand) -> bytes:

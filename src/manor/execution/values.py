@@ -93,6 +93,16 @@ class HttpRequest:
 
 
 @dataclass(frozen=True)
+class Connect:
+    """Whether something accepts TCP connections; the connection is closed at once."""
+
+    address: str
+    port: int
+    touch: Touch = Touch()
+    timeout_seconds: float = 5.0
+
+
+@dataclass(frozen=True)
 class PutFile:
     """A file to be there with this content and mode: temporary file, fsync, rename, fsync of the folder."""
 
@@ -141,7 +151,7 @@ class Remove:
 
 
 FileAct: TypeAlias = PutFile | PutLink | PutTree | MakeFolder | Remove
-Act: TypeAlias = Command | SocketCommand | HttpRequest | FileAct
+Act: TypeAlias = Command | SocketCommand | HttpRequest | Connect | FileAct
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from manor.estate.layout import HostLayout
-from manor.execution.values import Act, Command, Completed, Detached, HostPath
+from manor.execution.values import Act, Command, Completed, Detached, HostPath, MakeFolder
 
 
 @dataclass(frozen=True)
@@ -90,10 +90,16 @@ class Supervisor(ABC):
     """A product that keeps programs running."""
 
     name: str
+    is_default: bool = False
+    """Used where the estate names none."""
 
     @abstractmethod
     def render(self, host: SupervisedHost) -> tuple[SupervisorFile, ...]:
         """Return its files, sorted by name."""
+
+    @abstractmethod
+    def folders(self, host: SupervisedHost) -> tuple[MakeFolder, ...]:
+        """Return the folders that have to be there before its files are checked or it is started."""
 
     @abstractmethod
     def check(self, host: SupervisedHost, etc: HostPath) -> Command:
@@ -122,6 +128,10 @@ class Supervisor(ABC):
     @abstractmethod
     def update(self, host: SupervisedHost, added: tuple[str, ...], changed: tuple[str, ...], removed: tuple[str, ...]) -> tuple[Act, ...]:
         """Return the acts that make it take changed definitions over, touching no other program."""
+
+    @abstractmethod
+    def parse_done(self, act: Act, completed: Completed) -> str | None:
+        """Return what went wrong with an act of `stop`, `update` or of one program; None: it is done, or was done before."""
 
     @abstractmethod
     def status(self, host: SupervisedHost) -> Act:

@@ -1,0 +1,5 @@
+"""`python -m manor` is `manor`."""
+
+from manor.cli.main import main
+
+main()

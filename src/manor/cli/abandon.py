@@ -1,0 +1,27 @@
+"""Give up an operation that stopped half-way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from manor.cli.shared.options import estate_option, json_option
+from manor.cli.shared.printing import print_result
+from manor.cli.shared.running import actor, run
+
+
+@click.command("abandon")
+@click.argument("operation")
+@estate_option
+@click.option("--reason", required=True, help="Why; kept in the audit.")
+@json_option
+def command(operation: str, estate: Path | None, reason: str, as_json: bool) -> None:
+    """Give OPERATION (an id or a service) up where it stands; nothing is turned back."""
+    from manor.workflows.context import open_context
+    from manor.workflows.resuming import abandon_operation, find_operation
+
+    with open_context(estate) as context:
+        found = run(lambda stop: find_operation(context.store, operation))
+        ended = run(lambda stop: abandon_operation(context, found, reason, actor()))
+        print_result({"operation": ended.id, "state": ended.state}, as_json=as_json, text=f"{ended.id}: abandoned; see `manor status` for what it left")

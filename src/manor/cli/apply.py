@@ -1,0 +1,50 @@
+"""Bring hosts to what the estate declares."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from manor.cli.shared.options import environment_option, estate_argument, json_option, wait_option
+from manor.cli.shared.printing import print_result, printer
+from manor.cli.shared.running import actor, run
+
+
+@click.command("apply")
+@estate_argument
+@environment_option
+@click.option("--plan", "expected", default="", metavar="HASH", help="Only if this plan is still what would be done.")
+@click.option("--allow-destroy", is_flag=True, help="Also remove what is no longer declared.")
+@wait_option
+@json_option
+def command(estate: Path | None, environments: tuple[str, ...], expected: str, allow_destroy: bool, wait_seconds: float, as_json: bool) -> None:
+    """Carry out what `manor plan` shows: written, checked, reloaded, verified, else put back.
+
+    Nothing is written before every tool has accepted its part. Exit code 5: failed, and all is as before. 6: not all is.
+    """
+    from manor.workflows.applying import apply_plan, plan_site
+    from manor.workflows.context import open_context
+    from manor.workflows.snapshots import keep_estate
+    from manor.workflows.up import prefixed
+
+    with open_context(estate) as context:
+        keep_estate(context)
+        for name in environments or tuple(context.estate.environments):
+            planned = run(lambda stop, name=name: plan_site(context, name))  # type: ignore[misc]
+            result = run(
+                lambda stop, name=name, planned=planned: apply_plan(  # type: ignore[misc]
+                    context,
+                    planned,
+                    prefixed(printer(as_json=as_json), name),
+                    stop,
+                    actor=actor(),
+                    expected=expected,
+                    wait_seconds=wait_seconds,
+                    allow_destroy=allow_destroy,
+                )
+            )
+            if result is not None:
+                result.raise_unless_done()
+            word = "nothing to do; all is as declared" if result is None else f"applied, operation {result.operation.id}"
+            print_result({"environment": name, "changed": result is not None, "plan": planned.plan.hash}, as_json=as_json, text=f"{name}: {word}")

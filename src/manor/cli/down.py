@@ -1,0 +1,31 @@
+"""Take local environments down and give their addresses back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from manor.cli.shared.options import environment_option, estate_argument, json_option
+from manor.cli.shared.printing import print_result, printer
+from manor.cli.shared.running import run
+
+
+@click.command("down")
+@estate_argument
+@environment_option
+@click.option("--purge", is_flag=True, help="Also remove the state folder: releases, receipts, audit and all.")
+@json_option
+def command(estate: Path | None, environments: tuple[str, ...], purge: bool, as_json: bool) -> None:
+    """End every program of local environments; releases, receipts and files stay, and `manor up` brings all back."""
+    from manor.workflows.context import open_context
+    from manor.workflows.down import give_machine_back, purge_state, take_down
+
+    with open_context(estate) as context:
+        names = environments or tuple(context.estate.environments)
+        run(lambda stop: take_down(context, names, printer(as_json=as_json)))
+        if not environments:
+            give_machine_back(context)
+        if purge:
+            purge_state(context)
+        print_result({"environments": list(names), "purged": purge}, as_json=as_json, text=f"{', '.join(names)}: down")

@@ -1,0 +1,34 @@
+"""Roll out in one environment what is certified in the one before it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from manor.cli.shared.options import estate_option, json_option, wait_option
+from manor.cli.shared.printing import print_result, printer
+from manor.cli.shared.running import actor, run
+
+
+@click.command("promote")
+@click.argument("service")
+@estate_option
+@click.option("--to", "to", required=True, metavar="ENVIRONMENT", help="The environment that gets it.")
+@click.option("--release", default="", help="A release that is certified in the environment before; default the last one.")
+@click.option("--again", default="", metavar="REASON", help="A release once more that failed here before, and why.")
+@wait_option
+@json_option
+def command(service: str, estate: Path | None, to: str, release: str, again: str, wait_seconds: float, as_json: bool) -> None:
+    """Promote the same artifact to the next environment."""
+    from manor.operations.chaos import chaos_from
+    from manor.workflows.context import open_context
+    from manor.workflows.delivery import line_of, promote
+    from manor.workflows.rolling import Carrying
+
+    with open_context(estate) as context:
+        context.service(service)
+        tell = printer(as_json=as_json)
+        one = run(lambda stop: promote(context, service, to, Carrying(actor(), tell, stop, chaos_from(os.environ), wait_seconds), release=release, again=again))
+        print_result(vars(one), as_json=as_json, text=line_of(one))

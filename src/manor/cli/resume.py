@@ -1,0 +1,36 @@
+"""Go on with an operation that stopped half-way."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from manor.cli.shared.options import estate_option, json_option, wait_option
+from manor.cli.shared.printing import print_result, printer
+from manor.cli.shared.running import actor, run
+
+
+@click.command("resume")
+@click.argument("operation", required=False, default="")
+@estate_option
+@click.option("-e", "--environment", default="", help="Only in this environment.")
+@wait_option
+@json_option
+def command(operation: str, estate: Path | None, environment: str, wait_seconds: float, as_json: bool) -> None:
+    """Go on with OPERATION: an id, a service, or nothing if only one is unfinished.
+
+    What was done is not done again; what was begun is looked at first.
+    """
+    from manor.operations.chaos import chaos_from
+    from manor.workflows.context import open_context
+    from manor.workflows.resuming import find_operation, resume_operation
+    from manor.workflows.rolling import Carrying
+
+    with open_context(estate) as context:
+        tell = printer(as_json=as_json)
+        found = run(lambda stop: find_operation(context.store, operation, environment=environment))
+        result = run(lambda stop: resume_operation(context, found, Carrying(actor(), tell, stop, chaos_from(os.environ), wait_seconds)))
+        result.raise_unless_done()
+        print_result({"operation": found.id, "state": result.operation.state}, as_json=as_json, text=f"{found.id}: {result.operation.summary}")

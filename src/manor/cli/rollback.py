@@ -1,0 +1,33 @@
+"""Return an environment to a certified release."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from manor.cli.shared.options import estate_option, json_option, wait_option
+from manor.cli.shared.printing import print_result, printer
+from manor.cli.shared.running import actor, run
+
+
+@click.command("rollback")
+@click.argument("service")
+@estate_option
+@click.option("-e", "--environment", required=True, help="Where.")
+@click.option("--to", "to", default="", metavar="RELEASE", help="A release that is certified there; default the last one before the present.")
+@wait_option
+@json_option
+def command(service: str, estate: Path | None, environment: str, to: str, wait_seconds: float, as_json: bool) -> None:
+    """Roll back by the same rules as forward, without waiting beyond the health passes. Needs no approval."""
+    from manor.operations.chaos import chaos_from
+    from manor.workflows.context import open_context
+    from manor.workflows.delivery import line_of, rollback
+    from manor.workflows.rolling import Carrying
+
+    with open_context(estate) as context:
+        context.service(service)
+        tell = printer(as_json=as_json)
+        one = run(lambda stop: rollback(context, service, environment, Carrying(actor(), tell, stop, chaos_from(os.environ), wait_seconds), to=to))
+        print_result(vars(one), as_json=as_json, text=line_of(one))

@@ -1,0 +1,1 @@
+"""What verbs share: printing, options, carrying out."""

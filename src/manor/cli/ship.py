@@ -1,0 +1,48 @@
+"""Ship an artifact: from the first environment as far as it may go, with a receipt each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from manor.cli.shared.options import estate_option, json_option, wait_option
+from manor.cli.shared.printing import print_result, printer
+from manor.cli.shared.running import actor, run
+
+
+@click.command("ship")
+@click.argument("service")
+@estate_option
+@click.option("--artifact", required=True, type=click.Path(path_type=Path, exists=True), help="A tar, tar.gz or zip file, or a folder.")
+@click.option("--commit", default="", help="The commit that it was built from.")
+@click.option("--build-url", default="", help="Where it was built.")
+@click.option("--junit", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="The report of its tests, for the gate `tests`.")
+@click.option("--to", "to", default="", metavar="ENVIRONMENT", help="Stop after this environment.")
+@click.option("--again", default="", metavar="REASON", help="Ship a release once more that failed before, and why.")
+@wait_option
+@json_option
+def command(
+    service: str, estate: Path | None, artifact: Path, commit: str, build_url: str, junit: Path | None, to: str, again: str, wait_seconds: float, as_json: bool
+) -> None:
+    """Hand in an artifact and roll it out, environment by environment.
+
+    It goes on to the next one when it is certified, unless that says `promote: by_hand` or a gate does not hold.
+    """
+    import os
+
+    from manor.operations.chaos import chaos_from
+    from manor.workflows.artifacts import hand_in
+    from manor.workflows.context import open_context
+    from manor.workflows.delivery import deliver, summary_lines
+    from manor.workflows.rolling import Carrying
+
+    with open_context(estate) as context:
+        context.service(service)
+        tell = printer(as_json=as_json)
+        row = run(lambda stop: hand_in(context, service, artifact, commit=commit, build_url=build_url, junit=junit))
+        delivered = run(
+            lambda stop: deliver(context, service, row.digest, Carrying(actor(), tell, stop, chaos_from(os.environ), wait_seconds), to=to, again=again)
+        )
+        for one, line in zip(delivered, summary_lines(delivered), strict=True):
+            print_result(vars(one), as_json=as_json, text=line)

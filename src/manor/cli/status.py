@@ -1,0 +1,65 @@
+"""Show how everything stands now."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from manor.cli.shared.options import environment_option, estate_argument, json_option
+from manor.cli.shared.printing import print_result
+from manor.cli.shared.running import run
+
+if TYPE_CHECKING:
+    from manor.workflows.status import EnvironmentStatus, ServiceStatus
+
+
+@click.command("status")
+@estate_argument
+@environment_option
+@json_option
+def command(estate: Path | None, environments: tuple[str, ...], as_json: bool) -> None:
+    """Show hosts, slots as the balancers see them, operations under way and who holds which lease.
+
+    Exit code 1: something needs a person.
+    """
+    from manor.workflows.context import open_context
+    from manor.workflows.status import environment_status
+
+    is_well = True
+    with open_context(estate) as context:
+        for name in environments or tuple(context.estate.environments):
+            status = run(lambda stop, name=name: environment_status(context, name))  # type: ignore[misc]
+            is_well = is_well and status.is_well
+            print_result(dataclasses.asdict(status), as_json=as_json, text="\n".join(status_lines(status)))
+    sys.exit(0 if is_well else 1)
+
+
+def status_lines(status: EnvironmentStatus) -> Iterator[str]:
+    """Yield an environment's lines for people."""
+    yield click.style(status.name, bold=True)
+    for host in status.hosts:
+        word = host.problem or (f"not running: {', '.join(host.not_running)}" if host.not_running else f"{host.running} programs")
+        yield f"  {host.name:<14} {host.address:<16} {click.style(word, fg='red' if host.problem or host.not_running else None)}"
+    for service in status.services:
+        yield from service_lines(service)
+    for operation in status.unfinished:
+        yield click.style(f"  {operation.verb} {operation.lease} is {operation.state} ({operation.phase}): `manor resume {operation.id}`", fg="yellow")
+    for lease in status.held:
+        yield f"  lease {lease.name}: operation {lease.operation}, pid {lease.pid}"
+
+
+def service_lines(service: ServiceStatus) -> Iterator[str]:
+    """Yield a service's lines."""
+    yield f"  {click.style(service.name, bold=True)}  {'certified ' + service.certified if service.certified else 'nothing released yet'}"
+    if service.problem:
+        yield click.style(f"    {service.problem}", fg="red")
+    for slot in service.slots:
+        if slot.release or slot.seen not in {"", "maint"}:
+            health = {True: "healthy", False: click.style("unhealthy", fg="red"), None: "-"}[slot.is_healthy] if slot.seen != "maint" else ""
+            flight = f"{slot.in_flight} in flight" if slot.in_flight else ""
+            yield f"    {slot.server:<14} {slot.release:<13} {slot.seen:<7} {health:<9} {flight}".rstrip()

@@ -1,0 +1,37 @@
+"""Bring local environments up and print their addresses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from manor.cli.shared.options import environment_option, estate_argument, json_option
+from manor.cli.shared.printing import print_result, printer
+from manor.cli.shared.running import actor, run
+
+
+@click.command("up")
+@estate_argument
+@environment_option
+@click.option("--allow-destroy", is_flag=True, help="Also remove what is no longer declared.")
+@json_option
+def command(estate: Path | None, environments: tuple[str, ...], allow_destroy: bool, as_json: bool) -> None:
+    """Bring environments up: every host as declared, every tier answering.
+
+    Does nothing, and says so, where all is as declared.
+    """
+    from manor.workflows.context import open_context
+    from manor.workflows.up import bring_up, ways_in
+
+    with open_context(estate) as context:
+        names = environments or tuple(context.estate.environments)
+        for name in names:
+            context.environment(name)
+        results = run(lambda stop: bring_up(context, names, printer(as_json=as_json), stop, actor=actor(), allow_destroy=allow_destroy))
+        for name, result in results.items():
+            ways = ways_in(context, name)
+            word = "nothing to do; all is as declared" if result is None else "up"
+            lines = [f"{name}: {word}", *(f"  {way.service:<20} {way.url}\n  {'':<20} {way.curl}" for way in ways)]
+            found = {"environment": name, "changed": result is not None, "urls": {way.service: way.url for way in ways}}
+            print_result(found, as_json=as_json, text="\n".join(lines))

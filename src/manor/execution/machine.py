@@ -1,0 +1,113 @@
+"""Which loopback addresses and front ports of this machine belong to which state folder (docs/local-hosts.md).
+
+Invariant: the file is changed only under its lock and replaced by rename; a number is given only after a bind has shown that nobody uses it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from manor.errors import ApplyFailed
+from manor.execution.durable import Disk
+from manor.execution.files import carry_out
+from manor.execution.values import HostPath, PutFile
+
+MACHINE_FILE = Path("/var/tmp/manor-addresses")  # noqa: S108 - shared by all users of the machine on purpose
+NETWORKS = range(16, 200)
+FRONTS = range(200)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What one state folder has on this machine."""
+
+    network: int
+    """E of its addresses 127.E.V.H."""
+    fronts: tuple[int, ...] = ()
+    """Numbers of its pairs of front ports."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The machine-wide file."""
+
+    file: Path = MACHINE_FILE
+
+    def claim_network(self, folder: Path) -> int:
+        """Return E for a state folder: the one it has, or the first that is free. Raises ApplyFailed if none is."""
+        with self._locked() as claims:
+            own = claims.get(str(folder))
+            if own is not None:
+                return own.network
+            taken = {claim.network for claim in claims.values()}
+            number = first_free((n for n in NETWORKS if n not in taken), lambda n: (f"127.{n}.1.1", 8080))
+            claims[str(folder)] = Claim(number)
+            return number
+
+    def claim_front(self, folder: Path, ports: tuple[tuple[int, int], ...]) -> int:
+        """Return the number of a pair of front ports for a state folder that has a network: the first whose pair in `ports` nobody uses."""
+        with self._locked() as claims:
+            own = claims[str(folder)]
+            taken = {number for claim in claims.values() for number in claim.fronts}
+            free = (n for n in range(len(ports)) if n not in taken and can_bind("127.0.0.1", ports[n][1]))
+            number = first_free(free, lambda n: ("127.0.0.1", ports[n][0]))
+            claims[str(folder)] = Claim(own.network, tuple(sorted((*own.fronts, number))))
+            return number
+
+    def release(self, folder: Path) -> None:
+        """Give back what a state folder has; the file goes with its last line."""
+        with self._locked() as claims:
+            claims.pop(str(folder), None)
+
+    @contextmanager
+    def _locked(self) -> Iterator[dict[str, Claim]]:
+        lock = os.open(self.file.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            claims = self._read()
+            before = dict(claims)
+            yield claims
+            if claims != before:
+                self._write(claims)
+        finally:
+            os.close(lock)
+
+    def _read(self) -> dict[str, Claim]:
+        if not self.file.exists():
+            return {}
+        rows = json.loads(self.file.read_text())
+        return {folder: Claim(row["network"], tuple(row["fronts"])) for folder, row in rows.items() if Path(folder).exists()}
+
+    def _write(self, claims: dict[str, Claim]) -> None:
+        if not claims:
+            self.file.unlink(missing_ok=True)
+            return
+        rows = {folder: {"network": claim.network, "fronts": list(claim.fronts)} for folder, claim in sorted(claims.items())}
+        carry_out(Disk(), PutFile(HostPath(self.file), (json.dumps(rows, indent=1) + "\n").encode(), 0o666))
+
+
+def first_free(numbers: Iterable[int], place: Callable[[int], tuple[str, int]]) -> int:
+    """Return the first number whose address and port can be bound. Raises ApplyFailed if none can."""
+    for number in numbers:
+        address, port = place(number)
+        if can_bind(address, port):
+            return number
+    raise ApplyFailed("no free loopback addresses or front ports are left on this machine; end estates that are no longer used with `manor down`")
+
+
+def can_bind(address: str, port: int) -> bool:
+    """Tell whether nobody listens on an address and port."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address, port))
+        except OSError:
+            return False
+        return True

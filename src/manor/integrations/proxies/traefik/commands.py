@@ -1,0 +1,55 @@
+"""What to run for a tier of Traefik; pure.
+
+`traefik` is found in the PATH that its supervisor or runner gives; `pip install manor[traefik]` puts it beside the Python it was installed for.
+"""
+
+from __future__ import annotations
+
+from manor.estate.topology import ServiceView, TierNode
+from manor.execution.values import Act, Command, Effect, HttpRequest, PutLink, Remove, Touch
+from manor.integrations.proxies.base import TierProgram
+
+LINK = "_estate.yaml"
+
+
+def programs(node: TierNode, finish_seconds: float) -> tuple[TierProgram, ...]:
+    """Return the one process."""
+    etc = node.folders.etc
+    return (TierProgram(f"tier-{node.key}", ("sh", str(etc / "start.sh"), str(etc), str(node.folders.state)), stop_seconds=finish_seconds + 5.0),)
+
+
+def check(node: TierNode) -> Command:
+    """Return the throw-away instance; files come from `etc`, which may be a staging folder."""
+    etc = node.folders.etc
+    argv = ("sh", str(etc / "check.sh"), str(etc), str(node.folders.state), node.admin_address)
+    return Command(argv, Touch(node.subject), timeout_seconds=30.0, ok_codes=frozenset({0, 1}))
+
+
+def reload(node: TierNode) -> tuple[Act, ...]:
+    """Return the act that makes it read its rendered file again: switching the link is the event that it watches for."""
+    return (PutLink(node.folders.state / LINK, node.folders.etc / "dynamic.yaml", Touch(node.subject, Effect.INCLUDE)),)
+
+
+def api(node: TierNode, path: str) -> HttpRequest:
+    """Return a question to its API."""
+    return HttpRequest("GET", f"http://{node.admin_address}:{node.admin_port}{path}", touch=Touch(node.subject, Effect.READ))
+
+
+def ready(node: TierNode) -> HttpRequest:
+    """Return the question whether it has read the estate's file: the last router of ours is there."""
+    return api(node, "/api/http/routers/manor.404@file")
+
+
+def observe_switch(node: TierNode, service: ServiceView) -> HttpRequest:
+    """Return the question which servers of the service the running process has taken over."""
+    return api(node, f"/api/http/services?search={service.name}.&per_page=1000")
+
+
+def version() -> Command:
+    """Return the command that prints the version."""
+    return Command(("traefik", "version"))
+
+
+def remove(node: TierNode, name: str) -> Remove:
+    """Return the act that removes a state file."""
+    return Remove(node.folders.state / name, Touch(node.subject, Effect.INCLUDE))

@@ -1,0 +1,48 @@
+"""varnishd's parameters, as commands of its CLI: read at the start (`-I`) and given again at each reload.
+
+https://varnish-cache.org/docs/7.1/reference/varnishd.html#list-of-parameters
+"""
+
+from __future__ import annotations
+
+from manor.estate.topology import TierNode
+from manor.integrations.proxies.varnish.options import Options
+
+LONGEST_PIPE_SECONDS = 3600.0
+
+
+def parameters(node: TierNode, options: Options) -> dict[str, str]:
+    """Return parameters by name, in the order in which they may be set."""
+    longest = max([60.0, *(service.response_seconds for service in node.services)])
+    answer = options.header_size + 32 * 1024
+    return {
+        "timeout_idle": seconds(node.accept_idle_seconds),
+        "backend_idle_timeout": seconds(node.send_idle_seconds),
+        "first_byte_timeout": seconds(longest),
+        "between_bytes_timeout": seconds(longest),
+        "pipe_timeout": seconds(max(longest, LONGEST_PIPE_SECONDS)),
+        "idle_send_timeout": seconds(60.0),
+        "send_timeout": seconds(24 * 3600.0),
+        "workspace_backend": f"{4 * answer}b",
+        "workspace_client": f"{4 * answer}b",
+        "http_req_hdr_len": f"{options.header_size}b",
+        "http_req_size": f"{answer}b",
+        "http_resp_hdr_len": f"{options.header_size}b",
+        "http_resp_size": f"{answer}b",
+        "http_max_hdr": str(options.headers),
+        "thread_pool_max": str(options.threads_max),
+        "thread_pool_min": str(min(options.threads_min, options.threads_max)),
+        "default_keep": "0",
+        "vcl_cooldown": "60",
+        "vsl_reclen": "8191b",
+    }
+
+
+def seconds(value: float) -> str:
+    """Return e.g. `30.000`."""
+    return f"{value:.3f}"
+
+
+def commands_file(node: TierNode, options: Options) -> bytes:
+    """Return `parameters.cli`."""
+    return "".join(f"param.set {name} {value}\n" for name, value in parameters(node, options).items()).encode()

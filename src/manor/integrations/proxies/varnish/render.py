@@ -1,0 +1,44 @@
+"""From a tier to Varnish's files; pure.
+
+Invariant: a function of the node alone.
+"""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+from pydantic import ValidationError
+
+from manor.errors import InvalidEstate
+from manor.estate.topology import TierNode
+from manor.integrations.proxies.base import RenderedFile
+from manor.integrations.proxies.varnish.options import Options
+from manor.integrations.proxies.varnish.parameters import commands_file
+from manor.integrations.proxies.varnish.vcl import vcl
+
+VCL_FILE = "default.vcl"
+PARAMETERS_FILE = "parameters.cli"
+
+
+def render(node: TierNode) -> tuple[RenderedFile, ...]:
+    """Return the tier's files, sorted by name. Raises InvalidEstate for what cannot be written in VCL."""
+    options = read_options(node)
+    if not node.next:
+        raise InvalidEstate([f"traffic.chain[{node.place}]: varnish has nothing to ask; put a balancer after it"])
+    try:
+        text = vcl(node, options)
+    except ValueError as error:
+        raise InvalidEstate([f"traffic.chain[{node.place}]: {error}"]) from error
+    return (
+        RenderedFile(VCL_FILE, text.encode()),
+        RenderedFile(PARAMETERS_FILE, commands_file(node, options)),
+        RenderedFile("reload.sh", files(__package__).joinpath("reload.sh").read_bytes(), 0o755),
+    )
+
+
+def read_options(node: TierNode) -> Options:
+    """Return the tier's options. Raises InvalidEstate with every problem."""
+    try:
+        return Options.model_validate(dict(node.options))
+    except ValidationError as error:
+        raise InvalidEstate([f"traffic.chain[{node.place}].options.{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]) from error

@@ -1,0 +1,5 @@
+"""Supervisor: one supervisord a host, driven over its Unix socket."""
+
+from manor.integrations.supervisors.supervisor.product import Supervisord
+
+product = Supervisord()

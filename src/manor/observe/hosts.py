@@ -1,0 +1,85 @@
+"""What is really on a host: digests of files, strays, programs, what each process has loaded.
+
+Invariant: reads only; decides nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from manor.errors import CommandFailed, Unreachable
+from manor.execution.base import Runner
+from manor.execution.values import HostPath
+from manor.integrations.supervisors.base import ProgramView, SupervisedHost, Supervisor
+
+
+@dataclass(frozen=True)
+class HostQuestion:
+    """What to look at on a host."""
+
+    paths: tuple[HostPath, ...]
+    """Files whose digests matter."""
+    folders: tuple[HostPath, ...]
+    """Folders whose every file is ours."""
+    texts: tuple[HostPath, ...]
+    """Small files whose content matters."""
+    supervised: SupervisedHost
+    supervisor: Supervisor
+
+
+@dataclass(frozen=True)
+class ObservedHost:
+    """A host as it is."""
+
+    name: str
+    digests: Mapping[HostPath, str]
+    strays: tuple[HostPath, ...] = ()
+    texts: Mapping[HostPath, bytes] = field(default_factory=dict)
+    programs: tuple[ProgramView, ...] | None = None
+    """None: the supervisor does not answer."""
+    unreachable: str = ""
+    """Why nothing is known, if so."""
+
+    def program(self, name: str) -> ProgramView | None:
+        """Return how a program stands; None if the supervisor doesn't know it or doesn't answer."""
+        return next((view for view in self.programs or () if view.name == name), None)
+
+
+async def observe_host(question: HostQuestion, runner: Runner, name: str) -> ObservedHost:
+    """Look at a host. An unreachable one is an answer, not an error."""
+    try:
+        return await look(question, runner, name)
+    except ExceptionGroup as group:
+        reached, unreachable = group.split(lambda error: not isinstance(error, Unreachable))[0], group.subgroup(Unreachable)
+        if reached is not None or unreachable is None:
+            raise
+        return ObservedHost(name, {}, unreachable=str(unreachable.exceptions[0]))
+
+
+async def look(question: HostQuestion, runner: Runner, name: str) -> ObservedHost:
+    """Look at a host that answers. Raises an ExceptionGroup of what the runner raises."""
+    async with asyncio.TaskGroup() as group:
+        digests = group.create_task(runner.digest(question.paths))
+        texts = group.create_task(runner.read(question.texts))
+        present = group.create_task(list_folders(question.folders, runner))
+        programs = group.create_task(observe_programs(question, runner))
+    known = set(question.paths)
+    strays = tuple(sorted(path for path in present.result() if path not in known))
+    return ObservedHost(name, digests.result(), strays, texts.result(), programs.result())
+
+
+async def list_folders(folders: Iterable[HostPath], runner: Runner) -> tuple[HostPath, ...]:
+    """Return every file directly in the folders."""
+    every = [(folder, await runner.listing(folder)) for folder in folders]
+    return tuple(folder / name for folder, names in every for name in names)
+
+
+async def observe_programs(question: HostQuestion, runner: Runner) -> tuple[ProgramView, ...] | None:
+    """Return how the programs stand; None while the supervisor does not answer."""
+    try:
+        completed = await runner.carry_out(question.supervisor.status(question.supervised))
+    except (Unreachable, CommandFailed):
+        return None
+    return question.supervisor.parse_status(completed)

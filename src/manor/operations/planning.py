@@ -1,0 +1,98 @@
+"""Writes operations and their steps, and says how one stands.
+
+Invariant: an operation is never in the store without the steps that were planned with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from manor.errors import ApplyFailed, NotRestored, Paused
+from manor.operations.step import Planned, PortsT, StepKinds
+from manor.state import journal, operations
+from manor.state.journal import NewStep, StepRow
+from manor.state.leases import Lease
+from manor.state.operations import NewOperation, Operation
+from manor.state.store import Store
+from manor.state.words import OperationState
+
+
+@dataclass(frozen=True)
+class Result:
+    """How an operation stands."""
+
+    operation: Operation
+    steps: tuple[StepRow, ...]
+
+    @property
+    def failed(self) -> tuple[StepRow, ...]:
+        """Return the steps that failed."""
+        return tuple(step for step in self.steps if step.is_bad)
+
+    def raise_unless_done(self) -> None:
+        """Raise Paused, ApplyFailed (reverted) or NotRestored (not reverted) with the summary, unless all is done."""
+        told = f"operation {self.operation.id} is {self.operation.state}: {self.operation.summary}"
+        match self.operation.state:
+            case OperationState.DONE:
+                return
+            case OperationState.PLANNED | OperationState.RUNNING | OperationState.PAUSED:
+                raise Paused(f"{told}; `manor resume {self.operation.id}` goes on, `manor abandon {self.operation.id}` gives it up")
+            case OperationState.REVERTED:
+                raise ApplyFailed(told)
+            case OperationState.FAILED | OperationState.ABANDONED:
+                raise NotRestored(told)
+
+
+async def create(store: Store, new: NewOperation, steps: Sequence[Planned[PortsT]], kinds: StepKinds[PortsT]) -> Operation:
+    """Write an operation with its steps; it runs when somebody executes it. Raises UsageError."""
+    encoded = [kinds.encode(step) for step in steps]
+    return await store.write(create_rows, new, encoded, store.clock.now())
+
+
+async def append(store: Store, operation: str, steps: Sequence[Planned[PortsT]], kinds: StepKinds[PortsT]) -> None:
+    """Add steps to the present plan of an operation, also while it runs.
+
+    Stages are absolute: the engine always goes on with the lowest stage that has something to do. Give keys, so that a decision
+    taken twice (before and after a crash) adds nothing. Raises UsageError, ManorError if a key stands for another act already.
+    """
+    encoded = [kinds.encode(step) for step in steps]
+    await store.write(append_rows, operation, encoded)
+
+
+async def standing(store: Store, operation: str) -> Result:
+    """Return how an operation stands. Raises UsageError if there is none."""
+    return await store.read(read_result, operation)
+
+
+async def reopen_failed(store: Store, operation: str, lease: Lease) -> tuple[StepRow, ...]:
+    """Make the failed, unreachable and skipped steps of an operation that was not reverted pending again; then execute it.
+
+    Each is observed before it is done again. Its total deadline no longer counts. Raises FencedOff, UsageError.
+    """
+    return await store.write(reopen_rows, operation, lease.token, store.clock.now())
+
+
+def create_rows(connection: sa.Connection, new: NewOperation, steps: Sequence[NewStep], at: float) -> Operation:
+    """Write the operation and its steps."""
+    operation = operations.create(connection, new, at=at)
+    journal.append(connection, operation.id, steps)
+    return operation
+
+
+def append_rows(connection: sa.Connection, operation: str, steps: Sequence[NewStep]) -> None:
+    """Write more steps into the present plan."""
+    journal.append(connection, operation, steps, plan=operations.get(connection, operation).plan)
+
+
+def read_result(connection: sa.Connection, operation: str) -> Result:
+    """Read the operation and its steps from one view."""
+    return Result(operations.get(connection, operation), journal.steps(connection, operation))
+
+
+def reopen_rows(connection: sa.Connection, operation: str, token: int, at: float) -> tuple[StepRow, ...]:
+    """Reopen the operation and its failed steps."""
+    operations.reopen(connection, operation, token, at=at)
+    return journal.retry_failed(connection, operation, token, at=at)

@@ -1,0 +1,189 @@
+"""What is to be on each host: files, tiers and programs, rendered from the wiring.
+
+Invariant: pure and without slot state; which release runs where is the rollout's matter.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.resources import files as resources
+
+from manor.estate.layout import HostLayout, slot_program
+from manor.estate.model import Service
+from manor.estate.topology import TierNode
+from manor.estate.wiring import Wiring, slots_of
+from manor.execution.values import HostPath
+from manor.integrations.proxies.base import Proxy
+from manor.integrations.supervisors.base import Program, SupervisedHost, Supervisor
+from manor.reconcile.handbook import render_handbook
+from manor.registry import default_product, product
+
+PAGES = ("404.html", "503.html", "maintenance.html")
+
+
+@dataclass(frozen=True)
+class DesiredFile:
+    """A file to be on a host."""
+
+    path: HostPath
+    content: bytes = field(repr=False)
+    mode: int = 0o644
+    subject: str = "host"
+    is_secret: bool = False
+
+    @property
+    def digest(self) -> str:
+        """Return sha256 of the content, hex."""
+        return hashlib.sha256(self.content).hexdigest()
+
+
+@dataclass(frozen=True)
+class DesiredTier:
+    """A tier on a host with its files."""
+
+    node: TierNode
+    proxy: Proxy
+    files: tuple[DesiredFile, ...]
+    digest: str
+    """sha256 over its files and what they refer to (certificate, pages): what a running process must have loaded."""
+
+
+@dataclass(frozen=True)
+class DesiredHost:
+    """All that is to be on one host."""
+
+    name: str
+    layout: HostLayout
+    base: tuple[DesiredFile, ...]
+    """Wrapper, pages, certificate, handbook: what tiers and programs refer to."""
+    tiers: tuple[DesiredTier, ...]
+    supervised: SupervisedHost
+    supervisor: Supervisor
+    supervisor_files: tuple[DesiredFile, ...]
+
+    @property
+    def files(self) -> tuple[DesiredFile, ...]:
+        """Return every file, by path."""
+        every = (*self.base, *(file for tier in self.tiers for file in tier.files), *self.supervisor_files)
+        return tuple(sorted(every, key=lambda file: file.path))
+
+    @property
+    def folders(self) -> tuple[HostPath, ...]:
+        """Return the folders whose every file is ours: others in them are strays."""
+        return (self.layout.pages, self.layout.supervisor, *(tier.node.folders.etc for tier in self.tiers))
+
+
+@dataclass(frozen=True)
+class Material:
+    """What is made once and then given: certificates by host of the first tier, and the wrapper."""
+
+    wrapper: bytes
+    certificates: Mapping[str, bytes]
+    """host → certificate and key in one PEM."""
+
+
+def desired_hosts(wiring: Wiring, material: Material) -> tuple[DesiredHost, ...]:
+    """Return what is to be on each host that Manor may fill, by name."""
+    nodes = wiring.nodes()
+    supervisor: Supervisor = product("supervisors", default_product("supervisors"))
+    wanted = [name for name, host in wiring.environment.hosts.items() if host.manage == "full"]
+    return tuple(desired_host(name, wiring, tuple(node for node in nodes if node.host == name), material, supervisor) for name in sorted(wanted))
+
+
+def desired_host(name: str, wiring: Wiring, nodes: tuple[TierNode, ...], material: Material, supervisor: Supervisor) -> DesiredHost:
+    """Return what is to be on one host."""
+    layout = wiring.addressing.hosts[name].layout
+    base = base_files(layout, material, name)
+    tiers = tuple(desired_tier(node, base) for node in nodes if tier_is_ours(wiring, node))
+    programs = sorted((*tier_programs(tiers, layout), *service_programs(name, wiring, layout)), key=lambda program: program.name)
+    supervised = SupervisedHost(wiring.environment.name, name, layout, tuple(programs))
+    rendered = tuple(DesiredFile(layout.supervisor / file.name, file.content, file.mode) for file in supervisor.render(supervised))
+    handbook = DesiredFile(layout.readme, render_handbook(wiring, supervised, nodes))
+    return DesiredHost(name, layout, (*base, handbook), tiers, supervised, supervisor, rendered)
+
+
+def tier_is_ours(wiring: Wiring, node: TierNode) -> bool:
+    """Tell whether the node's tier is Manor's to fill."""
+    return wiring.environment.traffic.chain[node.place].manage == "full"
+
+
+def base_files(layout: HostLayout, material: Material, host: str) -> tuple[DesiredFile, ...]:
+    """Return the wrapper, our pages and, for a host of the first tier, its certificate."""
+    folder = resources("manor.reconcile") / "pages"
+    pages = tuple(DesiredFile(layout.pages / name, (folder / name).read_bytes()) for name in PAGES)
+    wrapper = DesiredFile(layout.exec, material.wrapper, 0o755)
+    both = material.certificates.get(host)
+    return (wrapper, *pages, *(certificate_files(layout, both) if both else ()))
+
+
+def certificate_files(layout: HostLayout, both: bytes) -> tuple[DesiredFile, ...]:
+    """Return the certificate in the three shapes that products read."""
+    cut = both.index(b"-----BEGIN PRIVATE KEY-----")
+    return (
+        DesiredFile(layout.tls / "both.pem", both, 0o600, is_secret=True),
+        DesiredFile(layout.tls / "certificate.pem", both[:cut], 0o644),
+        DesiredFile(layout.tls / "key.pem", both[cut:], 0o600, is_secret=True),
+    )
+
+
+def desired_tier(node: TierNode, base: tuple[DesiredFile, ...]) -> DesiredTier:
+    """Return a tier with its rendered files."""
+    proxy: Proxy = product("proxies", node.product)
+    files = tuple(DesiredFile(node.folders.etc / file.name, file.content, file.mode, node.subject) for file in proxy.render(node))
+    referred = tuple(file for file in base if file.path.parent == node.folders.pages or (node.tls and file.path.parent == node.tls.both.parent))
+    return DesiredTier(node, proxy, files, digest_of(sorted((*files, *referred), key=lambda file: file.path)))
+
+
+def digest_of(files: list[DesiredFile]) -> str:
+    """Return sha256 over paths, modes and contents."""
+    whole = hashlib.sha256()
+    for file in files:
+        whole.update(f"{file.path}\0{file.mode:o}\0{file.digest}\n".encode())
+    return whole.hexdigest()
+
+
+def tier_programs(tiers: tuple[DesiredTier, ...], layout: HostLayout) -> tuple[Program, ...]:
+    """Return the programs of a host's tiers; the innermost starts first."""
+    return tuple(
+        Program(
+            name=program.name,
+            argv=program.argv,
+            subject=tier.node.subject,
+            log=program.stdout or layout.program_log(program.name),
+            cwd=tier.node.folders.run,
+            stop_signal=program.stop_signal,
+            stop_seconds=program.stop_seconds,
+            priority=200 - 10 * tier.node.place + len(program.starts_after),
+        )
+        for tier in tiers
+        for program in tier.proxy.programs(tier.node)
+    )
+
+
+def service_programs(host: str, wiring: Wiring, layout: HostLayout) -> tuple[Program, ...]:
+    """Return a program for each slot of each service's instance on the host."""
+    return tuple(
+        slot_definition(view.name, slot, wiring.environment.services[view.name], layout)
+        for view in wiring.services(host)
+        if view.has_program
+        for slot in slots_of(wiring.environment.services[view.name])
+    )
+
+
+def slot_definition(name: str, slot: str, service: Service, layout: HostLayout) -> Program:
+    """Return the program of a slot: its start script, which comes with the release, under the declared stop rules."""
+    if service.run is None:
+        raise ValueError(f"{name} has no program")
+    return Program(
+        name=slot_program(name, slot),
+        argv=("/bin/sh", str(layout.slot_start(name, slot))),
+        subject=f"service/{name}",
+        log=layout.program_log(slot_program(name, slot)),
+        cwd=layout.slot(name, slot),
+        env_file=layout.slot_env(name, slot),
+        wanted=layout.slot_wanted(name, slot),
+        stop_signal=service.run.stop.signal,
+        stop_seconds=service.run.stop.timeout,
+    )

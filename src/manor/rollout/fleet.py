@@ -1,0 +1,144 @@
+"""What a rollout can see and do: slots, programs, switching tiers, probe.
+
+Invariant: rollouts act through this only, so that the same plan runs on real tiers and on a model of them in unit time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from manor.estate.layout import instance_name, server_name
+from manor.estate.topology import TrafficState
+from manor.integrations.proxies.base import ServerView
+from manor.integrations.supervisors.base import ProgramView
+from manor.operations.step import Here
+
+SlotLetter = Literal["a", "b"]
+
+
+@dataclass(frozen=True)
+class SlotRef:
+    """One slot of one instance."""
+
+    service: str
+    host: str
+    slot: SlotLetter
+
+    @property
+    def instance(self) -> str:
+        """The instance that it belongs to."""
+        return instance_name(self.service, self.host)
+
+    @property
+    def server(self) -> str:
+        """Its name in the switching tiers."""
+        return server_name(self.host, self.slot)
+
+
+@dataclass(frozen=True)
+class Balancer:
+    """One switching tier on one host."""
+
+    host: str
+    key: str
+    is_counted: bool
+
+
+@dataclass(frozen=True)
+class Checked:
+    """One health check from the instance's own host."""
+
+    passed: bool
+    detail: str
+
+
+@dataclass(frozen=True)
+class ProbeSummary:
+    """What the outside probe saw."""
+
+    sent: int
+    lost: int
+    first_losses: tuple[str, ...] = ()
+
+
+class Fleet(Protocol):
+    """A service's instances in one environment, and what stands before them."""
+
+    @property
+    def balancers(self) -> tuple[Balancer, ...]:
+        """Every switching tier that may send traffic to the service's slots."""
+        ...
+
+    def now(self) -> float:
+        """Return UTC seconds since 1970."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
+        ...
+
+    async def preflight(self, slots: tuple[SlotRef, ...], release: str) -> tuple[str, ...]:
+        """Return what stands in the way of the rollout: dead admin sockets, busy ports, full disks, missing artifacts. Changes nothing."""
+        ...
+
+    async def placed(self, slot: SlotRef) -> str:
+        """Return the release that the slot holds, whole with environment and start script; empty: none."""
+        ...
+
+    async def place(self, slot: SlotRef, release: str, here: Here) -> None:
+        """Put the release into the slot. Its program must not run."""
+        ...
+
+    async def program(self, slot: SlotRef) -> ProgramView | None:
+        """Return how the slot's program stands; None for a service without one."""
+        ...
+
+    async def start(self, slot: SlotRef, here: Here) -> None:
+        """Have the slot's program run, also after a restart of the host. Starting a running one is no error."""
+        ...
+
+    async def stop(self, slot: SlotRef, here: Here) -> None:
+        """End the slot's program by the declared signal, then by force; returns when it is gone."""
+        ...
+
+    async def check(self, slot: SlotRef) -> Checked:
+        """Check the slot's health once, on its host."""
+        ...
+
+    async def last_words(self, slot: SlotRef) -> str:
+        """Return the last lines that the slot's program wrote."""
+        ...
+
+    async def traffic(self, balancer: Balancer, service: str) -> tuple[ServerView, ...]:
+        """Return how a balancer treats the service's servers."""
+        ...
+
+    async def set_traffic(self, service: str, changes: Mapping[str, TrafficState], here: Here) -> None:
+        """Bring servers to a state on every balancer, remembered over their restarts."""
+        ...
+
+    async def set_maintenance(self, service: str, here: Here, *, on: bool) -> None:
+        """Show the maintenance page, or end it."""
+        ...
+
+    async def start_probe(self, service: str, here: Here) -> None:
+        """Have the outside probe run until it is stopped or its time is up, whatever becomes of this process."""
+        ...
+
+    async def stop_probe(self, service: str, here: Here) -> ProbeSummary:
+        """End the outside probe and return what it saw; asking again gives the same."""
+        ...
+
+    async def set_active(self, slot: SlotRef, release: str, here: Here) -> None:
+        """Remember that the slot is the one that serves."""
+        ...
+
+    async def set_phase(self, phase: str, here: Here) -> None:
+        """Remember where the rollout is, for people."""
+        ...
+
+    async def certify(self, service: str, release: str, here: Here) -> None:
+        """Remember that the release held: it is now what a rollback returns to."""
+        ...

@@ -1,0 +1,221 @@
+"""The receipt: what a rollout did, and what three witnesses saw of it (docs/receipt.md).
+
+Invariant: pure values. The three columns are never added up, a count that may be too small says so, and what was not measured is not claimed.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import TypeAdapter, ValidationError
+
+from manor.errors import ManorError
+from manor.observe.edge import EdgeCounts
+from manor.observe.probe.model import Loss, Target
+from manor.observe.probe.results import Recording
+from manor.observe.probe.summary import Latency, Outage, ProbeResult, measured_outage, summarize
+from manor.observe.window import Window
+
+RULE_OF_THREE = 3.0
+"""Of n independent trials without an event the true share is below 3/n with 95 % confidence."""
+
+
+@dataclass(frozen=True)
+class ProbeColumn:
+    """First witness: clients' requests of our own, from outside, past the cache."""
+
+    requests: tuple[str, ...]
+    """What was asked, e.g. `GET /healthz`."""
+    rate: float
+    """A second, of all requests together."""
+    sent: int
+    lost: int
+    new_connections: int
+    losses: tuple[Loss, ...] = ()
+    latency: Latency | None = None
+    added: Latency | None = None
+    lateness_p99: float | None = None
+    outage: Outage | None = None
+    incomplete: tuple[str, ...] = ()
+
+    @property
+    def has_evidence(self) -> bool:
+        """Tell whether anything was asked at all."""
+        return self.sent > 0
+
+    @property
+    def bound(self) -> float | None:
+        """Share of lost requests that is not exceeded with 95 % confidence; None if some were lost or none sent."""
+        return min(1.0, RULE_OF_THREE / self.sent) if self.sent and not self.lost else None
+
+
+@dataclass(frozen=True)
+class EdgeColumn:
+    """Second and third witness: the first tier's access log, beside the window of the same length before."""
+
+    window: EdgeCounts
+    before: EdgeCounts
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Something that happened, for the timeline."""
+
+    at: float
+    host: str
+    text: str
+    batch: int | None = None
+    """Counted from 1; None: before, between or after batches."""
+
+
+@dataclass(frozen=True)
+class Drain:
+    """How a slot was emptied."""
+
+    slot: str
+    seconds: float
+    in_flight: int | None
+    """When it began; None: not known."""
+    left: int | None
+    """Requests that were cut; None: not known."""
+    was_cut: bool = False
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A condition, its verdict, and the numbers behind it."""
+
+    name: str
+    verdict: Literal["pass", "fail", "inconclusive", "error", "not judged"]
+    numbers: str
+
+
+@dataclass(frozen=True)
+class Override:
+    """A rule that a person set aside."""
+
+    by: str
+    what: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Timing:
+    """A waiting time that was in force."""
+
+    name: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where the release comes from."""
+
+    artifact: str
+    commit: str = ""
+    build_url: str = ""
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """The proof of one rollout."""
+
+    operation: str
+    service: str
+    environment: str
+    release: str
+    previous: str
+    """The release that served before; empty: none."""
+    strategy: Literal["rolling", "canary", "blue_green", "in_turn", "interrupt"]
+    state: str
+    """How the rollout ended: certified, rolled_back …"""
+    switch: Literal["counted", "timed"]
+    switch_product: str
+    window: Window
+    probe: ProbeColumn
+    edge: EdgeColumn | None = None
+    """None: the first tier's log could not be read; `edge_missing` says why."""
+    edge_missing: str = ""
+    loss_budget: int = 0
+    longest_outage: float | None = None
+    """Seconds; for `interrupt`."""
+    origin: Origin | None = None
+    timeline: tuple[Moment, ...] = ()
+    drains: tuple[Drain, ...] = ()
+    gates: tuple[Gate, ...] = ()
+    approvers: tuple[str, ...] = ()
+    overrides: tuple[Override, ...] = ()
+    timings: tuple[Timing, ...] = ()
+
+    @property
+    def incomplete(self) -> tuple[str, ...]:
+        """Why counts in it may be too small."""
+        edge = (*self.edge.window.incomplete, *(f"before: {each}" for each in self.edge.before.incomplete)) if self.edge else (self.edge_missing,)
+        return (*(f"probe: {each}" for each in self.probe.incomplete), *(f"edge: {each}" for each in edge if each))
+
+    @property
+    def is_within_budget(self) -> bool:
+        """Tell whether what was lost allows to certify the release; for `interrupt`, whether the outage was short enough. Nothing seen is no yes."""
+        if not self.probe.has_evidence:
+            return False
+        if self.strategy == "interrupt":
+            outage = self.probe.outage.seconds if self.probe.outage else 0.0
+            return self.longest_outage is None or outage <= self.longest_outage
+        return self.probe.lost <= self.loss_budget
+
+
+ADAPTER = TypeAdapter(Receipt)
+
+
+def render_json(receipt: Receipt) -> str:
+    """Return the receipt as JSON; `parse_receipt` gives it back."""
+    return ADAPTER.dump_json(receipt, indent=2).decode()
+
+
+def parse_receipt(text: str) -> Receipt:
+    """Return a receipt. Raises ManorError."""
+    try:
+        return ADAPTER.validate_json(text)
+    except ValidationError as error:
+        raise ManorError(f"not a receipt: {error}") from error
+
+
+def probe_column(recording: Recording, window: Window) -> ProbeColumn:
+    """Return what a recording says about a window."""
+    result = summarize(recording.outcomes, recording.config, window)
+    targets = recording.config.targets
+    return ProbeColumn(
+        requests=tuple(f"{target.method} {path}" for target in targets for path in target.paths),
+        rate=sum(target.rate for target in targets),
+        sent=result.sent,
+        lost=result.lost,
+        new_connections=result.new_connections,
+        losses=result.losses,
+        latency=None if math.isnan(result.latency.p50) else result.latency,
+        added=result.added,
+        lateness_p99=None if math.isnan(result.lateness_p99) else result.lateness_p99,
+        outage=measured_outage(recording.outcomes, window),
+        incomplete=probe_gaps(recording, result, window),
+    )
+
+
+def probe_gaps(recording: Recording, result: ProbeResult, window: Window) -> tuple[str, ...]:
+    """Return why the probe's counts may be too small."""
+    expected = sum(requests_due(target, window) for target in recording.config.targets)
+    said = []
+    if not recording.ended and recording.last_seen < window.end:
+        said.append(f"it ended {window.end - recording.last_seen:.0f} s before the rollout, with {recording.in_flight} requests on their way")
+    elif not recording.ended:
+        said.append(f"it was not stopped in order; what became of {recording.in_flight} requests is not known")
+    if recording.unsent:
+        said.append(f"{recording.unsent} requests could not be sent: this machine was out of files, ports or memory")
+    if recording.ended and not recording.unsent and result.sent < 0.99 * expected - len(recording.config.targets):
+        said.append(f"{result.sent} requests were sent, {expected} were due")
+    return tuple(said)
+
+
+def requests_due(target: Target, window: Window) -> int:
+    """Return how many requests of a target belong into a window."""
+    return math.floor(window.seconds * target.rate)

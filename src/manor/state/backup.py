@@ -1,0 +1,291 @@
+"""Backup of the whole state into one tar, and restore from it (docs/state.md).
+
+Invariant: the database is copied before the files, so every file that it speaks of is in the backup.
+Invariant: a restore verifies every digest before it touches what is there, and throws nothing away.
+Source: https://www.sqlite.org/backup.html
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import sqlite3
+import tarfile
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from manor.errors import ManorError, Refused, UsageError
+from manor.state.clock import Clock, SystemClock
+from manor.state.folder import KEPT_IN_BACKUPS, StateFolder
+from manor.state.lock import alone
+from manor.state.migrate import copy_database, require_known, revision_of
+from manor.state.store import Store
+
+MANIFEST = "manifest.json"
+DATABASE = "state.db"
+TRIES = 5
+UNFINISHED = ("tmp_obj_", "tmp_pack_", "incoming-")
+"""How git calls objects that a push is still writing."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file of a backup; `target` is set for a symbolic link, which has no content."""
+
+    path: str
+    mode: int = 0o600
+    size: int = 0
+    sha256: str = ""
+    target: str = ""
+
+
+@dataclass(frozen=True)
+class Backup:
+    """What a backup holds."""
+
+    created_at: float
+    schema: str
+    state_id: str
+    entries: tuple[Entry, ...]
+
+
+def backup(store: Store, to: Path) -> Backup:
+    """Write the state as it is now into one tar, 0600, complete or not at all; `hosts/` is not part of it. Raises ManorError."""
+    half = to.with_name(f"{to.name}.part")
+    half.unlink(missing_ok=True)
+    half.touch(mode=0o600)
+    database = store.folder.path / f"{DATABASE}.for-backup"
+    try:
+        copy_database(store.folder.database, database)
+        with half.open("wb") as file:
+            with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar:
+                entries = (add_file(tar, database, DATABASE), *add_parts(tar, store.folder))
+                made = Backup(store.clock.now(), revision_of(database), store.state_id, entries)
+                add_bytes(tar, MANIFEST, json.dumps(asdict(made), indent=1, sort_keys=True).encode())
+            file.flush()
+            os.fsync(file.fileno())
+        half.replace(to)
+    finally:
+        database.unlink(missing_ok=True)
+        half.unlink(missing_ok=True)
+    return made
+
+
+def add_parts(tar: tarfile.TarFile, folder: StateFolder) -> Iterator[Entry]:
+    """Add the files of every part, again and again what appeared or vanished meanwhile. Raises ManorError if it never settles."""
+    done: set[str] = set()
+    for _ in range(TRIES):
+        new = [path for path in files_of(folder) if name_in(folder, path) not in done]
+        if not new and done:
+            return
+        for path in new:
+            try:
+                yield add_link_or_file(tar, path, name_in(folder, path))
+            except FileNotFoundError:
+                continue  # repacked or removed since it was listed; what took its place is found next time
+            done.add(name_in(folder, path))
+        if not new:
+            return
+    raise ManorError(f"{folder.path}: its files kept changing during the backup; try again when less is going on")
+
+
+def files_of(folder: StateFolder) -> Iterator[Path]:
+    """Yield the files to keep: of repositories the refs before the objects, so that no ref is without its objects."""
+    found = [Path(place) / name for part in KEPT_IN_BACKUPS for place, _, names in os.walk(folder.path / part) for name in names]
+    links = [Path(place) / name for part in KEPT_IN_BACKUPS for place, names, _ in os.walk(folder.path / part) for name in names]
+    kept = [path for path in (*found, *(link for link in links if link.is_symlink())) if not is_unfinished(path)]
+    return iter(sorted(kept, key=lambda path: ("objects" in path.parts, path)))
+
+
+def is_unfinished(path: Path) -> bool:
+    """Tell whether a file is git's lock or an object that is being written, or nothing that can be kept (a socket, a pipe)."""
+    written = any(part.startswith(UNFINISHED) for part in path.parts) or path.suffix == ".lock"
+    return written or not (path.is_symlink() or path.is_file())
+
+
+def name_in(folder: StateFolder, path: Path) -> str:
+    """Return the path inside the state folder."""
+    return path.relative_to(folder.path).as_posix()
+
+
+def add_link_or_file(tar: tarfile.TarFile, path: Path, name: str) -> Entry:
+    """Add one file, or note where one link points."""
+    return Entry(name, target=str(path.readlink())) if path.is_symlink() else add_file(tar, path, name)
+
+
+class Hashing(io.RawIOBase):
+    """A file that is hashed while it is read."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        """Read from this file."""
+        self.file = file
+        self.sha256 = hashlib.sha256()
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Read and hash."""
+        chunk = self.file.read(size)
+        self.sha256.update(chunk)
+        return chunk
+
+
+def add_file(tar: tarfile.TarFile, path: Path, name: str) -> Entry:
+    """Add a file as long as it was when opened: a log may grow meanwhile."""
+    with path.open("rb") as file:
+        status = os.fstat(file.fileno())
+        member = tarfile.TarInfo(name)
+        member.size, member.mode, member.mtime = status.st_size, status.st_mode & 0o777, int(status.st_mtime)
+        hashing = Hashing(file)
+        tar.addfile(member, hashing)
+    return Entry(name, member.mode, member.size, hashing.sha256.hexdigest())
+
+
+def add_bytes(tar: tarfile.TarFile, name: str, content: bytes) -> None:
+    """Add a file from memory."""
+    member = tarfile.TarInfo(name)
+    member.size, member.mode = len(content), 0o600
+    tar.addfile(member, io.BytesIO(content))
+
+
+def restore(archive: Path, folder: Path, *, replace: bool = False, clock: Clock | None = None) -> Backup:
+    """Make the state in a folder what it was; with `replace` also over an existing one, which is kept in `before-restore-<n>/`.
+
+    Raises UsageError if there is a state and `replace` is not given, Busy while another process has it open, Refused if the archive is not
+    sound; then nothing was changed. Tokens of leases go on above all that hosts can have seen.
+    """
+    clock = clock or SystemClock()
+    place = StateFolder(folder)
+    place.create()
+    with alone(place.lock):
+        require_free(place, replace=replace)
+        return put_back(archive, place, int(clock.now()))
+
+
+def put_back(archive: Path, place: StateFolder, least_token: int) -> Backup:
+    """Unpack beside, verify, and change places."""
+    fresh = StateFolder(place.path / "restoring")
+    shutil.rmtree(fresh.path, ignore_errors=True)
+    fresh.create()
+    try:
+        made = unpack(archive, fresh)
+        check_database(fresh)
+        raise_tokens(fresh.database, least_token)
+        put_in_place(fresh, place)
+    finally:
+        shutil.rmtree(fresh.path, ignore_errors=True)
+    return made
+
+
+def require_free(folder: StateFolder, *, replace: bool) -> None:
+    """Raise UsageError if there is a state that must not be replaced."""
+    if is_used(folder) and not replace:
+        raise UsageError(f"{folder.path} holds a state already; `--replace` puts the backup in its place and keeps what is there beside it")
+
+
+def is_used(folder: StateFolder) -> bool:
+    """Tell whether a state folder holds anything that a restore would replace."""
+    if any(any((folder.path / part).iterdir()) for part in KEPT_IN_BACKUPS if (folder.path / part).exists()):
+        return True
+    if not folder.database.exists() or not revision_of(folder.database):
+        return False
+    with closing(sqlite3.connect(folder.database, timeout=10)) as connection:
+        return any(connection.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone() for table in ("operations", "releases", "audit"))  # noqa: S608 -- constants
+
+
+def unpack(archive: Path, fresh: StateFolder) -> Backup:
+    """Unpack into an empty folder exactly what the manifest lists, verified. Raises Refused."""
+    try:
+        with tarfile.open(archive, mode="r:") as tar:
+            made = read_manifest(tar)
+            for entry in made.entries:
+                unpack_entry(tar, entry, fresh)
+    except (tarfile.TarError, OSError, KeyError, ValueError, TypeError) as error:
+        raise Refused(f"{archive}: not a sound backup: {error}; nothing was changed") from error
+    return made
+
+
+def read_manifest(tar: tarfile.TarFile) -> Backup:
+    """Return what a backup says that it holds."""
+    raw = json.loads(tar_bytes(tar, MANIFEST))
+    return Backup(raw["created_at"], raw["schema"], raw["state_id"], tuple(Entry(**entry) for entry in raw["entries"]))
+
+
+def unpack_entry(tar: tarfile.TarFile, entry: Entry, fresh: StateFolder) -> None:
+    """Write one file or link. Raises ValueError if it lies outside or its content is not what the manifest says."""
+    inside = PurePosixPath(entry.path)
+    if inside.is_absolute() or ".." in inside.parts or (inside.parts[0] not in KEPT_IN_BACKUPS and entry.path != DATABASE):
+        raise ValueError(f"{entry.path} is no part of a state")
+    path = fresh.path / inside
+    if any(parent.is_symlink() for parent in path.parents if parent.is_relative_to(fresh.path)):
+        raise ValueError(f"{entry.path} lies behind a link")
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if entry.target:
+        path.symlink_to(entry.target)
+        return
+    digest = hashlib.sha256()
+    with tar_file(tar, entry.path) as source, path.open("wb") as file:
+        while chunk := source.read(1 << 20):
+            digest.update(chunk)
+            file.write(chunk)
+        os.fsync(file.fileno())
+    path.chmod(entry.mode)
+    if digest.hexdigest() != entry.sha256:
+        raise ValueError(f"{entry.path} is damaged: its sha256 is not the manifest's")
+
+
+def tar_file(tar: tarfile.TarFile, name: str) -> IO[bytes]:
+    """Open a member. Raises KeyError if it is missing, ValueError if it is no file."""
+    file = tar.extractfile(name)
+    if file is None:
+        raise ValueError(f"{name} is not a file")
+    return file
+
+
+def tar_bytes(tar: tarfile.TarFile, name: str) -> bytes:
+    """Read a member."""
+    with tar_file(tar, name) as file:
+        return file.read()
+
+
+def check_database(folder: StateFolder) -> None:
+    """Raise Refused if SQLite finds damage, ManorError if the schema is newer than this program."""
+    require_known(folder, revision_of(folder.database))
+    with closing(sqlite3.connect(folder.database)) as connection:
+        (verdict,) = connection.execute("PRAGMA integrity_check").fetchone()
+    if verdict != "ok":
+        raise Refused(f"the backup's database is damaged: {verdict}; nothing was changed")
+
+
+def raise_tokens(database: Path, least: int) -> None:
+    """Let tokens go on above the seconds since 1970: higher than any that was given out after the backup was made; and end all leases."""
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("INSERT INTO counters VALUES ('token', ?) ON CONFLICT (name) DO UPDATE SET value = max(value, excluded.value)", (least,))
+        connection.execute("DELETE FROM leases")
+
+
+def put_in_place(fresh: StateFolder, place: StateFolder) -> None:
+    """Move what is there aside and the restored in its place, the database last."""
+    aside = next(path for n in range(1, 10_000) if not (path := place.path / f"before-restore-{n}").exists())
+    aside.mkdir(mode=0o700)
+    for name in (f"{DATABASE}-wal", f"{DATABASE}-shm", DATABASE, *KEPT_IN_BACKUPS):
+        if (place.path / name).exists():
+            (place.path / name).rename(aside / name)
+    for name in (*KEPT_IN_BACKUPS, DATABASE):
+        (fresh.path / name).rename(place.path / name)
+    place.create()
+    for path in (aside, place.path):
+        sync_folder(path)
+
+
+def sync_folder(path: Path) -> None:
+    """Make renames in a folder durable."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

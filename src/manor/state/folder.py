@@ -1,0 +1,61 @@
+"""The state folder: where the store and what it speaks of lie (docs/state.md).
+
+Invariant: folders are 0700 and the database 0600; nobody else on the machine reads them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+PARTS = ("artifacts", "repositories", "ca", "hosts", "runs")
+KEPT_IN_BACKUPS = ("artifacts", "repositories", "ca", "runs")
+
+
+@dataclass(frozen=True)
+class StateFolder:
+    """The paths below one state folder."""
+
+    path: Path
+
+    @property
+    def database(self) -> Path:
+        """The SQLite file."""
+        return self.path / "state.db"
+
+    @property
+    def artifacts(self) -> Path:
+        """What was built or handed in, by digest."""
+        return self.path / "artifacts"
+
+    @property
+    def repositories(self) -> Path:
+        """The hosted git repositories."""
+        return self.path / "repositories"
+
+    @property
+    def ca(self) -> Path:
+        """The local certificate authority."""
+        return self.path / "ca"
+
+    @property
+    def hosts(self) -> Path:
+        """The local hosts, `<environment>/<host>`; not part of a backup."""
+        return self.path / "hosts"
+
+    @property
+    def runs(self) -> Path:
+        """Work folders and logs of pipeline runs."""
+        return self.path / "runs"
+
+    @property
+    def lock(self) -> Path:
+        """Locked by who has the state open, migrates or restores it."""
+        return self.path / "state.lock"
+
+    def create(self) -> None:
+        """Make what is missing."""
+        for folder in (self.path, *(self.path / part for part in PARTS)):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not self.database.exists():
+            self.database.touch(mode=0o600)

@@ -1,0 +1,123 @@
+"""Leases with fencing tokens: who may change what just now (docs/operations.md, leases).
+
+Invariant: of two names of which one is the other or lies below it, at most one is held; each taking has a higher token than all before it.
+Functions take a connection within a transaction of `Store.write`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from manor.errors import Busy, FencedOff
+from manor.state import rows, tables
+from manor.state.holder import Holder
+from manor.state.holder import is_gone as is_gone_here
+
+LIFETIME_SECONDS = 60.0
+RENEW_SECONDS = 15.0
+
+IsGone = Callable[[Holder, Holder], bool]
+
+
+@dataclass(frozen=True)
+class Lease:
+    """A lease as it stands in the store."""
+
+    name: str
+    token: int
+    operation: str
+    machine: str
+    boot: str
+    namespace: str
+    pid: int
+    process_started: int
+    acquired_at: float
+    renewed_at: float
+    expires_at: float
+
+    @property
+    def holder(self) -> Holder:
+        """The process that took it."""
+        return Holder(self.machine, self.boot, self.namespace, self.pid, self.process_started)
+
+
+def lease_name(environment: str, service: str = "") -> str:
+    """Return `<environment>` or `<environment>/<service>`."""
+    return f"{environment}/{service}" if service else environment
+
+
+def is_below(name: str, above: str) -> bool:
+    """Tell whether holding `above` covers `name`."""
+    return name == above or name.startswith(f"{above}/")
+
+
+def exclude(one: str, other: str) -> bool:
+    """Tell whether two leases can't be held at the same time."""
+    return is_below(one, other) or is_below(other, one)
+
+
+def acquire(connection: sa.Connection, name: str, operation: str, *, holder: Holder, now: float, is_gone: IsGone = is_gone_here) -> Lease:
+    """Take a lease, succeeding holders that are provably gone or expired, with the next token. Raises Busy naming who, what, how long."""
+    in_the_way = [lease for lease in standing(connection) if exclude(lease.name, name)]
+    for lease in in_the_way:
+        if is_held(lease, holder, now, is_gone):
+            raise Busy(busy_text(lease, now))
+    for lease in in_the_way:
+        connection.execute(tables.leases.delete().where(tables.leases.c.name == lease.name))
+    taken = Lease(name, next_token(connection), operation, *identity(holder), now, now, now + LIFETIME_SECONDS)
+    connection.execute(tables.leases.insert().values(**vars(taken)))
+    return taken
+
+
+def renew(connection: sa.Connection, name: str, token: int, *, now: float) -> Lease:
+    """Prolong a lease. A lease that ran out while nobody took it is still its holder's. Raises FencedOff if it was succeeded."""
+    mine = (tables.leases.c.name == name) & (tables.leases.c.token == token)
+    connection.execute(tables.leases.update().where(mine).values(renewed_at=now, expires_at=now + LIFETIME_SECONDS))
+    lease = rows.first_of(connection, sa.select(tables.leases).where(mine), Lease)
+    if lease is None:
+        raise FencedOff(fenced_text(connection, name, token))
+    return lease
+
+
+def release(connection: sa.Connection, name: str, token: int) -> None:
+    """Let go; nothing if it was succeeded already."""
+    connection.execute(tables.leases.delete().where((tables.leases.c.name == name) & (tables.leases.c.token == token)))
+
+
+def standing(connection: sa.Connection) -> tuple[Lease, ...]:
+    """Return every lease that was taken and not let go, expired ones too."""
+    return rows.all_of(connection, sa.select(tables.leases).order_by(tables.leases.c.name), Lease)
+
+
+def is_held(lease: Lease, me: Holder, now: float, is_gone: IsGone = is_gone_here) -> bool:
+    """Tell whether its holder may still act."""
+    return now < lease.expires_at and not is_gone(lease.holder, me)
+
+
+def next_token(connection: sa.Connection) -> int:
+    """Return a number higher than all before."""
+    counter = tables.counters
+    if connection.execute(counter.update().where(counter.c.name == "token").values(value=counter.c.value + 1)).rowcount == 0:
+        connection.execute(counter.insert().values(name="token", value=1))
+    return int(connection.execute(sa.select(counter.c.value).where(counter.c.name == "token")).scalar_one())
+
+
+def identity(holder: Holder) -> tuple[str, str, str, int, int]:
+    """Return the holder as columns."""
+    return holder.machine, holder.boot, holder.namespace, holder.pid, holder.process_started
+
+
+def busy_text(lease: Lease, now: float) -> str:
+    """Say who holds it, for which operation, since when."""
+    what = f"operation {lease.operation}" if lease.operation else "no operation"
+    return f"{lease.name} is held for {what} by {lease.holder} since {now - lease.acquired_at:.0f} s; `--wait` waits for it, `manor status` shows it"
+
+
+def fenced_text(connection: sa.Connection, name: str, token: int) -> str:
+    """Say by whom an executor was succeeded."""
+    after = [lease for lease in standing(connection) if exclude(lease.name, name)]
+    who = f"; now {after[0].name} is held for operation {after[0].operation} with token {after[0].token}" if after else ""
+    return f"{name}: the lease with token {token} was succeeded{who}; this executor stops"

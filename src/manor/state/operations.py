@@ -1,0 +1,190 @@
+"""Operations: one row for each verb that changes something.
+
+Invariant: a row changes only for the executor whose token it bears; each change of state leaves a line in the audit.
+Functions take a connection within a transaction of `Store.write` or `Store.read`.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import sqlalchemy as sa
+
+from manor.errors import FencedOff, UsageError
+from manor.state import audit, rows, tables
+from manor.state.leases import exclude, lease_name
+from manor.state.words import FINAL, OperationState
+
+
+@dataclass(frozen=True)
+class NewOperation:
+    """What is known when an operation is asked for."""
+
+    verb: str
+    environment: str
+    service: str = ""
+    actor: str = ""
+    arguments: str = "{}"
+    """JSON: all that another executor needs to go on with it."""
+    estate_digest: str = ""
+    plan_hash: str = ""
+    deadline: float | None = None
+    """When, at the latest, its forward plan must be done; absolute."""
+
+
+@dataclass(frozen=True)
+class Operation:
+    """An operation as it stands."""
+
+    id: str
+    verb: str
+    environment: str
+    service: str
+    actor: str
+    arguments: str
+    estate_digest: str
+    plan_hash: str
+    token: int
+    state: OperationState
+    phase: str
+    """The caller's own finer word, e.g. `draining`."""
+    summary: str
+    plan: int
+    """Which plan is being carried out: 0 the forward one, above it those made after a failure."""
+    deadline: float | None
+    created_at: float
+    started_at: float | None
+    ended_at: float | None
+
+    @property
+    def lease(self) -> str:
+        """The name of the lease under which it is carried out."""
+        return lease_name(self.environment, self.service)
+
+
+def new_id(at: float) -> str:
+    """Return an id that sorts by time and is fit for names of files and labels, e.g. `20260131t090000-1a2b3c`."""
+    return f"{datetime.fromtimestamp(at, UTC):%Y%m%dt%H%M%S}-{secrets.token_hex(3)}"
+
+
+def create(connection: sa.Connection, new: NewOperation, *, at: float) -> Operation:
+    """Write a planned operation. Its steps are added with `journal.append`, in the same transaction."""
+    identifier = new_id(at)
+    connection.execute(tables.operations.insert().values(**vars(new), id=identifier, state=OperationState.PLANNED, created_at=at))
+    operation = get(connection, identifier)
+    note(connection, operation, "", operation.state, at)
+    return operation
+
+
+def get(connection: sa.Connection, identifier: str) -> Operation:
+    """Return an operation. Raises UsageError if there is none of that id."""
+    found = rows.first_of(connection, sa.select(tables.operations).where(tables.operations.c.id == identifier), Operation)
+    if found is None:
+        raise UsageError(f"there is no operation {identifier!r}; `manor status` lists them")
+    return found
+
+
+def recent(
+    connection: sa.Connection, environment: str | None = None, service: str | None = None, states: Sequence[OperationState] = (), limit: int = 50
+) -> tuple[Operation, ...]:
+    """Return operations, newest first, of an environment, a service, in certain states."""
+    table = tables.operations
+    query = sa.select(table).order_by(table.c.created_at.desc(), table.c.id.desc()).limit(limit)
+    if environment is not None:
+        query = query.where(table.c.environment == environment)
+    if service is not None:
+        query = query.where(table.c.service == service)
+    if states:
+        query = query.where(table.c.state.in_(states))
+    return rows.all_of(connection, query, Operation)
+
+
+def unfinished(connection: sa.Connection, name: str) -> tuple[Operation, ...]:
+    """Return running and paused operations whose lease would exclude the lease `name`, oldest first."""
+    table = tables.operations
+    query = sa.select(table).where(table.c.state.in_([OperationState.RUNNING, OperationState.PAUSED])).order_by(table.c.created_at)
+    return tuple(found for found in rows.all_of(connection, query, Operation) if exclude(found.lease, name))
+
+
+def carried_out(connection: sa.Connection, environment: str, plan_hash: str) -> Operation | None:
+    """Return the operation that carried this plan out, if nothing was begun in the environment since; see docs/operations.md."""
+    table = tables.operations
+    begun = sa.select(table).where((table.c.environment == environment) & table.c.started_at.is_not(None))
+    last = rows.first_of(connection, begun.order_by(table.c.started_at.desc(), table.c.id.desc()), Operation)
+    return last if last and last.plan_hash == plan_hash and last.state is OperationState.DONE else None
+
+
+def begin(connection: sa.Connection, identifier: str, token: int, *, at: float) -> Operation:
+    """Make the holder of the token its executor: a new, a paused, or an orphaned operation runs (again).
+
+    Raises FencedOff if a newer token has been there, UsageError if it has ended.
+    """
+    operation = get(connection, identifier)
+    if operation.token > token:
+        raise FencedOff(f"operation {identifier} goes on under token {operation.token}; this executor has {token} and stops")
+    if operation.state.is_final:
+        raise UsageError(f"operation {identifier} has ended: {operation.state}")
+    change(connection, identifier, token=token, state=OperationState.RUNNING, started_at=operation.started_at or at, summary="")
+    note(connection, operation, operation.state, OperationState.RUNNING, at)
+    return get(connection, identifier)
+
+
+def reopen(connection: sa.Connection, identifier: str, token: int, *, at: float) -> Operation:
+    """Make an operation that failed, or was done with failed hosts, run again under its forward plan. Raises FencedOff, UsageError."""
+    operation = get(connection, identifier)
+    if operation.plan or operation.state in (OperationState.REVERTED, OperationState.ABANDONED):
+        raise UsageError(f"operation {identifier} was {operation.state}; its failed steps can't be tried again, start a new one")
+    if operation.state.is_final:
+        change(connection, identifier, state=OperationState.PAUSED, ended_at=None)
+    change(connection, identifier, deadline=None)
+    return begin(connection, identifier, token, at=at)
+
+
+def require_token(connection: sa.Connection, identifier: str, token: int) -> Operation:
+    """Return the operation if the token is the one it goes on under. Raises FencedOff."""
+    operation = get(connection, identifier)
+    if operation.token != token or operation.state is not OperationState.RUNNING:
+        raise FencedOff(f"operation {identifier} is {operation.state} under token {operation.token}; this executor has {token} and stops")
+    return operation
+
+
+def set_phase(connection: sa.Connection, identifier: str, token: int, phase: str) -> None:
+    """Write the caller's own finer word for how far it is."""
+    require_token(connection, identifier, token)
+    change(connection, identifier, phase=phase)
+
+
+def set_plan(connection: sa.Connection, identifier: str, token: int, plan: int) -> None:
+    """Go on with another plan of the same operation."""
+    require_token(connection, identifier, token)
+    change(connection, identifier, plan=plan)
+
+
+def end(connection: sa.Connection, identifier: str, token: int, state: OperationState, summary: str, *, at: float) -> Operation:
+    """Write how it ended, or that it is paused. Raises FencedOff."""
+    before = require_token(connection, identifier, token)
+    change(connection, identifier, state=state, summary=summary, ended_at=at if state in FINAL else None)
+    note(connection, before, before.state, state, at, summary)
+    return get(connection, identifier)
+
+
+def abandon(connection: sa.Connection, identifier: str, token: int, actor: str, reason: str, *, at: float) -> Operation:
+    """Give up a planned, paused or orphaned operation, as the holder of its lease. Raises FencedOff, UsageError if it has ended."""
+    before = begin(connection, identifier, token, at=at)
+    change(connection, identifier, state=OperationState.ABANDONED, summary=reason, ended_at=at)
+    audit.record(connection, actor, "abandon", before.lease, at=at, before=before.state, after=OperationState.ABANDONED, operation=identifier)
+    return get(connection, identifier)
+
+
+def change(connection: sa.Connection, identifier: str, **values: object) -> None:
+    """Set columns of one operation."""
+    connection.execute(tables.operations.update().where(tables.operations.c.id == identifier).values(**values))
+
+
+def note(connection: sa.Connection, operation: Operation, before: str, after: str, at: float, summary: str = "") -> None:
+    """Leave a line in the audit."""
+    told = f"{after}: {summary}" if summary else after
+    audit.record(connection, operation.actor, operation.verb, operation.lease, at=at, before=before, after=told, operation=operation.id)

@@ -1,0 +1,149 @@
+"""Pipeline runs, their steps, and the ledger of refs.
+
+Invariant: a ref's new commit and its run are written in one transaction, so no acknowledged push is without its run.
+Invariant: one run for each repository, ref and commit, however often it is seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from manor.errors import UsageError
+from manor.state import rows, tables
+from manor.state.operations import new_id
+from manor.state.words import RunState
+
+
+@dataclass(frozen=True)
+class Run:
+    """One execution of a pipeline."""
+
+    id: str
+    repository: str
+    ref: str
+    commit: str
+    actor: str
+    state: RunState
+    summary: str
+    artifact: str
+    deadline: float | None
+    created_at: float
+    started_at: float | None
+    ended_at: float | None
+
+
+@dataclass(frozen=True)
+class RunStep:
+    """One attempt at one step of a run. `key` = hash(step, inputs, artifacts); `result` is JSON."""
+
+    run: str
+    name: str
+    attempt: int
+    place: int
+    key: str
+    state: RunState
+    deadline: float | None = None
+    started_at: float | None = None
+    ended_at: float | None = None
+    code: int | None = None
+    log: str = ""
+    result: str = "{}"
+
+
+@dataclass(frozen=True)
+class Ref:
+    """The last commit of a ref that was seen, and its run (empty where the ref starts none)."""
+
+    repository: str
+    ref: str
+    commit: str
+    run: str
+    seen_at: float
+
+
+def record_tip(connection: sa.Connection, repository: str, ref: str, commit: str, actor: str, *, at: float, starts_run: bool = True) -> Run | None:
+    """Write a ref's commit into the ledger, with its run; return the run, the one that is there if commit and ref were seen before."""
+    run = (find_run(connection, repository, ref, commit) or add_run(connection, repository, ref, commit, actor, at)) if starts_run else None
+    forget_ref(connection, repository, ref)
+    connection.execute(tables.refs.insert().values(repository=repository, ref=ref, commit=commit, run=run.id if run else "", seen_at=at))
+    return run
+
+
+def forget_ref(connection: sa.Connection, repository: str, ref: str) -> None:
+    """Take a deleted ref out of the ledger; its runs stay."""
+    connection.execute(tables.refs.delete().where((tables.refs.c.repository == repository) & (tables.refs.c.ref == ref)))
+
+
+def ledger(connection: sa.Connection, repository: str) -> tuple[Ref, ...]:
+    """Return what was seen of a repository, by ref."""
+    return rows.all_of(connection, sa.select(tables.refs).where(tables.refs.c.repository == repository).order_by(tables.refs.c.ref), Ref)
+
+
+def add_run(connection: sa.Connection, repository: str, ref: str, commit: str, actor: str, at: float) -> Run:
+    """Write a waiting run."""
+    identifier = new_id(at)
+    values = {"id": identifier, "repository": repository, "ref": ref, "commit": commit, "actor": actor, "state": RunState.WAITING, "created_at": at}
+    connection.execute(tables.runs.insert().values(**values))
+    return get(connection, identifier)
+
+
+def find_run(connection: sa.Connection, repository: str, ref: str, commit: str) -> Run | None:
+    """Return the run of a ref at a commit, or None."""
+    table = tables.runs
+    return rows.first_of(connection, sa.select(table).where((table.c.repository == repository) & (table.c.ref == ref) & (table.c.commit == commit)), Run)
+
+
+def get(connection: sa.Connection, identifier: str) -> Run:
+    """Return a run. Raises UsageError if there is none."""
+    found = rows.first_of(connection, sa.select(tables.runs).where(tables.runs.c.id == identifier), Run)
+    if found is None:
+        raise UsageError(f"there is no run {identifier!r}; `manor run` lists them")
+    return found
+
+
+def recent(connection: sa.Connection, repository: str | None = None, states: Sequence[RunState] = (), limit: int = 50) -> tuple[Run, ...]:
+    """Return runs, newest first, of a repository, in certain states."""
+    query = sa.select(tables.runs).order_by(tables.runs.c.created_at.desc(), tables.runs.c.id.desc()).limit(limit)
+    if repository is not None:
+        query = query.where(tables.runs.c.repository == repository)
+    if states:
+        query = query.where(tables.runs.c.state.in_(states))
+    return rows.all_of(connection, query, Run)
+
+
+def set_run(
+    connection: sa.Connection, identifier: str, state: RunState, *, at: float, summary: str = "", artifact: str | None = None, deadline: float | None = None
+) -> Run:
+    """Write how a run stands; begun with the first RUNNING, ended with any state but WAITING and RUNNING. `artifact`, `deadline`: None keeps them."""
+    values: dict[str, object] = {"state": state, "summary": summary}
+    if state is RunState.RUNNING:
+        values |= {"started_at": get(connection, identifier).started_at or at}
+    values |= {"ended_at": None if state in (RunState.WAITING, RunState.RUNNING) else at}
+    values |= {name: value for name, value in (("artifact", artifact), ("deadline", deadline)) if value is not None}
+    connection.execute(tables.runs.update().where(tables.runs.c.id == identifier).values(**values))
+    return get(connection, identifier)
+
+
+def put_step(connection: sa.Connection, step: RunStep) -> None:
+    """Write an attempt at a step as it stands now."""
+    table = tables.run_steps
+    mine = (table.c.run == step.run) & (table.c.name == step.name) & (table.c.attempt == step.attempt)
+    connection.execute(table.delete().where(mine))
+    connection.execute(table.insert().values(**vars(step)))
+
+
+def steps(connection: sa.Connection, run: str) -> tuple[RunStep, ...]:
+    """Return all attempts at the steps of a run, by place and attempt."""
+    table = tables.run_steps
+    query = sa.select(table).where(table.c.run == run).order_by(table.c.place, table.c.name, table.c.attempt)
+    return rows.all_of(connection, query, RunStep)
+
+
+def passed_before(connection: sa.Connection, key: str) -> RunStep | None:
+    """Return the last step that passed with this content key: its result stands, nothing has to be done again."""
+    table = tables.run_steps
+    query = sa.select(table).where((table.c.key == key) & (table.c.state == RunState.PASSED)).order_by(table.c.ended_at.desc())
+    return rows.first_of(connection, query, RunStep)

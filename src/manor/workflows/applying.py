@@ -1,0 +1,135 @@
+"""Observe, plan and carry out: what `plan`, `apply` and `up` share."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from manor.errors import DifferencesFound, UsageError
+from manor.execution.values import HostPath
+from manor.integrations.supervisors.base import ProgramStatus
+from manor.observe.hosts import HostQuestion, ObservedHost, observe_host
+from manor.observe.slots import read_slots
+from manor.operations.engine import execute
+from manor.operations.events import Listener, silent
+from manor.operations.leasing import hold
+from manor.operations.planning import Result, create
+from manor.operations.step import StepKinds
+from manor.operations.stop import Stop
+from manor.reconcile.apply import apply_steps
+from manor.reconcile.desired import DesiredHost
+from manor.reconcile.plan import ABSENT, Observed, Plan, plan_environment
+from manor.reconcile.steps import KINDS, Site
+from manor.state import operations
+from manor.state.operations import NewOperation, Operation
+from manor.workflows.context import Context
+
+APPLY_KINDS: StepKinds[Site] = StepKinds(KINDS)
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A plan with the observation that it was made from."""
+
+    plan: Plan
+    site: Site
+    observed: Observed
+
+
+def question_of(host: DesiredHost) -> HostQuestion:
+    """Return what to look at on a host."""
+    paths = tuple(file.path for file in host.files)
+    texts = tuple(host.layout.loaded(tier.node.key) for tier in host.tiers)
+    return HostQuestion(paths, host.folders, texts, host.supervised, host.supervisor)
+
+
+async def observe_site(site: Site) -> Observed:
+    """Look at every host of an environment, all at once."""
+    names = sorted(site.hosts)
+    found = await asyncio.gather(*(observe_host(question_of(site.hosts[name]), site.runners[name], name) for name in names))
+    hosts = dict(zip(names, found, strict=True))
+    rows = await read_slots(site.store, site.wiring.environment.name)
+    slots = {f"{row.instance}/{row.slot}": f"{row.release} {row.traffic}" for row in rows}
+    return Observed(hosts, await differing_texts(site, hosts), await tool_versions(site), slots)
+
+
+async def differing_texts(site: Site, hosts: Mapping[str, ObservedHost]) -> dict[tuple[str, HostPath], bytes]:
+    """Return the present content of files that differ, for the diff; secrets are not read."""
+    texts: dict[tuple[str, HostPath], bytes] = {}
+    for name, found in hosts.items():
+        paths = [file.path for file in site.hosts[name].files if not file.is_secret and found.digests.get(file.path, ABSENT) not in {ABSENT, file.digest}]
+        texts.update({(name, path): content for path, content in (await site.runners[name].read(paths)).items()} if paths else {})
+    return texts
+
+
+async def tool_versions(site: Site) -> dict[str, str]:
+    """Return the version of each product that the chain uses, as its own binary says; asked on one host each."""
+    versions: dict[str, str] = {}
+    for host in site.hosts.values():
+        for tier in host.tiers:
+            if tier.proxy.name not in versions:
+                versions[tier.proxy.name] = tier.proxy.parse_version(await site.runners[host.name].run(tier.proxy.version()))
+    return versions
+
+
+async def plan_site(context: Context, environment: str) -> Planned:
+    """Return what differs between declaration and reality in an environment."""
+    site = context.site(environment)
+    observed = await observe_site(site)
+    return Planned(plan_environment(environment, context.estate.digest, site.hosts.values(), observed), site, observed)
+
+
+async def apply_plan(
+    context: Context,
+    planned: Planned,
+    tell: Listener = silent,
+    stop: Stop | None = None,
+    *,
+    actor: str,
+    expected: str = "",
+    wait_seconds: float = 0.0,
+    allow_destroy: bool = False,
+) -> Result | None:
+    """Carry a plan out as an operation; None if there is nothing to do.
+
+    Raises DifferencesFound if `expected` (a plan's hash) is not what would be done now, UsageError for destruction that was not allowed,
+    ApplyFailed, NotRestored, Refused, Busy.
+    """
+    plan = planned.plan
+    done = await context.store.read(operations.carried_out, plan.environment, expected) if expected else None
+    if done is not None:
+        raise UsageError(f"the plan {expected[:12]} was carried out already, as operation {done.id}: {done.summary}")
+    if expected and not plan.hash.startswith(expected):
+        raise DifferencesFound(
+            f"the plan {expected[:12]} is not what would be done now ({plan.hash[:12]}); estate or hosts have changed since: `manor plan {plan.environment}`"
+        )
+    if plan.is_empty:
+        return None
+    require_allowed(plan, allow_destroy=allow_destroy)
+    new = NewOperation(
+        "apply", plan.environment, actor=actor, estate_digest=plan.estate_digest, plan_hash=plan.hash, arguments=json.dumps({"environment": plan.environment})
+    )
+    steps = apply_steps(plan, planned.site.hosts, running_tiers(planned))
+    async with hold(context.store, plan.environment, wait_seconds=wait_seconds) as lease:
+        operation: Operation = await create(context.store, new, steps, APPLY_KINDS)
+        return await execute(context.store, operation.id, planned.site, APPLY_KINDS, lease, tell=tell, stop=stop)
+
+
+def require_allowed(plan: Plan, *, allow_destroy: bool) -> None:
+    """Raise UsageError naming what would be destroyed, unless that is allowed."""
+    destroyed = [f"{change.host}: {change.action} {change.what}" for change in plan.changes if change.is_destructive]
+    if destroyed and not allow_destroy:
+        raise UsageError(f"the plan removes: {'; '.join(destroyed)}. If that is meant, add --allow-destroy")
+
+
+def running_tiers(planned: Planned) -> list[tuple[str, str]]:
+    """Return the (host, key) of tiers whose programs all run."""
+    running = {name: {view.name for view in found.programs or () if view.status is ProgramStatus.RUNNING} for name, found in planned.observed.hosts.items()}
+    return [
+        (host.name, tier.node.key)
+        for host in planned.site.hosts.values()
+        for tier in host.tiers
+        if all(program.name in running[host.name] for program in tier.proxy.programs(tier.node))
+    ]

@@ -1,0 +1,151 @@
+"""Ship and promote: a release enters the first environment and goes on as far as it may."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from manor.errors import DifferencesFound, UsageError
+from manor.operations.planning import Result
+from manor.state import releases
+from manor.state.words import Standing
+from manor.workflows.context import Context
+from manor.workflows.gates import gate_problems
+from manor.workflows.receipts import write_receipt
+from manor.workflows.rolling import Carrying, carry_out_rollout, is_done, load_release, prepare_rollout, require_done, rollout_of
+from manor.workflows.up import prefixed
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """How a release came out in one environment."""
+
+    environment: str
+    release: str
+    operation: str
+    """Empty: it was there already."""
+    lost: int = 0
+    note: str = ""
+
+
+def path_from(context: Context, start: str, *, to: str = "") -> tuple[str, ...]:
+    """Return the environments that a release passes from `start` on, in order; `to` is the last. Raises UsageError."""
+    path = [start]
+    while path[-1] != to:
+        following = successors(context, path[-1])
+        if len(following) > 1:
+            raise UsageError(f"after {path[-1]} come {', '.join(following)}; say which with --to")
+        if not following:
+            break
+        path.append(following[0])
+    if to and to not in path:
+        raise UsageError(f"{to} does not come after {start}")
+    return tuple(path)
+
+
+def successors(context: Context, environment: str) -> tuple[str, ...]:
+    """Return the environments that come right after one."""
+    return tuple(name for name, other in context.estate.environments.items() if other.after == environment)
+
+
+def first_environment(context: Context, service: str) -> str:
+    """Return the environment that a service's releases enter."""
+    for name, environment in context.estate.environments.items():
+        if environment.after is None and service in environment.services:
+            return name
+    raise UsageError(f"no first environment has the service {service!r}")
+
+
+async def deliver(context: Context, service: str, artifact: str, carrying: Carrying, *, start: str = "", to: str = "", again: str = "") -> list[Delivered]:
+    """Roll an artifact out from environment to environment until one may not be entered. Raises what the failing one raises."""
+    delivered: list[Delivered] = []
+    for number, name in enumerate(path_from(context, start or first_environment(context, service), to=to)):
+        held_back = await may_not_enter(context, service, artifact, name, number)
+        if held_back:
+            delivered.append(Delivered(name, "", "", note=held_back))
+            break
+        delivered.append(await deliver_to(context, service, artifact, name, carrying, again=again))
+    return delivered
+
+
+async def may_not_enter(context: Context, service: str, artifact: str, environment: str, number: int) -> str:
+    """Return why a release does not go on into an environment by itself; empty: it does."""
+    declared = context.environment(environment)
+    if number and declared.promote == "by_hand":
+        return f"waits for `manor promote {service} --to {environment}`"
+    problems = await gate_problems(context, artifact, declared.gates)
+    if problems and not number:
+        raise DifferencesFound(f"{environment}: {'; '.join(problems)}")
+    return "; ".join(problems)
+
+
+async def deliver_to(context: Context, service: str, artifact: str, environment: str, carrying: Carrying, *, again: str = "", verb: str = "ship") -> Delivered:
+    """Roll an artifact out in one environment and write its receipt. Raises ApplyFailed when it was turned round, and its like."""
+    rollout = await prepare_rollout(context, environment, service, artifact, again=again)
+    if is_done(rollout):
+        return Delivered(environment, rollout.order.release, "", note="nothing to do; every instance serves it and it is certified")
+    return await finish(context, environment, await carry_out_rollout(rollout, heard_in(carrying, environment), verb), rollout.order.release)
+
+
+async def finish(context: Context, environment: str, result: Result, release: str) -> Delivered:
+    """Write the receipt of an ended rollout and return how it came out. Raises what its end means."""
+    receipt = await write_receipt(context, result) if result.operation.state.is_final else None
+    require_done(result)
+    return Delivered(environment, release, result.operation.id, receipt.lost if receipt else 0)
+
+
+def heard_in(carrying: Carrying, environment: str) -> Carrying:
+    """Return the same with every host named with its environment."""
+    return replace(carrying, tell=prefixed(carrying.tell, environment))
+
+
+async def promote(context: Context, service: str, to: str, carrying: Carrying, *, release: str = "", again: str = "") -> Delivered:
+    """Roll out in one environment what is certified in the one before it. Raises UsageError, DifferencesFound."""
+    declared = context.environment(to)
+    if declared.after is None:
+        raise UsageError(f"nothing comes before {to}; use `manor ship`")
+    chosen = await certified_before(context, service, declared.after, release)
+    problems = await gate_problems(context, chosen.artifact, declared.gates)
+    if problems:
+        raise DifferencesFound(f"{to}: {'; '.join(problems)}")
+    return await deliver_to(context, service, chosen.artifact, to, carrying, again=again, verb="promote")
+
+
+async def certified_before(context: Context, service: str, environment: str, release: str) -> releases.Release:
+    """Return the release that is certified in an environment: the named one, or the last. Raises UsageError."""
+    if not release:
+        found = await context.store.read(releases.last_certified, environment, service)
+        if found is None:
+            raise UsageError(f"nothing of {service} is certified in {environment} yet")
+        return found
+    chosen = await context.store.read(releases.get_release, release)
+    standing = await context.store.read(releases.standing_of, environment, service, chosen.id)
+    if standing is None or standing.standing is not Standing.CERTIFIED:
+        raise UsageError(f"release {release} of {service} is not certified in {environment}, where it would have to be before")
+    return chosen
+
+
+async def rollback(context: Context, service: str, environment: str, carrying: Carrying, *, to: str = "") -> Delivered:
+    """Return an environment to the last certified release other than the present one, or to a named certified one."""
+    now = await context.store.read(releases.last_certified, environment, service)
+    if to:
+        target = await certified_before(context, service, environment, to)
+    else:
+        found = await context.store.read(releases.last_certified, environment, service, but=now.id if now else "")
+        if found is None:
+            raise UsageError(f"{environment} has no other certified release of {service} to return to")
+        target = found
+    rollout = await rollout_of(context, environment, service, await load_release(context, target.id), is_return=True)
+    return await finish(context, environment, await carry_out_rollout(rollout, heard_in(carrying, environment), "rollback"), rollout.order.release)
+
+
+def summary_lines(delivered: Iterable[Delivered]) -> list[str]:
+    """Return a line an environment."""
+    return [line_of(one) for one in delivered]
+
+
+def line_of(one: Delivered) -> str:
+    """Return one environment's line."""
+    if not one.operation:
+        return f"{one.environment:<10} {one.release:<14} {one.note}"
+    return f"{one.environment:<10} {one.release:<14} certified · lost {one.lost} · `manor receipt {one.operation}`"

@@ -1,0 +1,170 @@
+"""Writes the receipt of an ended rollout: from the journal, the probe's recording and the first tier's access logs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import reduce
+
+from manor.errors import ManorError
+from manor.observe.edge import EdgeCounts, LogMark, observe_edge, restarts_within
+from manor.observe.hosts import observe_programs
+from manor.observe.window import Window
+from manor.operations.planning import Result
+from manor.operations.step import decode_evidence
+from manor.reconcile.desired import DesiredHost, DesiredTier
+from manor.reconcile.steps import Site
+from manor.rollout.plan import RolloutOrder
+from manor.rollout.receipt import Drain, EdgeColumn, Gate, Moment, Origin, ProbeColumn, Receipt, Timing, probe_column, render_json
+from manor.rollout.steps import AdmitSlot, Drained, DrainSlot
+from manor.state import receipts, releases
+from manor.state.journal import StepRow
+from manor.state.words import OperationState, Outcome
+from manor.workflows.applying import question_of
+from manor.workflows.context import Context
+from manor.workflows.probing import LocalProber
+from manor.workflows.rolling import ORDER, load_release
+
+ENDS = {OperationState.DONE: "certified", OperationState.REVERTED: "rolled_back", OperationState.ABANDONED: "abandoned"}
+NOT_ASKED = ProbeColumn((), 0.0, 0, 0, 0, incomplete=("not asked: there is no route or no path to ask for",))
+
+
+async def write_receipt(context: Context, result: Result) -> receipts.ReceiptRow:
+    """Write the receipt of an ended rollout, or return the one that is there."""
+    there = await context.store.read(receipts.find, result.operation.id)
+    if there is not None:
+        return there
+    receipt = await make_receipt(context, result)
+    order = ORDER.validate_json(result.operation.arguments)
+    row = receipts.ReceiptRow(
+        result.operation.id,
+        result.operation.environment,
+        order.service,
+        order.release,
+        receipt.probe.lost,
+        render_json(receipt),
+        context.store.clock.now(),
+    )
+    await context.store.write(receipts.add, row)
+    return row
+
+
+async def make_receipt(context: Context, result: Result) -> Receipt:
+    """Return the receipt of an ended rollout."""
+    operation = result.operation
+    order = ORDER.validate_json(operation.arguments)
+    begun = [row for row in result.steps if row.intent_at is not None]
+    window = (
+        Window(begun[0].intent_at or operation.created_at, (operation.ended_at or context.store.clock.now()) + 1e-3)
+        if begun
+        else Window(operation.created_at, operation.created_at)
+    )
+    prober = LocalProber(context, operation.environment, order.service)
+    site = context.site(operation.environment, order.service)
+    edge, missing = await edge_column(site, prober.marks(operation.id), order.service, window)
+    release = await load_release(context, (await context.store.read(releases.get_release, order.release)).id)
+    artifact = await context.store.read(releases.get_artifact, release.artifact)
+    switching = next(tier.node for host in site.hosts.values() for tier in host.tiers if tier.node.is_switching)
+    return Receipt(
+        operation=operation.id,
+        service=order.service,
+        environment=operation.environment,
+        release=order.release,
+        previous=next((now.release for now in order.instances if now.release), ""),
+        strategy=order.rules.strategy,
+        state=ENDS.get(operation.state, "not restored"),
+        switch="counted" if site.wiring.traits[switching.product].switch.value == "counted" else "timed",
+        switch_product=switching.product,
+        window=window,
+        probe=probe_part(prober, operation.id),
+        edge=edge,
+        edge_missing=missing,
+        loss_budget=order.loss_budget,
+        longest_outage=order.rules.longest_outage,
+        origin=Origin(artifact.digest, artifact.commit, artifact.build_url),
+        timeline=timeline(begun),
+        drains=drains(begun),
+        gates=gates(begun),
+        timings=timings(order),
+    )
+
+
+def probe_part(prober: LocalProber, operation: str) -> ProbeColumn:
+    """Return the probe's column; one that says why there is nothing where nothing was asked."""
+    if not (prober.folder(operation) / "results.jsonl").exists():
+        return NOT_ASKED
+    recording = prober.recording(operation)
+    moments = [outcome.due for outcome in recording.outcomes]
+    return probe_column(recording, Window(min(moments), max(moments) + 1e-6)) if moments else NOT_ASKED
+
+
+async def edge_column(site: Site, marks: dict[str, LogMark], service: str, window: Window) -> tuple[EdgeColumn | None, str]:
+    """Return what the first tier's logs say on all its hosts, or why nothing can be said."""
+    firsts = [(host, tier) for host in site.hosts.values() for tier in host.tiers if tier.node.is_first]
+    try:
+        found = [await edge_of(site, host, tier, marks.get(host.name, LogMark()), service, window) for host, tier in firsts]
+    except ManorError as error:
+        return None, str(error)
+    return EdgeColumn(total(counts for counts, _ in found), total(counts for _, counts in found)), ""
+
+
+async def edge_of(site: Site, host: DesiredHost, tier: DesiredTier, mark: LogMark, service: str, window: Window) -> tuple[EdgeCounts, EdgeCounts]:
+    """Return the counts of a window, and of the one before, on one host of the first tier."""
+    runner = site.runners[host.name]
+    views = await observe_programs(question_of(host), runner) or ()
+    names = {program.name for program in tier.proxy.programs(tier.node)}
+    restarts = restarts_within(window, ((view.name, view.started_at) for view in views if view.name in names))
+    log = tier.node.folders.access_log
+    counts = await observe_edge(runner, log, mark, tier.proxy.parse_access, service, (window, window.before()), restarts)
+    return counts[0], counts[1]
+
+
+def total(counts: Iterable[EdgeCounts]) -> EdgeCounts:
+    """Return the sum over hosts."""
+    return reduce(EdgeCounts.plus, counts, EdgeCounts())
+
+
+def timeline(begun: Sequence[StepRow]) -> tuple[Moment, ...]:
+    """Return what was done when, step by step; a batch begins with each admission wave."""
+    batches = {stage: number for number, stage in enumerate(sorted({row.stage for row in begun if row.kind == AdmitSlot.kind and row.plan == 0}), 1)}
+    return tuple(moment_of(row, batches) for row in sorted(begun, key=lambda row: (row.done_at or 0.0, row.seq)))
+
+
+def moment_of(row: StepRow, batches: dict[int, int]) -> Moment:
+    """Return one line of the timeline."""
+    word = "" if row.outcome is Outcome.OK else f" · {row.outcome}"
+    back = "on the way back: " if row.plan else ""
+    return Moment(row.done_at or row.intent_at or 0.0, row.host, f"{back}{row.kind} {row.text}{word}", batch_of(row, batches))
+
+
+def batch_of(row: StepRow, batches: dict[int, int]) -> int | None:
+    """Return the batch that a step belongs to: those of an instance lie around its admission."""
+    if row.plan or not row.host:
+        return None
+    later = [number for stage, number in batches.items() if stage >= row.stage - 2]
+    return min(later) if later else None
+
+
+def drains(begun: Sequence[StepRow]) -> tuple[Drain, ...]:
+    """Return how each slot was emptied."""
+    found = []
+    for row in begun:
+        if row.kind == DrainSlot.kind and row.outcome is Outcome.OK and row.evidence:
+            drained = decode_evidence(row, Drained)
+            found.append(Drain(f"{row.host} {row.text.split(' ')[0]}", drained.seconds, drained.in_flight_at_start, drained.left, drained.was_cut))
+    return tuple(found)
+
+
+def gates(begun: Sequence[StepRow]) -> tuple[Gate, ...]:
+    """Return the conditions that were judged within the rollout."""
+    return tuple(Gate(row.kind, "pass" if row.outcome is Outcome.OK else "fail", row.evidence) for row in begun if row.kind in {"preflight", "bake"})
+
+
+def timings(order: RolloutOrder) -> tuple[Timing, ...]:
+    """Return the waiting times that were in force."""
+    rules = order.rules
+    return (
+        Timing("min_healthy_time", order.min_healthy_seconds),
+        Timing("bake", order.bake_seconds),
+        Timing("drain_timeout", order.drain_seconds),
+        Timing("settle", rules.settle),
+    )

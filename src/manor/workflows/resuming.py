@@ -1,0 +1,67 @@
+"""Go on with, or give up, operations that stopped half-way."""
+
+from __future__ import annotations
+
+from manor.errors import UsageError
+from manor.operations.adoption import adopt, find_orphans
+from manor.operations.engine import execute
+from manor.operations.leasing import hold
+from manor.operations.planning import Result
+from manor.state import operations
+from manor.state.leases import Lease
+from manor.state.operations import Operation
+from manor.state.store import Store
+from manor.state.words import OperationState
+from manor.workflows.applying import APPLY_KINDS
+from manor.workflows.context import Context
+from manor.workflows.receipts import write_receipt
+from manor.workflows.rolling import Carrying, resumed_rollout, run_operation
+from manor.workflows.snapshots import context_at
+from manor.workflows.up import prefixed
+
+UNFINISHED = (OperationState.RUNNING, OperationState.PAUSED)
+
+
+async def resume_operation(context: Context, operation: Operation, carrying: Carrying) -> Result:
+    """Go on with an operation whose executor is gone, or that was paused. Raises Busy if it is being carried out."""
+    heard = prefixed(carrying.tell, operation.environment)
+
+    async def carry_out(now: Operation, lease: Lease) -> Result:
+        if now.verb == "apply":
+            site = context_at(context, now.estate_digest).site(now.environment)
+            return await execute(context.store, now.id, site, APPLY_KINDS, lease, tell=heard, stop=carrying.stop, chaos=carrying.chaos)
+        rollout = await resumed_rollout(context, now)
+        return await run_operation(rollout, now, lease, Carrying(carrying.actor, heard, carrying.stop, carrying.chaos))
+
+    result = await adopt(context.store, operation, carry_out, wait_seconds=carrying.wait_seconds)
+    if result.operation.verb != "apply" and result.operation.state.is_final:
+        await write_receipt(context, result)
+    return result
+
+
+async def unfinished(store: Store, *, environment: str = "", service: str = "") -> tuple[Operation, ...]:
+    """Return the operations that are running or paused, oldest first."""
+    found = await store.read(operations.recent, states=list(UNFINISHED), limit=1000)
+    return tuple(one for one in reversed(found) if environment in ("", one.environment) and service in ("", one.service))
+
+
+async def find_operation(store: Store, named: str, *, environment: str = "") -> Operation:
+    """Return the unfinished operation that a person means: by its id, or by its service. Raises UsageError."""
+    found = [one for one in await unfinished(store, environment=environment) if named in ("", one.id, one.service)]
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise UsageError(f"there is nothing unfinished{' of ' + named if named else ''}{' in ' + environment if environment else ''}")
+    listed = "; ".join(f"{one.id} ({one.verb} {one.lease}, {one.state})" for one in found)
+    raise UsageError(f"several are unfinished: {listed}; name one by its id")
+
+
+async def adopt_orphans(context: Context, carrying: Carrying) -> list[Result]:
+    """Go on with every operation whose executor died."""
+    return [await resume_operation(context, one, carrying) for one in await find_orphans(context.store)]
+
+
+async def abandon_operation(context: Context, operation: Operation, reason: str, actor: str) -> Operation:
+    """Give an operation up where it stands. What it left is shown by `manor status` and mended by the next rollout or apply."""
+    async with hold(context.store, operation.lease, operation.id) as lease:
+        return await context.store.write(operations.abandon, operation.id, lease.token, actor, reason, at=context.store.clock.now())

@@ -1,0 +1,203 @@
+"""Rolls a release out in one environment: what `ship`, `promote`, `rollback`, `service restart` and `resume` share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import cast
+
+from pydantic import TypeAdapter
+
+from manor.errors import ApplyFailed, UsageError
+from manor.estate.layout import short
+from manor.estate.placement import instances_of
+from manor.observe.slots import active_slot
+from manor.operations.chaos import Chaos, no_chaos
+from manor.operations.engine import OnFailure, execute
+from manor.operations.events import Listener, silent
+from manor.operations.leasing import hold
+from manor.operations.planning import Result, create
+from manor.operations.step import Planned, StepKinds
+from manor.operations.stop import Stop
+from manor.rollout.fleet import Fleet, SlotLetter
+from manor.rollout.live import LiveFleet
+from manor.rollout.plan import InstanceNow, RolloutOrder, plan_return, plan_rollout
+from manor.rollout.probing import Prober
+from manor.rollout.release import Release, make_release
+from manor.rollout.steps import KINDS, SlotStep
+from manor.state import journal, releases
+from manor.state.journal import StepRow
+from manor.state.leases import Lease
+from manor.state.operations import NewOperation, Operation
+from manor.state.words import OperationState, Standing
+from manor.workflows.context import Context
+from manor.workflows.probing import LocalProber
+from manor.workflows.snapshots import context_at, keep_estate
+
+ROLLOUT_KINDS: StepKinds[Fleet] = StepKinds(KINDS)
+ORDER: TypeAdapter[RolloutOrder] = TypeAdapter(RolloutOrder)
+REMOTE_BAKE_SECONDS = 600.0
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """A rollout about to be carried out."""
+
+    context: Context
+    environment: str
+    order: RolloutOrder
+    fleet: LiveFleet
+
+
+async def prepare_rollout(context: Context, environment: str, service: str, artifact: str, *, again: str = "") -> Rollout:
+    """Return the rollout of an artifact under the present configuration. Raises UsageError for a burned release unless `again` says why."""
+    declared = context.environment(environment).services.get(service)
+    if declared is None:
+        raise UsageError(f"{environment} has no service {service!r}")
+    release = make_release(service, declared, artifact)
+    await context.store.write(releases.add_release, service, artifact, release.manifest, at=context.store.clock.now())
+    standing = await context.store.read(releases.standing_of, environment, service, release.id)
+    if standing is not None and standing.standing is Standing.BURNED and not again:
+        raise UsageError(f"release {release.short} failed in {environment} before ({standing.reason}); to try it once more add --again 'why'")
+    return await rollout_of(context, environment, service, release)
+
+
+async def rollout_of(context: Context, environment: str, service: str, release: Release, *, is_return: bool = False) -> Rollout:
+    """Return the rollout of a release from what runs now."""
+    declared = context.environment(environment).services[service]
+    instances, known = await instances_now(context, environment, service)
+    certified = await context.store.read(releases.last_certified, environment, service)
+    view = context.wiring(environment).service(service)
+    local = all(host.address is None for host in context.environment(environment).hosts.values())
+    default_bake = 0.0 if local else REMOTE_BAKE_SECONDS
+    order = RolloutOrder(
+        service=service,
+        release=release.short,
+        instances=instances,
+        rules=declared.rollout,
+        health=declared.health,
+        drain_seconds=view.drain_seconds,
+        bake_seconds=declared.rollout.bake if declared.rollout.bake is not None else default_bake,
+        certified=short(certified.id) if certified else "",
+        is_return=is_return,
+    )
+    catalog = {entry.short: entry for entry in (release, *known)}
+    return Rollout(context, environment, order, make_fleet(context, environment, service, catalog))
+
+
+def make_fleet(context: Context, environment: str, service: str, catalog: dict[str, Release]) -> LiveFleet:
+    """Return the real fleet of a service."""
+    site = context.site(environment, service)
+    prober: Prober = LocalProber(context, environment, service)
+    return LiveFleet(site, service, catalog, context.store.folder.artifacts, prober)
+
+
+async def instances_now(context: Context, environment: str, service: str) -> tuple[tuple[InstanceNow, ...], list[Release]]:
+    """Return each instance with its active slot, and the releases that slots hold."""
+    deployments = await context.store.read(releases.deployments, environment, service)
+    rows = await context.store.read(releases.slots, environment, service)
+    held = {(row.instance, str(row.slot)): row.release for row in rows if row.release}
+    known = [await load_release(context, identifier) for identifier in sorted(set(held.values()))]
+    found = []
+    for host in instances_of(context.environment(environment), service):
+        active = cast("SlotLetter | None", active_slot(service, host, deployments))
+        instance = InstanceNow(host, active)
+        holds = held.get((f"{service}@{host}#1", active or ""), "")
+        found.append(replace(instance, release=short(holds)))
+    return tuple(found), known
+
+
+async def load_release(context: Context, identifier: str) -> Release:
+    """Return a release from the store."""
+    row = await context.store.read(releases.get_release, identifier)
+    return Release(row.service, row.artifact, row.manifest)
+
+
+def is_done(rollout: Rollout) -> bool:
+    """Tell whether every instance serves the release already."""
+    order = rollout.order
+    return (
+        bool(order.instances) and all(now.active is not None and now.release == order.release for now in order.instances) and order.certified == order.release
+    )
+
+
+@dataclass(frozen=True)
+class Carrying:
+    """How an operation is carried out: who hears of it, who can stop it, where it dies in tests."""
+
+    actor: str
+    tell: Listener = silent
+    stop: Stop | None = None
+    chaos: Chaos = no_chaos
+    wait_seconds: float = 0.0
+
+
+async def carry_out_rollout(rollout: Rollout, carrying: Carrying, verb: str) -> Result:
+    """Carry a rollout out as an operation under the service's lease. Raises Busy, FencedOff."""
+    context, order = rollout.context, rollout.order
+    keep_estate(context)
+    new = NewOperation(
+        verb, rollout.environment, order.service, actor=carrying.actor, estate_digest=context.estate.digest, arguments=ORDER.dump_json(order).decode()
+    )
+    async with hold(context.store, f"{rollout.environment}/{order.service}", wait_seconds=carrying.wait_seconds) as lease:
+        operation = await create(context.store, new, plan_rollout(order), ROLLOUT_KINDS)
+        return await run_operation(rollout, operation, lease, carrying)
+
+
+async def run_operation(rollout: Rollout, operation: Operation, lease: Lease, carrying: Carrying) -> Result:
+    """Execute, or go on with, a rollout's operation; a failure turns it round."""
+    result = await execute(
+        rollout.context.store,
+        operation.id,
+        rollout.fleet,
+        ROLLOUT_KINDS,
+        lease,
+        on_failure=turning_round(rollout),
+        tell=carrying.tell,
+        stop=carrying.stop,
+        chaos=carrying.chaos,
+    )
+    if result.operation.state is OperationState.REVERTED:
+        await burn(rollout, result)
+    return result
+
+
+def turning_round(rollout: Rollout) -> OnFailure[Fleet]:
+    """Return what plans the way back from the steps that were begun."""
+
+    async def plan(operation: Operation, failed: Sequence[StepRow], ports: Fleet) -> Sequence[Planned[Fleet]] | None:
+        store = rollout.context.store
+        rows = await store.read(journal.steps, operation.id, 0)
+        begun = [ROLLOUT_KINDS.decode(row) for row in rows if row.intent_at is not None]
+        touched = [step for step in begun if isinstance(step, SlotStep)]
+        return plan_return(rollout.order, touched) if touched else None
+
+    return plan
+
+
+async def burn(rollout: Rollout, result: Result) -> None:
+    """Remember that the release failed here."""
+    store, order = rollout.context.store, rollout.order
+    release = rollout.fleet.catalog[order.release]
+    why = result.failed[0].evidence if result.failed else result.operation.summary
+    standing = await store.read(releases.standing_of, rollout.environment, order.service, release.id)
+    if standing is None or standing.standing is not Standing.CERTIFIED:
+        await store.write(
+            releases.certify, rollout.environment, order.service, release.id, Standing.BURNED, result.operation.id, why[:300], at=store.clock.now()
+        )
+
+
+async def resumed_rollout(context: Context, operation: Operation) -> Rollout:
+    """Return the rollout that an operation carries out, from its own arguments and the estate it was begun with."""
+    order = ORDER.validate_json(operation.arguments)
+    then = context_at(context, operation.estate_digest)
+    names = {order.release, order.certified, *(now.release for now in order.instances)} - {""}
+    catalog = {name: await load_release(context, name) for name in names}
+    return Rollout(then, operation.environment, order, make_fleet(then, operation.environment, order.service, catalog))
+
+
+def require_done(result: Result) -> None:
+    """Raise what the operation's end means for the exit code."""
+    if result.operation.state is not OperationState.DONE:
+        result.raise_unless_done()
+        raise ApplyFailed(result.operation.summary)

@@ -1,0 +1,130 @@
+"""How everything stands now: hosts, tiers, slots as the balancers see them, operations under way, leases."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from manor.errors import ManorError
+from manor.estate.layout import short
+from manor.integrations.proxies.base import ServerView
+from manor.integrations.supervisors.base import ProgramStatus
+from manor.observe.hosts import ObservedHost, observe_host
+from manor.observe.slots import read_slots
+from manor.reconcile.steps import Site
+from manor.state import leases, releases
+from manor.state.leases import Lease
+from manor.state.operations import Operation
+from manor.workflows.applying import question_of
+from manor.workflows.context import Context
+from manor.workflows.resuming import unfinished
+from manor.workflows.rolling import make_fleet
+
+
+@dataclass(frozen=True)
+class SlotStatus:
+    """One slot as the store and the balancers see it."""
+
+    server: str
+    host: str
+    release: str
+    remembered: str
+    """What the store says of its traffic."""
+    seen: str
+    """What the balancers say: one word if they agree."""
+    is_healthy: bool | None
+    in_flight: int | None
+
+
+@dataclass(frozen=True)
+class ServiceStatus:
+    """A service in one environment."""
+
+    name: str
+    certified: str
+    slots: tuple[SlotStatus, ...]
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class HostStatus:
+    """A host and what does not run on it."""
+
+    name: str
+    address: str
+    running: int
+    not_running: tuple[str, ...]
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class EnvironmentStatus:
+    """One environment."""
+
+    name: str
+    hosts: tuple[HostStatus, ...]
+    services: tuple[ServiceStatus, ...]
+    unfinished: tuple[Operation, ...]
+    held: tuple[Lease, ...]
+
+    @property
+    def is_well(self) -> bool:
+        """Tell whether nothing needs a person."""
+        return not any(host.problem or host.not_running for host in self.hosts) and not any(service.problem for service in self.services)
+
+
+async def environment_status(context: Context, name: str) -> EnvironmentStatus:
+    """Return how an environment stands."""
+    site = context.site(name)
+    names = sorted(site.hosts)
+    found = await asyncio.gather(*(observe_host(question_of(site.hosts[host]), site.runners[host], host) for host in names))
+    hosts = tuple(host_status(site, view) for view in found)
+    services = tuple([await service_status(context, name, service) for service in sorted(site.wiring.environment.services)])
+    held = tuple(lease for lease in await context.store.read(leases.standing) if lease.name == name or lease.name.startswith(f"{name}/"))
+    return EnvironmentStatus(name, hosts, services, await unfinished(context.store, environment=name), held)
+
+
+def host_status(site: Site, found: ObservedHost) -> HostStatus:
+    """Return how a host stands: tiers have to run; slots run as rollouts left them."""
+    host = site.hosts[found.name]
+    address = site.wiring.addressing.hosts[found.name].address
+    if found.unreachable or found.programs is None:
+        return HostStatus(found.name, address, 0, (), found.unreachable or f"{host.supervisor.name} does not answer; `manor up` starts it")
+    running = {view.name for view in found.programs if view.status is ProgramStatus.RUNNING}
+    must = {program.name for program in host.supervised.programs if program.wanted is None}
+    failed = {view.name for view in found.programs if view.status is ProgramStatus.FAILED}
+    return HostStatus(found.name, address, len(running), tuple(sorted((must - running) | failed)))
+
+
+async def service_status(context: Context, environment: str, service: str) -> ServiceStatus:
+    """Return how a service stands, slot by slot."""
+    certified = await context.store.read(releases.last_certified, environment, service)
+    rows = await read_slots(context.store, environment, service)
+    fleet = make_fleet(context, environment, service, {})
+    seen: dict[str, list[ServerView]] = {}
+    problem = ""
+    try:
+        for balancer in fleet.balancers:
+            for view in await fleet.traffic(balancer, service):
+                seen.setdefault(view.name, []).append(view)
+    except ManorError as error:
+        problem = str(error)
+    held = {(row.instance, str(row.slot)): row for row in rows}
+    slots = tuple(slot_status(server.name, server.host, held.get((server.instance, server.slot)), seen.get(server.name, [])) for server in fleet.view.servers)
+    return ServiceStatus(service, short(certified.id) if certified else "", slots, problem)
+
+
+def slot_status(server: str, host: str, row: releases.SlotRow | None, seen: list[ServerView]) -> SlotStatus:
+    """Return how one slot stands."""
+    words = sorted({view.traffic.value for view in seen})
+    healthy = None if not seen else all(view.is_healthy for view in seen)
+    counts = [view.in_flight for view in seen if view.in_flight is not None]
+    return SlotStatus(
+        server,
+        host,
+        short(row.release) if row else "",
+        str(row.traffic) if row else "none",
+        " ≠ ".join(words),
+        healthy,
+        sum(counts) if counts else None,
+    )

@@ -1,0 +1,113 @@
+"""Every prefix of the recorded calls leaves the target wholly old or wholly new, and the last one leaves it new for sure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from manor.execution import files
+from manor.execution.durable import Disk, write_durably
+from manor.execution.values import FileAct, HostPath, MakeFolder, PutFile, PutLink, PutTree, Remove
+from tests.execution.contract import archive
+from tests.execution.crashes import TORN, Inode, Model, Node, RecordingDisk, Tree, crashes
+
+
+def record(act: FileAct) -> RecordingDisk:
+    disk = RecordingDisk()
+    files.carry_out(disk, act)
+    return disk
+
+
+def check(model: Model, disk: RecordingDisk, path: Path, old: Node | None, new: Node | None) -> None:
+    seen = list(crashes(model, disk.calls, path))
+    assert seen[0] == {old}
+    assert all(views <= {old, new} for views in seen), seen
+    assert seen[-1] == {new}
+
+
+@pytest.mark.parametrize("before", [None, b"old"])
+def test_a_file_is_wholly_old_or_wholly_new(tmp_path: Path, before: bytes | None) -> None:
+    path, model = tmp_path / "f", Model(tmp_path)
+    if before is not None:
+        path.write_bytes(before)
+        model.settle(path, Inode(content=before))
+    check(model, record(PutFile(HostPath(path), b"new")), path, before, b"new")
+
+
+def test_a_link_is_wholly_old_or_wholly_new(tmp_path: Path) -> None:
+    path, model = tmp_path / "current", Model(tmp_path)
+    path.symlink_to("a")
+    model.settle(path, Inode(link="a"))
+    check(model, record(PutLink(HostPath(path), HostPath("b"))), path, "-> a", "-> b")
+
+
+def test_a_tree_is_there_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
+    top = tmp_path / "top"
+    top.mkdir()
+    source, digest = archive(tmp_path, {"bin/run": b"go", "lib/deep/x": b"y", "link": "-> bin/run"})
+    path = top / "release"
+    whole = Tree(
+        (("bin", Tree((("run", b"go"),))), ("lib", Tree((("deep", Tree((("x", b"y"),))),))), ("link", "-> bin/run")),
+    )
+    check(Model(top), record(PutTree(HostPath(path), source, digest)), path, None, whole)
+
+
+def test_a_folder_vanishes_as_a_whole(tmp_path: Path) -> None:
+    path, model = tmp_path / "release", Model(tmp_path)
+    path.mkdir()
+    (path / "x").write_bytes(b"1")
+    inode = Inode()
+    model.settle(path, inode)
+    model.settle(path / "x", Inode(content=b"1"))
+    check(model, record(Remove(HostPath(path))), path, Tree((("x", b"1"),)), None)
+
+
+def test_a_file_vanishes(tmp_path: Path) -> None:
+    path, model = tmp_path / "f", Model(tmp_path)
+    path.write_bytes(b"1")
+    model.settle(path, Inode(content=b"1"))
+    check(model, record(Remove(HostPath(path))), path, b"1", None)
+
+
+def test_folders_are_durable_from_the_top_down(tmp_path: Path) -> None:
+    disk = record(MakeFolder(HostPath(tmp_path / "a" / "b")))
+    assert [(name, path.name) for name, path, _ in disk.calls] == [("make_folder", "a"), ("sync", tmp_path.name), ("make_folder", "b"), ("sync", "a")]
+
+
+def test_the_model_sees_a_rename_before_the_sync(tmp_path: Path) -> None:
+    """The proof can fail: a writer that renames first is caught."""
+    new, path = tmp_path / "new", tmp_path / "f"
+    calls: list[tuple[str, Path, object]] = [("write", new, b"new"), ("rename", new, path), ("sync", path, None), ("sync", tmp_path, None)]
+    assert any(TORN in views for views in crashes(Model(tmp_path), calls, path))
+
+
+def test_the_model_sees_a_missing_sync_of_the_folder(tmp_path: Path) -> None:
+    new, path = tmp_path / "new", tmp_path / "f"
+    calls: list[tuple[str, Path, object]] = [("write", new, b"new"), ("sync", new, None), ("rename", new, path)]
+    assert list(crashes(Model(tmp_path), calls, path))[-1] == {None, b"new"}
+
+
+def test_the_disk_that_is_used_is_the_one_that_is_recorded() -> None:
+    """Every call of the seam has its note; a new one without a note would go round the proof. A mode is no content."""
+    assert {name for name in vars(Disk) if not name.startswith("_")} - {"set_mode"} == {name for name in vars(RecordingDisk) if not name.startswith("_")}
+
+
+class FullDisk(Disk):
+    """A disk on which nothing more fits."""
+
+    def sync(self, path: Path) -> None:
+        raise OSError(28, "No space left on device", str(path))
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_no_trace(tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    path.write_bytes(b"old")
+    with pytest.raises(OSError, match="No space left on device"):
+        files.carry_out(FullDisk(), PutFile(HostPath(path), b"new"))
+    assert [(found.name, found.read_bytes()) for found in tmp_path.iterdir()] == [("f", b"old")]
+
+
+def test_others_below_write_as_durably(tmp_path: Path) -> None:
+    write_durably(tmp_path / "f", b"x", 0o600)
+    assert (tmp_path / "f").read_bytes() == b"x"

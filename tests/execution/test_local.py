@@ -1,0 +1,102 @@
+"""The local runner keeps the contract on this machine's own files."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+import threading
+from pathlib import Path
+
+import pytest
+
+from manor.errors import ApplyFailed, NotOurs
+from manor.execution.guard import Guard
+from manor.execution.local import LocalRunner, in_thread
+from manor.execution.values import HostPath, MakeFolder, PutFile
+from tests.execution.contract import RunnerContract, Stage, guard_for
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Stage:
+    root, foreign = tmp_path / "root", tmp_path / "foreign"
+    root.mkdir()
+    foreign.mkdir()
+    guard = guard_for(HostPath(root), HostPath(foreign))
+    return Stage(LocalRunner("prod/web-1", guard, root=HostPath(root)), HostPath(root), HostPath(foreign))
+
+
+class TestContract(RunnerContract):
+    async def lay_link(self, stage: Stage, name: str) -> None:
+        Path(stage.root / name).symlink_to(stage.foreign)
+
+
+async def test_modes_are_as_asked_whatever_the_umask(stage: Stage) -> None:
+    before = os.umask(0o077)
+    try:
+        await stage.runner.change([MakeFolder(stage.root / "d", mode=0o755), PutFile(stage.root / "d" / "f", b"", mode=0o640)])
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(Path(stage.root / "d").stat().st_mode) == 0o755
+    assert stat.S_IMODE(Path(stage.root / "d" / "f").stat().st_mode) == 0o640
+
+
+async def test_an_untouchable_path_that_is_itself_a_link_is_guarded_where_it_leads(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "name").symlink_to(tmp_path / "real")
+    guard = guard_for(HostPath(tmp_path), HostPath(tmp_path / "name"))
+    runner = LocalRunner("prod/web-1", guard)
+    with pytest.raises(NotOurs, match=r"untouchable\.paths"):
+        await runner.change([PutFile(HostPath(tmp_path / "real" / "x"), b"")])
+
+
+async def test_a_root_that_is_reached_through_a_link_is_a_root(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "root").symlink_to(tmp_path / "real")
+    root = HostPath(tmp_path / "root")
+    runner = LocalRunner("dev/all-1", Guard("dev/all-1", roots=(root,)))
+    await runner.change([PutFile(root / "x", b"here")])
+    assert (tmp_path / "real" / "x").read_bytes() == b"here"
+
+
+async def test_a_link_in_the_root_does_not_lead_out_of_the_root(stage: Stage, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    Path(stage.root / "out").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(NotOurs, match="lies outside"):
+        await stage.runner.change([PutFile(stage.root / "out" / "x", b"")])
+
+
+async def test_what_a_killed_controller_left_beside_a_file_is_swept_away(stage: Stage) -> None:
+    ours, dead = Path(stage.root / f".f.manor-{os.getpid()}-7"), Path(stage.root / ".f.manor-4194305-7")
+    ours.write_text("")
+    dead.write_text("half")
+    await stage.runner.change([PutFile(stage.root / "f", b"")])
+    assert await stage.runner.listing(stage.root) == (ours.name, "f")
+
+
+async def test_a_missing_parent_is_said(stage: Stage) -> None:
+    with pytest.raises(ApplyFailed, match=r"prod/web-1: PutFile .*/no/f: No such file or directory; it is as it was"):
+        await stage.runner.change([PutFile(stage.root / "no" / "f", b"")])
+
+
+async def test_a_pipe_is_not_read(stage: Stage) -> None:
+    os.mkfifo(stage.root / "pipe")
+    assert await stage.runner.read([stage.root / "pipe"]) == {}
+    assert await stage.runner.digest([stage.root / "pipe"]) == {stage.root / "pipe": "other"}
+
+
+async def test_cancelled_work_in_a_thread_is_over_when_its_task_is() -> None:
+    began, go, done = threading.Event(), threading.Event(), threading.Event()
+
+    def work() -> None:
+        began.set()
+        go.wait(5)
+        done.set()
+
+    task = asyncio.ensure_future(in_thread(work))
+    await asyncio.to_thread(began.wait, 5)
+    task.cancel()
+    asyncio.get_running_loop().call_soon(go.set)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert done.is_set()
