@@ -208,3 +208,10 @@ def end(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait(5)
+
+
+async def curl(*words: str) -> str:
+    """Run curl and return what it writes."""
+    process = await asyncio.create_subprocess_exec("curl", "-s", "--max-time", "10", "--noproxy", "*", *words, stdout=subprocess.PIPE)
+    out, _ = await process.communicate()
+    return out.decode()
