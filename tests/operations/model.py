@@ -6,7 +6,9 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import sqlalchemy as sa
 
 from manor.operations.chaos import Point
 from manor.operations.engine import OnFailure, execute, no_revert
@@ -18,6 +20,9 @@ from manor.state import leases
 from manor.state.holder import Holder
 from manor.state.leases import Lease
 from manor.state.store import Store
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Killed(BaseException):
@@ -149,6 +154,32 @@ class KillAt:
         self.passed += 1
         if self.passed == self.n:
             self.is_dead = True
+            raise Killed
+
+
+class DyingStore(Store):
+    """A store whose process dies at its n-th write, before or after it is durable; counts them when n is 0."""
+
+    n = 0
+    is_after = False
+    writes = 0
+    is_dead = False
+
+    async def write(self, do: Callable[Concatenate[sa.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        self.writes += 1
+        self.live(is_due=self.writes == self.n and not self.is_after)
+        written = await super().write(do, *args, **kwargs)
+        self.live(is_due=self.writes == self.n)
+        return written
+
+    async def read(self, do: Callable[Concatenate[sa.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        self.live(is_due=False)
+        return await super().read(do, *args, **kwargs)
+
+    def live(self, *, is_due: bool) -> None:
+        """Raise Killed if it is dead, or dies now."""
+        self.is_dead = self.is_dead or is_due
+        if self.is_dead:
             raise Killed
 
 

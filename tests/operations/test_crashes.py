@@ -22,7 +22,7 @@ from manor.state.journal import StepRow
 from manor.state.operations import NewOperation, Operation
 from manor.state.store import Store
 from manor.state.words import JournalEvent, OperationState, Outcome
-from tests.operations.model import KINDS, KillAt, Killed, SetCell, SetCellBack, World, chain, run
+from tests.operations.model import KINDS, DyingStore, KillAt, Killed, SetCell, SetCellBack, World, chain, run
 
 PIDS = itertools.count(1)
 SHIP = NewOperation("ship", "prod", "shop")
@@ -66,7 +66,7 @@ def require_sound(store: Store, result: Result) -> None:
             ended |= {line.seq} if line.event is not JournalEvent.COMPENSATED else set()
 
 
-@pytest.mark.parametrize(("count", "width"), [(1, 1), (2, 1), (7, 1), (4, 4), (6, 3), pytest.param(30, 1, marks=pytest.mark.crash)])
+@pytest.mark.parametrize(("count", "width"), [(1, 1), (5, 1), (4, 2), *(pytest.param(count, 1, marks=pytest.mark.crash) for count in (2, 10, 30))])
 async def test_killed_at_every_boundary_it_is_done_in_the_end_and_each_act_once(store: Store, count: int, width: int) -> None:
     boundaries = await count_boundaries(store, World(), chain(count, width))
     assert boundaries == 4 * count
@@ -77,6 +77,38 @@ async def test_killed_at_every_boundary_it_is_done_in_the_end_and_each_act_once(
         assert world.cells == {f"prod/web-{n + 1}": "new" for n in range(count)}
         assert len(world.acts) == count, "an act was repeated although its postcondition held"
         require_sound(store, result)
+
+
+async def run_dying(store: Store, world: World, steps: Sequence[Planned[World]], n: int, *, is_after: bool) -> tuple[Result, int]:
+    """Run with an executor that dies at its n-th write, then with one that lives; return the end and how many writes the first had."""
+    operation = await create(store, SHIP, steps, KINDS)
+    with DyingStore(store.folder, store.clock) as dying:
+        dying.n, dying.is_after = n, is_after
+        with contextlib.suppress(Killed):
+            await run(dying, operation.id, world, pid=next(PIDS), on_failure=back)
+    if not (await standing(store, operation.id)).operation.state.is_final:
+        await run(store, operation.id, world, pid=next(PIDS), on_failure=back)
+    return await standing(store, operation.id), dying.writes
+
+
+@pytest.mark.parametrize(
+    ("failing", "width", "expected"),
+    [(False, 2, OperationState.DONE), (True, 1, OperationState.REVERTED), pytest.param(True, 2, OperationState.REVERTED, marks=pytest.mark.crash)],
+)
+async def test_killed_before_and_after_every_write(store: Store, failing: bool, width: int, expected: OperationState) -> None:
+    def world() -> World:
+        return World(failing={"prod/web-4": CommandFailed("exit 1", 1)} if failing else {})
+
+    _, writes = await run_dying(store, world(), chain(5, width), 0, is_after=False)
+    assert writes > 10
+    for n in range(1, writes + 1):
+        for is_after in (False, True):
+            now = world()
+            result, _ = await run_dying(store, now, chain(5, width), n, is_after=is_after)
+            assert result.operation.state is expected
+            assert set(now.cells.values()) == {"" if failing else "new"}
+            assert len(set(now.acts)) == len(now.acts)
+            require_sound(store, result)
 
 
 async def test_killed_at_every_boundary_of_a_failing_operation_it_is_reverted_in_the_end(store: Store) -> None:
@@ -90,7 +122,7 @@ async def test_killed_at_every_boundary_of_a_failing_operation_it_is_reverted_in
         require_sound(store, result)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(count=st.integers(1, 8), width=st.integers(1, 4), failing=st.integers(0, 9), kills=st.lists(st.integers(1, 32), max_size=6))
 async def test_killed_again_and_again_it_ends_as_it_should(store: Store, count: int, width: int, failing: int, kills: list[int]) -> None:
     fails = {f"prod/web-{failing}": CommandFailed("exit 1", 1)} if failing else {}

@@ -313,13 +313,25 @@ async def test_a_plan_that_was_carried_out_is_found_until_something_else_happens
     operation = await create(store, SHIP, chain(1), KINDS)
     assert store.read_now(operations.carried_out, "prod", "cafe") is None
     await run(store, operation.id, World())
-    found = store.read_now(operations.carried_out, "prod", "cafe")
+    found = store.read_now(operations.carried_out, "prod", "caf")
+    assert store.read_now(operations.carried_out, "prod", "") is None
     assert found is not None
     assert found.id == operation.id
     store.clock.advance(1)  # type: ignore[attr-defined]
     other = await create(store, replace(SHIP, plan_hash="beef"), chain(1), KINDS)
     await run(store, other.id, World(), pid=2)
     assert store.read_now(operations.carried_out, "prod", "cafe") is None
+
+
+async def test_what_was_interrupted_is_decided_about_first(store: Store, clock: FakeClock) -> None:
+    stop = Stop()
+    stop.request("stopped by SIGINT")
+    operation = await create(store, SHIP, chain(1), KINDS)
+    await run(store, operation.id, World(), stop=stop)
+    store.read_now(operations.require_none_unfinished, "prod/crm")
+    for name in ("prod", "prod/shop"):
+        with pytest.raises(Paused, match=rf"\(ship prod/shop\) is paused: stopped by SIGINT; first `manor resume {operation.id}`"):
+            store.read_now(operations.require_none_unfinished, name)
 
 
 async def test_abandoned_operations_stay_so(store: Store, clock: FakeClock) -> None:

@@ -33,6 +33,13 @@ async def test_it_is_held_for_the_body_and_let_go_after_it(store: Store) -> None
     assert store.read_now(leases.standing) == ()
 
 
+async def test_it_says_for_which_operation_it_is_held_once_that_is_known(store: Store) -> None:
+    async with hold(store, "prod/shop") as lease:
+        operation = await create(store, SHIP, chain(1), KINDS)
+        await execute(store, operation.id, World(), KINDS, lease)
+        assert [kept.operation for kept in store.read_now(leases.standing)] == [operation.id]
+
+
 async def test_it_is_let_go_when_the_body_fails(store: Store) -> None:
     with pytest.raises(ManorError, match="something else"):
         async with hold(store, "prod"):

@@ -16,12 +16,15 @@ from manor.operations.stop import Stop, stop_on_signals
 
 async def test_the_first_signal_requests_a_stop_and_the_second_leaves() -> None:
     stop, said, left = Stop(), list[str](), asyncio.Event()
-    with stop_on_signals(stop, said.append, left.set):
+    heard = asyncio.Event()
+
+    def tell(text: str) -> None:
+        said.append(text)
+        heard.set()
+
+    with stop_on_signals(stop, tell, left.set):
         os.kill(os.getpid(), signal.SIGINT)
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        while not stop.is_requested:  # noqa: ASYNC110 -- a signal arrives through the loop's own pipe; the wait is bounded by it
-            await asyncio.sleep(0)
+        await asyncio.wait_for(heard.wait(), 5)
         assert (stop.reason, left.is_set()) == ("stopped by SIGINT", False)
         os.kill(os.getpid(), signal.SIGTERM)
         await asyncio.wait_for(left.wait(), 5)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from manor.errors import Busy, Refused, UsageError
+from manor.errors import Busy, ManorError, Refused, UsageError
 from manor.state import audit, leases
-from manor.state.backup import add_bytes, backup, restore
+from manor.state.backup import Entry, add_bytes, add_link_or_file, backup, restore
 from manor.state.store import Store
 from tests.operations.model import FakeClock, take
 
@@ -137,6 +137,31 @@ def test_what_is_no_backup_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "b.tar").write_bytes(content)
     with pytest.raises(Refused, match="not a sound backup"):
         restore(tmp_path / "b.tar", tmp_path / "other")
+
+
+def test_what_is_repacked_during_the_backup_is_found_where_it_went(filled: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    objects = filled.folder.repositories / "shop.git" / "objects"
+
+    def repacking(tar: tarfile.TarFile, path: Path, name: str) -> Entry:
+        if path.name == "bb":
+            (objects / "pack").mkdir()
+            (objects / "pack" / "p.pack").write_text("blob")
+            path.unlink()
+        return add_link_or_file(tar, path, name)
+
+    monkeypatch.setattr("manor.state.backup.add_link_or_file", repacking)
+    names = [entry.path for entry in backup(filled, tmp_path / "b.tar").entries]
+    assert "repositories/shop.git/objects/pack/p.pack" in names
+    assert "repositories/shop.git/objects/aa/bb" not in names
+
+
+def test_a_backup_that_never_settles_says_so(filled: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def vanished(*_: object) -> Entry:
+        raise FileNotFoundError
+
+    monkeypatch.setattr("manor.state.backup.add_link_or_file", vanished)
+    with pytest.raises(ManorError, match="kept changing during the backup"):
+        backup(filled, tmp_path / "b.tar")
 
 
 def test_a_backup_that_fails_leaves_no_half(filled: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

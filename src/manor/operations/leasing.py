@@ -43,17 +43,17 @@ async def hold(
     lost: list[ManorError] = []
     renewing = asyncio.create_task(renew_until_lost(store, lease, lost, body))
     try:
-        yield lease
+        try:
+            yield lease
+        finally:
+            renewing.cancel()
+            await asyncio.gather(renewing, return_exceptions=True)
+            if not lost:
+                await store.write(leases.release, name, lease.token)
     except asyncio.CancelledError:
-        if lost and body is not None:
-            body.uncancel()
+        if lost and body is not None and body.uncancel() == 0:
             raise lost[0] from None
         raise
-    finally:
-        renewing.cancel()
-        await asyncio.gather(renewing, return_exceptions=True)
-        if not lost:
-            await store.write(leases.release, name, lease.token)
 
 
 async def take(store: Store, name: str, operation: str, wait_seconds: float, on_wait: Callable[[Busy], None], holder: Holder, is_gone: IsGone) -> Lease:

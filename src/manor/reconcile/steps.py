@@ -17,7 +17,7 @@ from manor.estate.layout import tier_program
 from manor.estate.topology import TierNode
 from manor.estate.wiring import Wiring
 from manor.execution.base import Runner
-from manor.execution.values import Act, Command, Detached, Effect, FileAct, HostPath, MakeFolder, PutFile, Remove, Touch
+from manor.execution.values import Act, Command, Detached, Effect, FileAct, HostPath, MakeFolder, PutFile, PutLink, PutTree, Remove, Touch
 from manor.integrations.supervisors.base import ProgramStatus
 from manor.observe.hosts import HostQuestion, observe_programs
 from manor.observe.slots import read_slots, traffic_of
@@ -145,7 +145,7 @@ def put(file: DesiredFile) -> PutFile:
 
 def with_parents(acts: Sequence[FileAct]) -> list[FileAct]:
     """Return the acts with the folders that their files need before them."""
-    parents = dict.fromkeys(act.path.parent for act in acts if isinstance(act, PutFile))
+    parents = dict.fromkeys(act.path.parent for act in acts if isinstance(act, PutFile | PutLink | PutTree))
     return [*(MakeFolder(path) for path in parents), *acts]
 
 

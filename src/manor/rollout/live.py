@@ -142,7 +142,7 @@ class LiveFleet:
             raise ManorError(f"{slot.host}: {slot_program(self.service, slot.slot)} is {view.status}, not stopped; nothing was placed")
         chosen = self.catalog[release]
         archive = str(self.artifacts / f"{chosen.artifact}.tar")
-        await runner.change(list(release_acts(chosen, self._configured(chosen), self._where(slot), archive)))
+        await runner.change(with_parents(release_acts(chosen, self._configured(chosen), self._where(slot), archive)))
         await self._remember(slot, release, here)
 
     async def _remember(self, slot: SlotRef, release: str, here: Here, traffic: Traffic = Traffic.NONE) -> None:

@@ -7,7 +7,7 @@ Invariant: nothing is written for an executor whose token or lease was succeeded
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
 
@@ -141,10 +141,11 @@ def intent(connection: sa.Connection, operation: str, seq: int, token: int, *, d
     """Write that the step is about to be done; prolongs the lease. Raises FencedOff."""
     owner = operations.require_token(connection, operation, token)
     leases.renew(connection, lease_of(connection, owner, token), token, now=at)
-    attempt = get(connection, operation, seq).attempt + 1
-    update(connection, operation, seq, attempt=attempt, deadline=deadline, intent_at=at)
-    write(connection, operation, seq, attempt, JournalEvent.INTENT, token, at, deadline=deadline)
-    return get(connection, operation, seq)
+    step = get(connection, operation, seq)
+    begun = replace(step, attempt=step.attempt + 1, deadline=deadline, intent_at=at)
+    update(connection, operation, seq, attempt=begun.attempt, deadline=deadline, intent_at=at)
+    write(connection, operation, seq, begun.attempt, JournalEvent.INTENT, token, at, deadline=deadline)
+    return begun
 
 
 def done(
@@ -155,7 +156,7 @@ def done(
     step = get(connection, operation, seq)
     update(connection, operation, seq, done_at=at, outcome=outcome, evidence=evidence)
     write(connection, operation, seq, step.attempt, event, token, at, detail=evidence)
-    return get(connection, operation, seq)
+    return replace(step, done_at=at, outcome=outcome, evidence=evidence)
 
 
 def compensated(connection: sa.Connection, operation: str, seq: int, token: int, detail: str, *, at: float) -> None:

@@ -87,6 +87,11 @@ def release(connection: sa.Connection, name: str, token: int) -> None:
     connection.execute(tables.leases.delete().where((tables.leases.c.name == name) & (tables.leases.c.token == token)))
 
 
+def assign(connection: sa.Connection, token: int, operation: str) -> None:
+    """Write which operation the lease of this token is held for, so that others can be told."""
+    connection.execute(tables.leases.update().where(tables.leases.c.token == token).values(operation=operation))
+
+
 def standing(connection: sa.Connection) -> tuple[Lease, ...]:
     """Return every lease that was taken and not let go, expired ones too."""
     return rows.all_of(connection, sa.select(tables.leases).order_by(tables.leases.c.name), Lease)

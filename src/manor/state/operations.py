@@ -13,9 +13,9 @@ from datetime import UTC, datetime
 
 import sqlalchemy as sa
 
-from manor.errors import FencedOff, UsageError
+from manor.errors import FencedOff, Paused, UsageError
 from manor.state import audit, rows, tables
-from manor.state.leases import exclude, lease_name
+from manor.state.leases import assign, exclude, lease_name
 from manor.state.words import FINAL, OperationState
 
 
@@ -109,12 +109,22 @@ def unfinished(connection: sa.Connection, name: str) -> tuple[Operation, ...]:
     return tuple(found for found in rows.all_of(connection, query, Operation) if exclude(found.lease, name))
 
 
+def require_none_unfinished(connection: sa.Connection, name: str) -> None:
+    """Raise Paused, saying how to go on, if an operation under an excluding lease was interrupted: it is decided about first."""
+    for found in unfinished(connection, name):
+        told = f": {found.summary}" if found.summary else ""
+        raise Paused(f"operation {found.id} ({found.verb} {found.lease}) is {found.state}{told}; first `manor resume {found.id}` or `manor abandon {found.id}`")
+
+
 def carried_out(connection: sa.Connection, environment: str, plan_hash: str) -> Operation | None:
-    """Return the operation that carried this plan out, if nothing was begun in the environment since; see docs/operations.md."""
+    """Return the operation that carried this plan (its hash or the beginning of it) out, if nothing was begun in the environment since.
+
+    See docs/operations.md.
+    """
     table = tables.operations
     begun = sa.select(table).where((table.c.environment == environment) & table.c.started_at.is_not(None))
     last = rows.first_of(connection, begun.order_by(table.c.started_at.desc(), table.c.id.desc()), Operation)
-    return last if last and last.plan_hash == plan_hash and last.state is OperationState.DONE else None
+    return last if last and plan_hash and last.plan_hash.startswith(plan_hash) and last.state is OperationState.DONE else None
 
 
 def begin(connection: sa.Connection, identifier: str, token: int, *, at: float) -> Operation:
@@ -128,6 +138,7 @@ def begin(connection: sa.Connection, identifier: str, token: int, *, at: float) 
     if operation.state.is_final:
         raise UsageError(f"operation {identifier} has ended: {operation.state}")
     change(connection, identifier, token=token, state=OperationState.RUNNING, started_at=operation.started_at or at, summary="")
+    assign(connection, token, identifier)
     note(connection, operation, operation.state, OperationState.RUNNING, at)
     return get(connection, identifier)
 

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, Self, TypeAlias, TypeVar
 
 import sqlalchemy as sa
 
@@ -25,6 +25,9 @@ from manor.state.lock import share
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+Connection: TypeAlias = sa.Connection
+"""What functions handed to `write` or `read` take first."""
 
 BUSY_SECONDS = 10.0
 
@@ -43,7 +46,7 @@ class Store:
         self._reader = ThreadPoolExecutor(1, "state-reader")
 
     @classmethod
-    def open(cls, folder: Path, clock: Clock | None = None) -> Store:
+    def open(cls, folder: Path, clock: Clock | None = None) -> Self:
         """Open the store in a folder: make what is missing, bring the schema up to date, keep a copy of an older one.
 
         Raises Busy while another process migrates, restores, or works with an older schema, ManorError if the schema is newer than this program.
@@ -93,7 +96,7 @@ class Store:
         self._engine.dispose()
         self._lock.close()
 
-    def __enter__(self) -> Store:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -24,8 +26,47 @@ def node_of(proxy: Proxy, role: Role) -> TierNode:
     is_switching = proxy.traits.switch is not Switch.NONE and not is_web
     place = 3 if is_web else 2
     ends = () if is_web or is_switching else (nodes.endpoint("edge-1", "127.202.0.11", 9030),)
-    more = {"listeners": []} if is_web else {}
-    return nodes.node(proxy.name, role, place, services=[nodes.service()], is_web=is_web, is_switching=is_switching, next_=ends, **more)  # type: ignore[arg-type]
+    listeners = [] if is_web else None
+    return nodes.node(proxy.name, role, place, services=[nodes.service()], is_web=is_web, is_switching=is_switching, next_=ends, listeners=listeners)
+
+
+@dataclass(frozen=True)
+class Idle:
+    """Where a product's files and command lines say how long it keeps idle connections; the unit in seconds."""
+
+    accepts: str
+    sends: str
+    unit: float = 1.0
+    sends_times: float = 1.0
+    """How many times `sends` a connection may get old."""
+
+
+IDLE = {
+    # HAProxy thins out its idle connections by half at each purge: 12 halvings of 4096, and 4 until the need is forgotten.
+    "haproxy": Idle(r"timeout http-keep-alive (\d+)ms", r"pool-purge-delay (\d+)ms", 0.001, 16),
+    "nginx": Idle(r"    keepalive_timeout (\d+)ms", r"        keepalive_timeout (\d+)ms", 0.001),
+    "traefik": Idle(r"idleTimeout: (\d+)s", r"idleConnTimeout: (\d+)s"),
+    "varnish": Idle(r"timeout_idle (\d+)", r"backend_idle_timeout (\d+)"),
+}
+
+
+def idle_seconds(name: str, role: Role) -> tuple[float, float]:
+    """Return how long a product keeps connections from the side before, and those to the side after at the most."""
+    proxy: Proxy = product("proxies", name)
+    node = node_of(proxy, role)
+    text = "".join(file.content.decode() for file in proxy.render(node)) + repr([program.argv for program in proxy.programs(node)])
+    where = IDLE[name]
+    accepts, sends = re.search(where.accepts, text), re.search(where.sends, text)
+    assert accepts, f"{name} says nowhere how long it keeps idle connections"
+    assert sends, f"{name} says nowhere when it gives them up"
+    return float(accepts[1]) * where.unit, float(sends[1]) * where.unit * where.sends_times
+
+
+def test_each_sender_gives_up_idle_connections_2_seconds_before_each_receiver() -> None:
+    limits = {(name, role): idle_seconds(name, role) for name in NAMES for role in sorted(product("proxies", name).traits.roles)}
+    for sender, (_, sends) in limits.items():
+        for receiver, (accepts, _) in limits.items():
+            assert sends + 2 <= accepts, f"{sender} sends into connections of {receiver} for {sends} s, which closes them after {accepts} s"
 
 
 @pytest.mark.parametrize("name", NAMES)

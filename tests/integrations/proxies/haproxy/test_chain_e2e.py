@@ -17,7 +17,7 @@ from manor.estate.model import Health, Static
 from manor.estate.topology import Listener, Role, ServiceView, TrafficState
 from manor.execution.values import HostPath
 from tests.integrations.proxies import nodes, tiers
-from tests.integrations.proxies.steady import Load, ask, exchange, request
+from tests.integrations.proxies.load import Load, ask, exchange, request
 from tests.integrations.proxies.tiers import Echo, Tier, curl
 
 pytestmark = pytest.mark.e2e
@@ -83,8 +83,8 @@ async def chain(root: HostPath, sockets: HostPath, address: str, *, accept_idle:
         await running.healthy("b")
         yield running
     finally:
-        for one in (balancer, web, *echoes):
-            one.stop()
+        for started in (balancer, web, *echoes):
+            started.stop()
 
 
 async def test_thirty_flips_lose_nothing_and_a_cold_restart_comes_back_flipped(root: HostPath, sockets: HostPath, address: str) -> None:

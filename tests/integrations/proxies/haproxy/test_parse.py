@@ -7,7 +7,7 @@ import re
 import pytest
 
 from manor.errors import ManorError
-from manor.estate.topology import TrafficState
+from manor.estate.topology import Role, TrafficState
 from manor.execution.values import Completed
 from manor.integrations.proxies.base import ServerView
 from manor.integrations.proxies.haproxy import parse, product
@@ -15,7 +15,7 @@ from manor.integrations.proxies.haproxy.state import HEADER
 from tests.integrations.proxies import nodes
 
 SERVICE = nodes.service(hosts=[("web-1", "127.202.0.11")])
-NODE = nodes.node("haproxy", nodes.Role.BALANCER, 2, services=[SERVICE], is_switching=True)
+NODE = nodes.node("haproxy", Role.BALANCER, 2, services=[SERVICE], is_switching=True)
 STAT = "# pxname,svname,qcur,scur,stot,status,check_status,\n"
 
 
@@ -57,7 +57,14 @@ def test_a_missing_server_is_said() -> None:
 
 
 def test_workers() -> None:
-    text = b"#<PID> <type>\n17142           master          2 [failed: 1]   0d00h10m\n# workers\n29799           worker          0               0d\n# old workers\n17145           worker          2               0d\n# programs\n"
+    text = b"""#<PID>          <type>          <reloads>       <uptime>        <version>
+17142           master          2 [failed: 1]   0d00h10m44s     2.6.12-1+deb12u4
+# workers
+29799           worker          0               0d00h00m02s     2.6.12-1+deb12u4
+# old workers
+17145           worker          2               0d00h10m42s     2.6.12-1+deb12u4
+# programs
+"""
     assert parse.parse_workers(Completed(0, text)) == parse.Workers(2, 1, (29799,), (17145,))
 
 

@@ -16,7 +16,7 @@ from manor.estate.model import Health, Redirect, Static
 from manor.estate.topology import Role, ServiceView, TrafficState
 from manor.execution.values import HostPath
 from tests.integrations.proxies import nodes
-from tests.integrations.proxies.steady import Load, ask, request
+from tests.integrations.proxies.load import Load, ask, request
 from tests.integrations.proxies.tiers import Echo, Tier, curl
 
 pytestmark = pytest.mark.e2e
@@ -60,8 +60,8 @@ async def alone(root: HostPath, sockets: HostPath, address: str) -> AsyncIterato
         await web.switch(services[0], {"web-1-a": READY, "web-1-b": MAINT})
         yield Alone(services[0], docs, web, (address, 8080))
     finally:
-        for one in (web, *echoes):
-            one.stop()
+        for started in (web, *echoes):
+            started.stop()
 
 
 async def test_thirty_flips_lose_nothing_and_a_cold_restart_comes_back_flipped(root: HostPath, sockets: HostPath, address: str) -> None:
