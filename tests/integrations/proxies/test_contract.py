@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from manor.estate.topology import Role, Switch, TierNode, TrafficState
+from manor.estate.topology import Listener, Role, Switch, TierNode, TrafficState
 from manor.execution.values import Completed
 from manor.integrations.proxies.base import Proxy
 from manor.registry import INTEGRATIONS, product, products
@@ -26,7 +26,7 @@ def node_of(proxy: Proxy, role: Role) -> TierNode:
     is_switching = proxy.traits.switch is not Switch.NONE and not is_web
     place = 3 if is_web else 2
     ends = () if is_web or is_switching else (nodes.endpoint("edge-1", "127.202.0.11", 9030),)
-    listeners = [] if is_web else None
+    listeners: list[Listener] | None = [] if is_web else None
     return nodes.node(proxy.name, role, place, services=[nodes.service()], is_web=is_web, is_switching=is_switching, next_=ends, listeners=listeners)
 
 

@@ -83,8 +83,10 @@ async def chain(root: HostPath, sockets: HostPath, address: str, *, accept_idle:
         await running.healthy("b")
         yield running
     finally:
-        for started in (balancer, web, *echoes):
-            started.stop()
+        for tier in (balancer, web):
+            tier.stop()
+        for echo in echoes:
+            echo.stop()
 
 
 async def test_thirty_flips_lose_nothing_and_a_cold_restart_comes_back_flipped(root: HostPath, sockets: HostPath, address: str) -> None:

@@ -60,8 +60,9 @@ async def alone(root: HostPath, sockets: HostPath, address: str) -> AsyncIterato
         await web.switch(services[0], {"web-1-a": READY, "web-1-b": MAINT})
         yield Alone(services[0], docs, web, (address, 8080))
     finally:
-        for started in (web, *echoes):
-            started.stop()
+        web.stop()
+        for echo in echoes:
+            echo.stop()
 
 
 async def test_thirty_flips_lose_nothing_and_a_cold_restart_comes_back_flipped(root: HostPath, sockets: HostPath, address: str) -> None:
