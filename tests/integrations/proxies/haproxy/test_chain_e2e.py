@@ -300,3 +300,39 @@ async def test_kept_connection_survives_a_flip(root: HostPath, sockets: HostPath
         second = await exchange(reader, writer, request("POST", HOST, body=b"x"))
         writer.close()
         assert [json.loads(first[2])["slot"], json.loads(second[2])["slot"]] == ["a", "b"]
+
+
+async def test_before_another_balancer(root: HostPath, sockets: HostPath, address: str) -> None:
+    """A first tier that does not switch: own host's next tier first, the backup when that is gone."""
+    async with chain(root, sockets, address) as running:
+        ends = [nodes.endpoint("edge-1", address, 9010), nodes.endpoint("edge-2", address, 9011, backup=True)]
+        places = {"address": address, "root": root, "sockets": sockets}
+        listeners = [Listener(address, 8180), Listener(address, 8543, tls=True)]
+        outer = Tier(
+            nodes.node("haproxy", Role.ROUTER, 0, services=[running.service], is_first=True, next_=ends, listeners=listeners, **places)  # type: ignore[arg-type]
+        )
+        own, other = (
+            Tier(nodes.node("haproxy", Role.BALANCER, place, services=[running.service], is_switching=True, listeners=[Listener(address, port)], **places))  # type: ignore[arg-type]
+            for place, port in ((1, 9010), (2, 9011))
+        )
+        try:
+            for tier in (own, other):
+                await tier.runner.change(tier.proxy.switch_files(tier.node, running.service, {"web-1-a": READY, "web-1-b": DRAIN}))
+                await tier.start()
+            await outer.start()
+            async with Load((address, 8180), HOST, clients=6, pause_seconds=0.01) as load:
+                for _ in range(4):
+                    await outer.reload()
+                    await own.reload()
+                    await asyncio.sleep(0.2)
+            assert load.tally.lost == []
+            assert load.tally.sent > 200
+            status, _, _ = await ask((address, 9010), "GET", HOST)
+            assert status == 404, "an inner tier goes by the stamp alone"
+            own.stop()
+            await asyncio.sleep(1.5)
+            status, _, body = await ask((address, 8180), "GET", HOST)
+            assert (status, json.loads(body)["headers"]["x-manor-service"]) == (200, "shop")
+        finally:
+            for tier in (outer, own, other):
+                tier.stop()
