@@ -157,7 +157,6 @@ class Tier:
 
     async def page(self, service: ServiceView, on: bool) -> None:
         """Show the maintenance page, or end it."""
-        await self.runner.change(self.proxy.maintenance_files(self.node, service, on))
         for act in self.proxy.maintenance(self.node, service, on):
             await self.runner.carry_out(act)
 

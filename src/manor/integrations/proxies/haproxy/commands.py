@@ -94,10 +94,10 @@ def maintenance_files(node: TierNode, service: ServiceView, on: bool) -> tuple[F
 
 
 def maintenance(node: TierNode, service: ServiceView, on: bool) -> tuple[Act, ...]:
-    """Return the act that shows the maintenance page, or ends it."""
+    """Return the acts that show the maintenance page, or end it."""
     state = TrafficState.READY if on else TrafficState.MAINT
     line = f"set server {names.page_backend(service)}/{names.PAGE_SERVER} state {state.value}"
-    return (SocketCommand(names.admin_socket(node), line, changing(node)),)
+    return (*maintenance_files(node, service, on), SocketCommand(names.admin_socket(node), line, changing(node)))
 
 
 def reading(node: TierNode) -> Touch:

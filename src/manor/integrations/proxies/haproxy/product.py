@@ -100,10 +100,6 @@ class HAProxy(Proxy):
         """Return the servers."""
         return parse.parse_switch(service, completed)
 
-    def maintenance_files(self, node: TierNode, service: ServiceView, on: bool) -> tuple[FileAct, ...]:
-        """Return the state file of the maintenance page."""
-        return commands.maintenance_files(node, service, on)
-
     def maintenance(self, node: TierNode, service: ServiceView, on: bool) -> tuple[Act, ...]:
-        """Return the act that shows the page, or ends it."""
+        """Return the acts that show the maintenance page, or end it."""
         return commands.maintenance(node, service, on)

@@ -62,7 +62,7 @@ def switch_files(node: TierNode, service: ServiceView, traffic: Mapping[str, Tra
     return (folder, *put, *(Remove(flag, touch=touch) for flag, is_wanted in wanted.items() if not is_wanted))
 
 
-def maintenance_files(node: TierNode, service: ServiceView, on: bool) -> tuple[FileAct, ...]:
+def maintenance(node: TierNode, service: ServiceView, on: bool) -> tuple[FileAct, ...]:
     """Return the flag of the maintenance page, which takes effect at once."""
     flag, touch = names.page_flag(node, service), Touch(node.subject, Effect.INCLUDE)
     return (MakeFolder(flag.parent, touch=touch), PutFile(flag, b"", touch=touch)) if on else (Remove(flag, touch=touch),)

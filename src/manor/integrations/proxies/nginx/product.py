@@ -99,10 +99,6 @@ class Nginx(Proxy):
         """Return this host's servers."""
         return parse.parse_switch(node, service, completed)
 
-    def maintenance_files(self, node: TierNode, service: ServiceView, on: bool) -> tuple[FileAct, ...]:
-        """Return the flag of the maintenance page."""
-        return commands.maintenance_files(node, service, on)
-
     def maintenance(self, node: TierNode, service: ServiceView, on: bool) -> tuple[Act, ...]:
-        """Return nothing: the flag was all."""
-        return ()
+        """Return the acts that show the maintenance page, or end it."""
+        return commands.maintenance(node, service, on)
