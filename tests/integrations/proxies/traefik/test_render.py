@@ -63,6 +63,7 @@ def test_a_server_that_takes_no_traffic_is_in_no_list_with_others() -> None:
     [
         (replace(switching(), services=(nodes.service(health=Health(tcp=True)),)), "only checks http"),
         (replace(switching(), services=(nodes.service(health=Health(command="true")),)), "only checks http"),
+        (replace(switching(), services=(nodes.service(extra={"traefik": {"router": b"x"}}),)), "no place for verbatim text"),
         (replace(switching(), request_id="from_trace"), "cannot turn a trace id"),
         (first(options={"log_levle": "INFO"}), "options.log_levle: Extra inputs"),
         (first(options={"dial_timeout": "5"}), "options.dial_timeout: Value error, '5' is not a duration"),
