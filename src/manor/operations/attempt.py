@@ -68,13 +68,14 @@ class Attempts(Generic[PortsT]):
     async def _act(self, step: Step[PortsT], row: StepRow, here: Here) -> StepRow:
         try:
             async with self.store.clock.timeout(here.deadline - self.store.clock.now()):
-                evidence = encode_evidence(await step.act(self.ports, here))
+                shown = await step.act(self.ports, here)
+                evidence = encode_evidence(shown)
         except (FencedOff, Paused):
             raise
         except Exception as error:  # noqa: BLE001 -- journalled: a fault of ours must lead to a revert too, not to a half-done host
             return await self._failed(step, row, here, error)
         self.chaos(row.seq, row.kind, Point.AFTER_ACT)
-        ended = await self._end(row, Outcome.OK, evidence, JournalEvent.DONE)
+        ended = await self._end(row, Outcome.OK, evidence, JournalEvent.DONE, told=str(shown))
         self.chaos(row.seq, row.kind, Point.AFTER_DONE)
         return ended
 
@@ -127,11 +128,11 @@ class Attempts(Generic[PortsT]):
         except Exception as error:  # noqa: BLE001 -- returned and journalled by both callers
             return error
 
-    async def _end(self, row: StepRow, outcome: Outcome, evidence: str, event: JournalEvent) -> StepRow:
+    async def _end(self, row: StepRow, outcome: Outcome, evidence: str, event: JournalEvent, told: str = "") -> StepRow:
         now = self.store.clock.now()
         ended = await self.store.write(journal.done, row.operation, row.seq, self.lease.token, outcome, evidence, at=now, event=event)
         what = {JournalEvent.DONE: What.DONE, JournalEvent.RECOVERED: What.RECOVERED}.get(event, What.FAILED if ended.is_bad else What.SKIPPED)
-        self._tell(what, ended, evidence, seconds=now - ended.intent_at if ended.intent_at else 0.0)
+        self._tell(what, ended, told or evidence, seconds=now - ended.intent_at if ended.intent_at else 0.0)
         return ended
 
     def _deadline(self, row: StepRow) -> float:

@@ -62,6 +62,10 @@ class ProbeSummary:
     lost: int
     first_losses: tuple[str, ...] = ()
 
+    def __str__(self) -> str:
+        """Return it for people."""
+        return f"sent {self.sent}, lost {self.lost}"
+
 
 class Fleet(Protocol):
     """A service's instances in one environment, and what stands before them."""

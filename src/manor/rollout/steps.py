@@ -129,6 +129,10 @@ class Warmth:
     passes: int
     balancers: int
 
+    def __str__(self) -> str:
+        """Return it for people."""
+        return f"healthy here and on {self.balancers} balancer{'' if self.balancers == 1 else 's'}" if self.passes else "serves already"
+
 
 @dataclass(frozen=True)
 class WarmSlot(SlotStep):
@@ -227,6 +231,12 @@ class Drained:
     """Requests that were cut; None where the balancer does not count."""
     is_counted: bool
     was_cut: bool = False
+
+    def __str__(self) -> str:
+        """Return it for people, e.g. `12 requests in flight → 0`."""
+        if not self.is_counted:
+            return "waited its whole time; this balancer does not count"
+        return f"{self.in_flight_at_start} requests in flight → {self.left}{' (cut)' if self.was_cut else ''}"
 
 
 @dataclass(frozen=True)

@@ -113,6 +113,7 @@ async def apply_plan(
     )
     steps = apply_steps(plan, planned.site.hosts, running_tiers(planned))
     async with hold(context.store, plan.environment, wait_seconds=wait_seconds) as lease:
+        await context.store.read(operations.require_none_unfinished, plan.environment)
         operation: Operation = await create(context.store, new, steps, APPLY_KINDS)
         return await execute(context.store, operation.id, planned.site, APPLY_KINDS, lease, tell=tell, stop=stop)
 

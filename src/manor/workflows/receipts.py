@@ -25,6 +25,8 @@ from manor.workflows.probing import LocalProber
 from manor.workflows.rolling import ORDER, load_release
 
 ENDS = {OperationState.DONE: "certified", OperationState.REVERTED: "rolled_back", OperationState.ABANDONED: "abandoned"}
+LOG_FLUSH_SECONDS = 1.5
+"""A tier writes its access log at least once a second."""
 NOT_ASKED = ProbeColumn((), 0.0, 0, 0, 0, incomplete=("not asked: there is no route or no path to ask for",))
 
 
@@ -33,6 +35,7 @@ async def write_receipt(context: Context, result: Result) -> receipts.ReceiptRow
     there = await context.store.read(receipts.find, result.operation.id)
     if there is not None:
         return there
+    await context.store.clock.sleep(LOG_FLUSH_SECONDS)
     receipt = await make_receipt(context, result)
     order = ORDER.validate_json(result.operation.arguments)
     row = receipts.ReceiptRow(

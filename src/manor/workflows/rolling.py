@@ -25,7 +25,7 @@ from manor.rollout.plan import InstanceNow, RolloutOrder, plan_return, plan_roll
 from manor.rollout.probing import Prober
 from manor.rollout.release import Release, make_release
 from manor.rollout.steps import KINDS, SlotStep
-from manor.state import journal, releases
+from manor.state import journal, operations, releases
 from manor.state.journal import StepRow
 from manor.state.leases import Lease
 from manor.state.operations import NewOperation, Operation
@@ -140,6 +140,7 @@ async def carry_out_rollout(rollout: Rollout, carrying: Carrying, verb: str) -> 
         verb, rollout.environment, order.service, actor=carrying.actor, estate_digest=context.estate.digest, arguments=ORDER.dump_json(order).decode()
     )
     async with hold(context.store, f"{rollout.environment}/{order.service}", wait_seconds=carrying.wait_seconds) as lease:
+        await context.store.read(operations.require_none_unfinished, f"{rollout.environment}/{order.service}")
         operation = await create(context.store, new, plan_rollout(order), ROLLOUT_KINDS)
         return await run_operation(rollout, operation, lease, carrying)
 
