@@ -42,9 +42,9 @@ def test_state_files(request: pytest.FixtureRequest) -> None:
     node, service = switching(), shop()
     state = dict.fromkeys((server.name for server in service.servers), TrafficState.MAINT)
     traffic = state | {"web-1-a": TrafficState.READY, "web-2-a": TrafficState.READY, "web-1-b": TrafficState.DRAIN}
-    acts = (*product.switch_files(node, service, traffic), *product.maintenance_files(node, service, True))
+    acts = (*product.switch_files(node, service, traffic), *product.maintenance(node, service, True))
     files = {act.path.name: act.content for act in acts if isinstance(act, PutFile)}
-    files |= {f"first.{act.path.name}": act.content for act in product.maintenance_files(first(), service, True) if isinstance(act, PutFile)}
+    files |= {f"first.{act.path.name}": act.content for act in product.maintenance(first(), service, True) if isinstance(act, PutFile)}
     assert_golden(request, HERE / "cases" / "state", files)
 
 

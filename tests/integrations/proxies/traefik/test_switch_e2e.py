@@ -119,11 +119,11 @@ async def test_pages_of_ours(bench: Bench) -> None:
         await bench.put(READY, MAINT)
         assert " 200" in bench.get()
         assert bench.tier is not None
-        for act in product.maintenance_files(bench.node, bench.service, True):
+        for act in product.maintenance(bench.node, bench.service, True):
             await bench.tier.runner.carry_out(act)
         live.wait_for(lambda: "our maintenance" in bench.get(), "no maintenance page")
         assert bench.get().endswith(" 503 30")
-        for act in product.maintenance_files(bench.node, bench.service, False):
+        for act in product.maintenance(bench.node, bench.service, False):
             await bench.tier.runner.carry_out(act)
         live.wait_for(lambda: " 200" in bench.get(), "the maintenance page stays")
     await bench.until(lambda views: views[0].is_healthy is False)
