@@ -37,8 +37,7 @@ async def main(folder: Path, address: str, port: int, largest: int, words: list[
     listener = listen_on_port(address, port)
     if token := ensure_first_admin(store):
         (folder / "token").write_text(token.value)
-    print("ready", flush=True)
-    await run_controller(parts, listener)
+    await run_controller(parts, listener, ready=lambda: print("ready", flush=True))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -86,8 +86,12 @@ class StoreDelivery:
         return follow_run(self._store, run, longest_wait_seconds=self._watch_seconds)
 
 
-async def run_controller(parts: Parts, listener: Listener, stopping: asyncio.Event | None = None) -> None:
-    """Run the controller until it is told to stop. May be killed at any moment, and started again."""
+def nobody_to_tell() -> None:
+    """Tell nobody."""
+
+
+async def run_controller(parts: Parts, listener: Listener, stopping: asyncio.Event | None = None, ready: Callable[[], None] = nobody_to_tell) -> None:
+    """Run the controller until it is told to stop; `ready` is called when everything is in place. May be killed at any moment, and started again."""
     stopping = stopping or asyncio.Event()
     repositories = HostedRepositories(parts.store.folder.repositories, parts.hosting, parts.runner, parts.rules_of)
     await prepare(repositories, parts.declared.repositories)
@@ -98,6 +102,7 @@ async def run_controller(parts: Parts, listener: Listener, stopping: asyncio.Eve
         every(HOUSEKEEPING_SECONDS, "the repositories' housekeeping", repositories.housekeeping),
         *parts.workers,
     ]
+    ready()
     await serve(application(parts, git, stopping), listener, workers, stopping, git.close)
 
 
