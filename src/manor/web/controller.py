@@ -1,150 +1,124 @@
-"""The controller's process put together: repositories, ledger, git, API, pages and workers over one store.
+"""`manor serve`: git, ledger, pipelines, adoption, housekeeping, API and status page in one process (docs/controller.md).
 
-Invariant: everything here can be made again from the store, the estate and the folders; nothing is lost with the process.
+Invariant: may be killed at any moment; the next one goes on from the store, the refs and the hosts.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import AsyncGenerator, Callable, Sequence
-from dataclasses import dataclass, field, replace
+import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 
-from starlette.applications import Starlette
-
-from manor.errors import ManorError
-from manor.execution.base import Runner
-from manor.execution.values import HostPath
-from manor.integrations.repositories.base import Hosting, RepositoryRules
-from manor.state import runs
-from manor.state.store import Store
+from manor.errors import Busy, ManorError
+from manor.execution.durable import Disk
+from manor.execution.files import carry_out
+from manor.execution.values import HostPath, MakeFolder, PutFile
+from manor.pipeline.worker import Worker as PipelineWorker
+from manor.state.runs import Run
 from manor.web.api import ApiPorts
 from manor.web.app import WebPorts, make_app
-from manor.web.git import GitLimits, GitPorts, GitServer
+from manor.web.git import GitPorts, GitServer
 from manor.web.readings import EnvironmentFacts, Readings
-from manor.web.server import Listener, Worker, every, serve
+from manor.web.server import Listener, Worker, every, listen_on_port, log, serve
 from manor.web.sessions import Sessions, session_key
-from manor.web.tokens import token_check
-from manor.workflows.follow import follow_run
-from manor.workflows.ledger import Ledger
-from manor.workflows.repositories import HostedRepositories, RulesOf
+from manor.web.tokens import ensure_first_admin, token_check
+from manor.workflows.context import Context
+from manor.workflows.serving import Controller, default_wheelhouse
+from manor.workflows.up import ways_in
 
-log = logging.getLogger(__name__)
-LEDGER_SECONDS = 10.0
-HOUSEKEEPING_SECONDS = 24 * 3600.0
-
-
-@dataclass(frozen=True)
-class Declared:
-    """What the controller needs to know of the estate."""
-
-    estate: str
-    environments: Sequence[EnvironmentFacts] = ()
-    repositories: Sequence[str] = ()
-    """Those that services name; made if they are missing."""
+FIRST_PORT, LAST_PORT = 7080, 7179
+LEDGER_SECONDS, ADOPT_SECONDS, HOUSE_SECONDS = 10.0, 3.0, 5.0
 
 
-@dataclass(frozen=True)
-class Parts:
-    """What the controller is made of."""
-
-    store: Store
-    runner: Runner
-    """Acts on the controller itself."""
-    hosting: Hosting
-    declared: Declared
-    rules_of: RulesOf = field(default=lambda _name: RepositoryRules())
-    api: ApiPorts = field(default_factory=ApiPorts)
-    """Functions beyond what the store alone can answer, e.g. `ship`."""
-    workers: Sequence[Worker] = ()
-    """Beside the ledger's and the housekeeping's."""
-    watch_seconds: float = 20.0
-    """How long a pusher waits for somebody to begin the run."""
-
-
-class StoreDelivery:
-    """Pushed commits become runs in the store."""
-
-    def __init__(self, ledger: Ledger, store: Store, watch_seconds: float) -> None:
-        """Record by `ledger`, read from `store`."""
-        self._ledger = ledger
-        self._store = store
-        self._watch_seconds = watch_seconds
-
-    async def catch_up(self, repository: str, actor: str) -> None:
-        """Compare the refs with the ledger."""
-        await self._ledger.catch_up(repository, actor)
-
-    async def run_of(self, repository: str, ref: str, commit: str) -> str | None:
-        """Return the id of the commit's run."""
-        run = await self._store.read(runs.find_run, repository, ref, commit)
-        return run.id if run else None
-
-    def follow(self, run: str) -> AsyncGenerator[str, None]:
-        """Yield the run's log until it ends."""
-        return follow_run(self._store, run, longest_wait_seconds=self._watch_seconds)
-
-
-def nobody_to_tell() -> None:
-    """Tell nobody."""
-
-
-async def run_controller(parts: Parts, listener: Listener, stopping: asyncio.Event | None = None, ready: Callable[[], None] = nobody_to_tell) -> None:
-    """Run the controller until it is told to stop; `ready` is called when everything is in place. May be killed at any moment, and started again."""
-    stopping = stopping or asyncio.Event()
-    repositories = HostedRepositories(parts.store.folder.repositories, parts.hosting, parts.runner, parts.rules_of)
-    await prepare(repositories, parts.declared.repositories)
-    ledger = Ledger(repositories.watched, parts.runner, parts.store)
-    git = git_server(parts, repositories, StoreDelivery(ledger, parts.store, parts.watch_seconds), listener)
-    workers = [
-        every(LEDGER_SECONDS, "the ledger", ledger.catch_up_all),
-        every(HOUSEKEEPING_SECONDS, "the repositories' housekeeping", repositories.housekeeping),
-        *parts.workers,
-    ]
-    ready()
-    await serve(application(parts, git, stopping), listener, workers, stopping, git.close)
-
-
-async def prepare(repositories: HostedRepositories, wanted: Sequence[str]) -> None:
-    """Make missing repositories and bring all to this version's rules; one that is broken does not keep the others."""
-    for name in sorted({*wanted, *repositories.names()}):
-        try:
-            await repositories.create(name)
-        except ManorError:
-            log.exception("the repository %s could not be prepared; the others are served", name)
-
-
-def git_server(parts: Parts, repositories: HostedRepositories, delivery: StoreDelivery, listener: Listener) -> GitServer:
-    """Return what answers git's clients."""
-    largest = max((parts.rules_of(name).largest_push_bytes for name in repositories.names()), default=RepositoryRules().largest_push_bytes)
-    limits = GitLimits(largest_body_bytes=largest)
-    empty = HostPath(empty_folder(parts.store.folder.path))
-    return GitServer(GitPorts(parts.hosting, repositories.find, token_check(parts.store), delivery, listener.callback_base, empty, limits))
-
-
-def application(parts: Parts, git: GitServer, stopping: asyncio.Event) -> Starlette:
-    """Return the application, with all that the store can answer."""
-    store, declared = parts.store, parts.declared
-    readings = Readings(store, declared.estate, declared.environments)
-    api = replace(
-        parts.api,
-        status=parts.api.status or readings.status,
+async def control(context: Context, address: str, port: int | None, say: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or Ctrl-C. Raises Busy if another controller of this state folder listens."""
+    controller = Controller(context, default_wheelhouse())
+    await controller.prepare()
+    listener, stopping = listen(context, address, port), asyncio.Event()
+    git = GitServer(git_ports(controller, listener))
+    readings = Readings(context.store, context.estate.name, environment_facts(context))
+    api = ApiPorts(
+        status=readings.status,
         runs=readings.runs,
         run=readings.run,
-        run_log=lambda run: follow_run(store, run, longest_wait_seconds=float("inf")),
+        run_log=controller.follow,
         operations=readings.operations,
         operation=readings.operation,
         receipts=readings.receipts,
         receipt=readings.receipt,
-        incoming=store.folder.artifacts / "incoming",
     )
-    sessions = Sessions(session_key(store.folder.path / "web.key"))
-    return make_app(WebPorts(token_check(store), sessions, api, git, stopping))
+    sessions = Sessions(session_key(context.folder / "web.key"))
+    app = make_app(WebPorts(token_check(context.store), sessions, api, git, stopping))
+    announce(context, listener, say)
+    try:
+        await serve(app, listener, workers(controller), stopping, git.close)
+    finally:
+        controller_file(context).unlink(missing_ok=True)
 
 
-def empty_folder(state: Path) -> Path:
-    """Return a home without any settings, for programs that look for some."""
-    folder = state / "empty"
-    folder.mkdir(mode=0o500, exist_ok=True)
-    return folder
+def listen(context: Context, address: str, port: int | None) -> Listener:
+    """Listen where it is told, else where the last controller of this state folder did, else on the first free port. Raises Busy."""
+    if port is not None:
+        return listen_on_port(address, port)
+    last = json.loads(text).get("port") if (text := last_file(context).read_text() if last_file(context).exists() else "") else None
+    for candidate in dict.fromkeys([*([last] if last else []), *range(FIRST_PORT, LAST_PORT + 1)]):
+        try:
+            return listen_on_port(address, candidate)
+        except Busy:
+            continue
+    raise Busy(f"{address}: no free port from {FIRST_PORT} to {LAST_PORT}; name one with --port")
+
+
+def controller_file(context: Context) -> Path:
+    """Return the file that says where a running controller listens."""
+    return context.folder / "controller.json"
+
+
+def last_file(context: Context) -> Path:
+    """Return the file that keeps where the last controller listened."""
+    return context.folder / "controller.last.json"
+
+
+def announce(context: Context, listener: Listener, say: Callable[[str], None]) -> None:
+    """Say where it listens, show the first token once, and leave a file for other verbs."""
+    port = listener.socket.getsockname()[1]
+    content = json.dumps({"url": listener.url, "port": port, "pid": os.getpid()}).encode()
+    for path in (last_file(context), controller_file(context)):
+        carry_out(Disk(), PutFile(HostPath(path), content, 0o600))
+    token = ensure_first_admin(context.store)
+    if token is not None:
+        say(f"first admin token, shown this once: {token.value}")
+    say(f"serving {context.estate.name} on {listener.url}")
+
+
+def git_ports(controller: Controller, listener: Listener) -> GitPorts:
+    """Return what git over HTTP needs."""
+    empty = HostPath(controller.context.folder / "empty")
+    carry_out(Disk(), MakeFolder(empty, 0o700))
+    return GitPorts(controller.hosting, controller.repositories.find, token_check(controller.context.store), controller, listener.callback_base, empty)
+
+
+def environment_facts(context: Context) -> list[EnvironmentFacts]:
+    """Return what the status page shows of the declaration."""
+    return [
+        EnvironmentFacts(name, environment.after or "", {way.service: way.url for way in ways_in(context, name)})
+        for name, environment in context.estate.environments.items()
+    ]
+
+
+def workers(controller: Controller) -> list[Worker]:
+    """Return what goes on in the background."""
+    pipelines = PipelineWorker(controller.pipeline_ports(), controller.deliver_run, on_trouble=tell_trouble)
+    return [
+        every(LEDGER_SECONDS, "ledger", controller.ledger.catch_up_all),
+        Worker("pipelines", pipelines.work),
+        every(ADOPT_SECONDS, "adoption", controller.adopt),
+        every(HOUSE_SECONDS, "housekeeping", controller.keep_house),
+    ]
+
+
+def tell_trouble(run: Run, error: ManorError) -> None:
+    """Write into the log what keeps a run from going on."""
+    log.warning("run %s: %s", run.id, error)
