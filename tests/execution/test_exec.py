@@ -137,6 +137,33 @@ def test_a_second_one_waits_passes_signals_on_and_ends_with_the_first(wrappers: 
     assert "second" not in wrappers.lines()
 
 
+@pytest.mark.parametrize("runs_already", [True, False])
+def test_a_stop_that_comes_while_it_still_looks_is_not_forgotten(wrappers: Wrappers, tmp_path: Path, runs_already: bool) -> None:
+    first = wrappers.start("echo up; exec sleep 20")
+    wait_until(lambda: wrappers.lines() == ["up"])
+    if not runs_already:
+        first.kill()
+        first.wait(10)
+    (tmp_path / "grep").write_text(f'#!/bin/sh\n: > {tmp_path}/looking\nsleep 0.5\nexec {shutil.which("grep")} "$@"\n')
+    (tmp_path / "grep").chmod(0o755)
+    second = wrappers.start("echo second", env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"})
+    wait_until((tmp_path / "looking").exists)
+    second.terminate()
+    assert second.wait(20) == 0
+    assert first.wait(10) < 0
+    assert "second" not in wrappers.lines()
+
+
+def test_one_that_nobody_wants_any_more_is_still_waited_for(wrappers: Wrappers, tmp_path: Path) -> None:
+    first = wrappers.start("echo up; exec sleep 20")
+    wait_until(lambda: wrappers.lines() == ["up"])
+    second = wrappers.start("echo second", "--wanted", str(tmp_path / "none"))
+    wait_until(lambda: len(wrappers.lines()) == 2)
+    second.terminate()
+    assert second.wait(10) == 0
+    assert first.wait(10) == -signal.SIGTERM
+
+
 def test_another_instance_whose_name_begins_alike_does_not_wait(wrappers: Wrappers) -> None:
     wrappers.start("echo up; sleep 20", instance="shop@web-1#1")
     wait_until(lambda: wrappers.lines() == ["up"])

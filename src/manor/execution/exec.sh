@@ -4,14 +4,14 @@
 #
 # LOGFILE         gets all output: nothing is written into the pipes of a supervisor, whose death would take the program with it
 # --env-file      lines KEY=value, taken as they are, nothing evaluated
-# --wanted        without this file there is nothing to do: ends with 0
-# The program carries MANOR_INSTANCE. While one with the same value lives, or a process of its group (nginx wipes its environment), none is started:
+# --wanted        without this file nothing is started: ends with 0 (a program that lives already is waited for all the same)
+# The program carries MANOR_INSTANCE. While one with the same value lives, or a process of its group (some wipe their environment), none is started:
 # the wrapper waits for its end, passes signals on to it, and ends with it. A wrapper that decides or waits carries MANOR_WAITING too;
 # of two, the elder decides and the younger waits: no lock that could go stale, no file descriptor that a program would inherit.
 # Beside the log, `.NAME.start` keeps pid, start time, boot id, process group, uptime and instance of the last start. Started again within 1 s, it waits 1 s.
 set -u
 # Should we have inherited variables of our own names: they would stay exported and reach the program with our values.
-unset CDPATH boot env_file file files folder found group holders instance last_boot last_group last_instance last_pid last_start last_time log memory \
+unset CDPATH boot early env_file file files folder found group holders instance last_boot last_group last_instance last_pid last_start last_time log memory \
     my_group my_start name now parent pid rest roots start start_file stat state uptime waiting wanted
 
 instance=$1 log=$2
@@ -33,9 +33,6 @@ while [ "$1" != -- ]; do
     shift 2
 done
 shift
-[ -z "$wanted" ] || [ -e "$wanted" ] || exit 0
-exec < /dev/null >> "$log" 2>&1 || exit 73
-
 say() { printf 'manor: %s: %s\n' "$instance" "$1"; }
 
 case $log in */*) start_file=${log%/*}/.${log##*/}.start ;; *) start_file=.$log.start ;; esac
@@ -107,13 +104,22 @@ is_any_alive() {
     return 1
 }
 
+# A signal that comes before we know whom to pass it on to is kept: a supervisor that has just come back may stop us at once.
+early=''
+for name in TERM INT QUIT; do
+    # shellcheck disable=SC2064 # the name is to be put in now
+    trap "early=$name" $name
+done
 find_holders
+[ "$holders" != ' ' ] || [ -z "$wanted" ] || [ -e "$wanted" ] || exit 0
+exec < /dev/null >> "$log" 2>&1 || exit 73
 if [ "$holders" != ' ' ]; then
     for name in TERM INT QUIT HUP USR1 USR2; do
         # shellcheck disable=SC2064 # the name is to be put in now
         trap "pass_on $name" $name
     done
     say "lives already (pid$holders); waiting for its end"
+    [ -z "$early" ] || pass_on "$early"
     while [ "$holders" != ' ' ]; do
         while is_any_alive; do
             sleep 0.2 &
@@ -124,6 +130,8 @@ if [ "$holders" != ' ' ]; then
     say 'it has ended'
     exit 0
 fi
+trap - TERM INT QUIT
+[ -z "$early" ] || exit 0
 
 # The time since boot in hundredths of a second; 1xx - 100, because a leading zero would make it octal.
 read -r uptime rest < /proc/uptime

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+from typing import Any, Concatenate, ParamSpec, Self, TypeAlias, TypeVar
 
 import sqlalchemy as sa
 
@@ -25,6 +25,9 @@ from manor.state.lock import share
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+Connection: TypeAlias = sa.Connection
+"""What functions handed to `write` or `read` take first."""
 
 BUSY_SECONDS = 10.0
 

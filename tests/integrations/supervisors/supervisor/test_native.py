@@ -150,3 +150,20 @@ def test_a_missing_wrapper_reads_as_failed(host: Host) -> None:
     Path(host.declared.layout.exec).unlink()
     host.start()
     assert "can't find command" in host.wait_for("tier", FAILED).detail
+
+
+def test_a_slot_that_is_no_longer_wanted_when_supervisord_comes_back_can_still_be_stopped(host: Host) -> None:
+    wanted = Path(host.declared.layout.root / "shop-a.wanted")
+    wanted.touch()
+    host.write(slot(host, "shop-a"))
+    supervisord = host.start()
+    (orphan,) = until(lambda: marked(host.declared.layout.instance_mark("shop-a")))
+    os.kill(supervisord, signal.SIGKILL)
+    until(lambda: not is_alive(supervisord))
+    wanted.unlink()
+    host.start()
+    log = Path(host.declared.layout.program_log("shop-a"))
+    assert until(lambda: "waiting for its end" in log.read_text())
+    host.carry_out(product.stop_program(host.declared, "shop-a", 10))
+    assert until(lambda: not is_alive(orphan))
+    assert host.wait_for("shop-a", STOPPED).pid is None

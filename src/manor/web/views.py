@@ -1,0 +1,139 @@
+"""What pages and API show, as values: the API's JSON is these, field by field (docs/api.md).
+
+Invariant: nothing here reads anything; times are UTC seconds since 1970.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+Tone = Literal["good", "busy", "bad", "quiet"]
+
+TONES: dict[str, Tone] = {
+    "passed": "good",
+    "done": "good",
+    "certified": "good",
+    "deployed": "good",
+    "serving": "good",
+    "running": "busy",
+    "warming": "busy",
+    "draining": "busy",
+    "admitting": "busy",
+    "mixed": "busy",
+    "planned": "busy",
+    "failed": "bad",
+    "timed_out": "bad",
+    "abandoned": "bad",
+    "burned": "bad",
+    "rolled_back": "bad",
+    "paused": "bad",
+}
+
+
+def tone(word: str) -> Tone:
+    """Return how a state's word is to be taken; words that are not known are neither good nor bad."""
+    return TONES.get(word, "quiet")
+
+
+class View(BaseModel):
+    """A frozen value that goes out as JSON."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class SlotView(View):
+    """One of an instance's two places."""
+
+    slot: str
+    release: str = ""
+    traffic: str
+    """The store's word: `serving`, `idle`, `draining`, …"""
+    is_healthy: bool | None = None
+    detail: str = ""
+
+
+class InstanceView(View):
+    """One running copy of a service."""
+
+    host: str
+    slots: tuple[SlotView, ...] = ()
+
+
+class ServiceView(View):
+    """A service in one environment."""
+
+    name: str
+    release: str = ""
+    """What is certified, or else deployed."""
+    state: str = ""
+    url: str = ""
+    instances: tuple[InstanceView, ...] = ()
+
+
+class EnvironmentView(View):
+    """One variant of the estate."""
+
+    name: str
+    after: str = ""
+    note: str = ""
+    """What a person must know first, e.g. who holds the lease."""
+    services: tuple[ServiceView, ...] = ()
+
+
+class OperationView(View):
+    """Something that changes the estate, under way or done."""
+
+    id: str
+    verb: str
+    environment: str = ""
+    service: str = ""
+    actor: str = ""
+    state: str
+    phase: str = ""
+    summary: str = ""
+    started_at: float | None = None
+    ended_at: float | None = None
+
+
+class RunView(View):
+    """One execution of a pipeline."""
+
+    id: str
+    repository: str
+    ref: str
+    commit: str
+    actor: str = ""
+    state: str
+    summary: str = ""
+    created_at: float
+    started_at: float | None = None
+    ended_at: float | None = None
+
+
+class ReceiptView(View):
+    """The proof of one rollout."""
+
+    operation: str
+    environment: str
+    service: str
+    release: str
+    lost: int
+    created_at: float
+    body: str = ""
+    """As printed by `manor receipt`; empty in lists."""
+
+
+class StatusPage(View):
+    """Everything that the status page shows."""
+
+    estate: str
+    at: float
+    problems: tuple[str, ...] = ()
+    """What needs somebody, most urgent first; each with what to do."""
+    environments: tuple[EnvironmentView, ...] = ()
+    operations: tuple[OperationView, ...] = ()
+    """Under way, newest first."""
+    runs: tuple[RunView, ...] = ()
+    receipts: tuple[ReceiptView, ...] = ()

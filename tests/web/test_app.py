@@ -1,0 +1,251 @@
+"""The API, the pages and what everything carries, in one process without a network."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+from manor import errors
+from manor.execution.values import Secret
+from manor.web.access import Grant, token_of
+from manor.web.api import ApiPorts, Handed
+from manor.web.app import WebPorts, make_app
+from manor.web.sessions import Sessions, session_key
+from manor.web.views import OperationView, ReceiptView, RunView, StatusPage
+from tests.web.showing import full_page
+
+GRANTS = {scope: Grant(scope, frozenset({scope})) for scope in ("read", "push", "ship", "admin")}
+
+
+@dataclass
+class Estate:
+    """Answers the API's functions."""
+
+    handed: list[tuple[Handed, bytes]] = field(default_factory=list)
+    refusal: errors.ManorError | Exception | None = None
+
+    async def status(self) -> StatusPage:
+        if self.refusal:
+            raise self.refusal
+        return full_page()
+
+    async def runs(self, repository: str, limit: int) -> Sequence[RunView]:
+        return [run for run in full_page().runs if run.repository == (repository or run.repository)][:limit]
+
+    async def run(self, identifier: str) -> RunView:
+        found = {run.id: run for run in full_page().runs}.get(identifier)
+        if found is None:
+            raise errors.UsageError(f"there is no run {identifier!r}")
+        return found
+
+    async def run_log(self, identifier: str) -> AsyncGenerator[str, None]:
+        for line in (f"log of {identifier}", "done"):
+            yield line
+
+    async def receipt(self, operation: str) -> ReceiptView | None:
+        return next((row for row in full_page().receipts if row.operation == operation), None)
+
+    async def ship(self, handed: Handed) -> OperationView:
+        self.handed.append((handed, handed.upload.file.read_bytes()))
+        return OperationView(id="op-1", verb="ship", service=handed.service, actor=handed.actor, state="planned")
+
+
+@pytest.fixture
+def estate() -> Estate:
+    return Estate()
+
+
+@pytest.fixture
+def client(estate: Estate, tmp_path: Path) -> Iterator[TestClient]:
+    async def check(token: Secret) -> Grant | None:
+        return GRANTS.get(token.value)
+
+    log = estate.run_log
+    api = ApiPorts(
+        status=estate.status,
+        runs=estate.runs,
+        run=estate.run,
+        run_log=log,
+        receipt=estate.receipt,
+        ship=estate.ship,
+        incoming=tmp_path / "incoming",
+        largest_artifact_bytes=1000,
+    )
+    app = make_app(WebPorts(check, Sessions(session_key(tmp_path / "key")), api, None, asyncio.Event()))
+    with TestClient(app, base_url="http://127.0.0.1", follow_redirects=False, raise_server_exceptions=False) as running:
+        yield running
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "token", "status", "error"),
+    [
+        ("GET", "/api/v1/health", "", 200, ""),
+        ("GET", "/api/v1/status", "", 401, "a valid token is needed"),
+        ("GET", "/api/v1/status", "wrong", 401, "a valid token is needed"),
+        ("GET", "/api/v1/status", "read", 200, ""),
+        ("GET", "/api/v1/runs?limit=x", "read", 400, "limit: 'x' is not a number"),
+        ("GET", "/api/v1/runs?limit=²", "read", 400, "limit: '²' is not a number"),
+        ("GET", "/api/v1/runs/none", "read", 404, "there is no run 'none'"),
+        ("GET", "/api/v1/runs/none/log", "read", 404, "there is no run 'none'"),
+        ("GET", "/api/v1/receipts/none", "read", 404, "there is no such receipt"),
+        ("GET", "/api/v1/receipts", "read", 404, "Not Found"),
+        ("GET", "/api/v1/operations", "read", 404, "Not Found"),
+        ("DELETE", "/api/v1/runs", "admin", 405, "Method Not Allowed"),
+        ("POST", "/api/v1/services/shop/artifacts", "read", 403, "the token 'read' lacks the scope `ship`"),
+        ("POST", "/api/v1/services/Shop;x/artifacts", "ship", 404, "there is no such service"),
+        ("POST", "/api/v1/services/shop/artifacts", "ship", 422, "the body is empty"),
+    ],
+)
+def test_answers(client: TestClient, method: str, path: str, token: str, status: int, error: str) -> None:
+    answer = client.request(method, path, headers=bearer(token) if token else {})
+    assert answer.status_code == status, answer.text
+    if error:
+        assert answer.json()["error"].startswith(error)
+        assert answer.json()["hint"] or status < 404 or status == 422
+
+
+@pytest.mark.parametrize(
+    ("refusal", "status", "code"),
+    [
+        (errors.UsageError("x"), 400, 2),
+        (errors.InvalidEstate(["estate.yaml:1: x"]), 422, 3),
+        (errors.NotOurs("x"), 403, 4),
+        (errors.Busy("x"), 409, 7),
+        (errors.FencedOff("x"), 409, 7),
+        (errors.TimedOut("x"), 504, 8),
+        (errors.Unreachable("x"), 502, 8),
+        (errors.NotRestored("x"), 500, 6),
+        (errors.CommandFailed("x", 1), 500, 5),
+    ],
+)
+def test_refusals_have_status_hint_and_exit_code(client: TestClient, estate: Estate, refusal: errors.ManorError, status: int, code: int) -> None:
+    estate.refusal = refusal
+    answer = client.get("/api/v1/status", headers=bearer("read"))
+    assert (answer.status_code, answer.json()["error"], answer.json()["exit_code"]) == (status, str(refusal), code)
+    assert answer.json()["hint"]
+
+
+def test_what_nobody_foresaw_tells_nothing_of_itself(client: TestClient, estate: Estate) -> None:
+    estate.refusal = RuntimeError("password=hunter2")
+    answer = client.get("/api/v1/status", headers=bearer("read"))
+    assert answer.status_code == 500
+    assert "hunter2" not in answer.text
+
+
+def test_status_is_the_page_as_json(client: TestClient) -> None:
+    assert StatusPage.model_validate(client.get("/api/v1/status", headers=bearer("read")).json()) == full_page()
+
+
+def test_runs_of_one_repository(client: TestClient) -> None:
+    found = client.get("/api/v1/runs?repository=warehouse&limit=1", headers=bearer("read")).json()["runs"]
+    assert [run["id"] for run in found] == ["r3"]
+
+
+def test_log_as_text_and_as_events(client: TestClient) -> None:
+    assert client.get("/api/v1/runs/r1/log", headers=bearer("read")).text == "log of r1\ndone\n"
+    events = client.get("/api/v1/runs/r1/log", headers={**bearer("read"), "Accept": "text/event-stream"})
+    assert events.headers["content-type"].startswith("text/event-stream")
+    assert events.text == "data: log of r1\n\ndata: done\n\nevent: end\ndata:\n\n"
+
+
+def test_an_artifact_is_handed_in(client: TestClient, estate: Estate, tmp_path: Path) -> None:
+    body = b"x" * 1000
+    query = {"commit": "abc", "build_url": "https://ci.example/7", "to": "test", "sha256": hashlib.sha256(body).hexdigest()}
+    answer = client.post("/api/v1/services/shop/artifacts", params=query, content=body, headers=bearer("ship"))
+    assert (answer.status_code, answer.headers["location"]) == (202, "/api/v1/operations/op-1")
+    [(handed, content)] = estate.handed
+    assert (handed.service, handed.commit, handed.build_url, handed.to, handed.actor) == ("shop", "abc", "https://ci.example/7", "test", "ship")
+    assert (content, handed.upload.size_bytes, handed.upload.digest) == (body, 1000, query["sha256"])
+    assert list((tmp_path / "incoming").iterdir()) == []
+
+
+@pytest.mark.parametrize(("body", "query", "status"), [(b"x" * 1001, {}, 413), (b"x", {"sha256": "0" * 64}, 422), (b"", {}, 422)])
+def test_a_bad_artifact_reaches_nobody(client: TestClient, estate: Estate, tmp_path: Path, body: bytes, query: dict[str, str], status: int) -> None:
+    answer = client.post("/api/v1/services/shop/artifacts", params=query, content=body, headers=bearer("ship"))
+    assert answer.status_code == status
+    assert answer.json()["error"]
+    assert estate.handed == []
+    assert list((tmp_path / "incoming").iterdir()) == []
+
+
+def log_in(client: TestClient) -> None:
+    answer = client.post("/login", data={"token": "read"})
+    assert (answer.status_code, answer.headers["location"]) == (303, "/")
+    cookie = answer.headers["set-cookie"]
+    assert "HttpOnly" in cookie
+    assert "SameSite=strict" in cookie
+    assert "read" not in cookie.split(";")[0]
+
+
+def test_the_page_is_for_those_who_logged_in(client: TestClient) -> None:
+    assert client.get("/").headers["location"] == "/login"
+    assert client.post("/login", data={"token": "wrong"}).status_code == 401
+    client.cookies.set("manor_session", "forged")
+    assert client.get("/").status_code == 303
+    client.cookies.clear()
+    log_in(client)
+    assert client.get("/").status_code == 200
+
+
+def test_the_page_shows_everything_and_nothing_runs(client: TestClient) -> None:
+    log_in(client)
+    text = client.get("/").text
+    for words in ("acme-health", "Needs you", "web-2", "draining", "12 requests in flight", "8be1f00dc0de", "0 lost", "3 lost", "after stage"):
+        assert words in text
+    assert "<script>alert" not in text
+    assert "&lt;script&gt;alert" in text
+    assert not re.findall(r'(?:src|href|action)="(?!/|#|https://warehouse)', text)
+    assert not re.search(r"\son\w+=|style=", text)
+
+
+def test_log_off_needs_the_forms_own_key(client: TestClient) -> None:
+    log_in(client)
+    assert client.post("/logout", data={"form_key": "guessed"}).status_code == 403
+    key = re.search(r'name="form_key" value="(\w+)"', client.get("/").text)
+    assert key
+    assert client.post("/logout", data={"form_key": key[1]}).status_code == 303
+    assert client.get("/").status_code == 303
+
+
+def test_every_answer_carries_the_safe_headers(client: TestClient) -> None:
+    for path in ("/", "/login", "/api/v1/health", "/nothing", "/static/style.css", "/static/../app.py"):
+        headers = client.get(path).headers
+        assert "default-src 'none'" in headers["content-security-policy"], path
+        assert headers["x-content-type-options"] == "nosniff"
+
+
+def test_static_files_are_a_closed_set(client: TestClient) -> None:
+    assert client.get("/static/style.css").headers["content-type"].startswith("text/css")
+    assert client.get("/static/status.html").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("header", "token"),
+    [
+        ("Bearer abc", "abc"),
+        ("bearer  abc ", "abc"),
+        ("Basic eDphYmM=", "abc"),
+        ("Basic OmFiYw==", "abc"),
+        ("Basic eDo=", None),
+        ("Basic eA==", None),
+        ("Basic !!", None),
+        ("Bearer ", None),
+        ("Digest x", None),
+        ("", None),
+    ],
+)
+def test_tokens_in_headers(header: str, token: str | None) -> None:
+    found = token_of(header)
+    assert (found.value if found else None) == token
+    assert "abc" not in repr(found)
