@@ -1,0 +1,172 @@
+"""Every chain carries what real traffic consists of, all chains up at once (docs/traffic.md)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import ssl
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from websockets.sync.client import connect
+
+from tests.e2e.estates import LiveEstate, curl
+
+CHAINS = {
+    "router-cache-balancer-web": "",
+    "balancer-cache-router-web": "[{balancer: haproxy}, {cache: varnish}, {router: traefik}, {web: nginx}]",
+    "balancer-cache-balancer-web": "[{balancer: haproxy}, {cache: varnish}, {balancer: haproxy}, {web: nginx}]",
+    "balancer-web": "[{balancer: haproxy}, {web: nginx}]",
+    "web": "[{web: nginx}]",
+}
+CACHED = {name for name in CHAINS if "cache" in name}
+EVENT_SECONDS = 90
+
+ESTATE = """\
+estate: chains
+domain: chains.example
+services:
+  echo:
+    run: {{command: "python3 -m echo --bind {{address}}:{{port}} --keep-alive 75", port: 8300, keep_alive: 75s}}
+    health: {{http: /healthz, interval: 1s}}
+    routes: [{{host: echo}}, {{host: echo, path: /ws, class: websocket}}, {{host: echo, path: /events, class: stream}}, {{host: echo, path: /upload, class: upload, body: 20MiB}}]
+    cache: {{ttl: 60s, grace: 60s}}
+    rollout: {{min_healthy_time: 0.5s, settle: 200ms, drain_timeout: 2s}}
+environments:
+  prod: {{hosts: {{edge: 1, web: 2}}}}
+{traffic}
+"""
+
+
+class Chain:
+    """One chain that is up and serves."""
+
+    def __init__(self, name: str, estate: LiveEstate) -> None:
+        self.name = name
+        self.estate = estate
+        self.host, self.port = estate.front("prod")
+
+    def ask(self, path: str, *options: str, timeout: float = 30) -> str:
+        """Ask, and hold that it is answered."""
+        done = curl(self.estate, self.host, self.port, path, *options, timeout=timeout)
+        assert done.returncode == 0, f"{self.name}: {path}: {done.stderr}"
+        return done.stdout
+
+
+@pytest.fixture(scope="module")
+def chains(make_estate: Callable[[str], LiveEstate], echo: Path) -> dict[str, Chain]:
+    """Every chain, up at once."""
+    estates = {name: make_estate(ESTATE.format(traffic=f"traffic: {{chain: {chain}}}" if chain else "")) for name, chain in CHAINS.items()}
+
+    def bring(estate: LiveEstate) -> None:
+        estate.up()
+        estate.run("ship", "echo", "--artifact", str(echo), "--commit", "c0ffee")
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(bring, estates.values()))
+    return {name: Chain(name, estate) for name, estate in estates.items()}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def events(chains: dict[str, Chain]) -> Iterator[dict[str, Future[str]]]:
+    """Server-sent events over every chain for 90 s, while everything else goes on."""
+    with ThreadPoolExecutor(len(CHAINS)) as pool:
+        yield {name: pool.submit(chain.ask, f"/events?seconds={EVENT_SECONDS}&every=1", timeout=EVENT_SECONDS + 30) for name, chain in chains.items()}
+
+
+@pytest.fixture(params=CHAINS)
+def chain(request: pytest.FixtureRequest, chains: dict[str, Chain]) -> Chain:
+    """One of the chains."""
+    return chains[request.param]
+
+
+def test_http_2_ends_at_the_first_tier(chain: Chain) -> None:
+    out = chain.ask("/hello", "--http2", "-w", "\n%{http_version}")
+    body, _, version = out.rpartition("\n")
+    assert version == "2"
+    assert json.loads(body)["path"] == "/hello"
+
+
+def test_a_large_post_arrives_whole(chain: Chain, tmp_path: Path) -> None:
+    file = tmp_path / "body"
+    file.write_bytes(bytes(range(256)) * 40960)
+    answer = json.loads(chain.ask("/upload", "--data-binary", f"@{file}", "-H", "Expect:"))
+    assert answer["method"] == "POST"
+    assert answer["body"] == {"bytes": 10485760, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
+
+
+def test_a_body_over_the_limit_is_refused(chain: Chain, tmp_path: Path) -> None:
+    file = tmp_path / "body"
+    file.write_bytes(b"x" * (21 * 1024 * 1024))
+    done = curl(chain.estate, chain.host, chain.port, "/upload", "--data-binary", f"@{file}", "-H", "Expect:", "-o", "/dev/null", "-w", "%{http_code}")
+    assert done.stdout == "413"
+
+
+def test_a_websocket_says_everything_back(chain: Chain) -> None:
+    context = ssl.create_default_context(cafile=str(chain.estate.authority))
+    with connect(f"wss://{chain.host}:{chain.port}/ws", ssl=context, host="127.0.0.1", server_hostname=chain.host, open_timeout=10) as socket:
+        for text in ("hello", "x" * 100_000):
+            socket.send(text)
+            assert socket.recv(timeout=10) == text
+
+
+FORGED = {
+    "X-Manor-Service": "evil",
+    "X_Manor_Service": "evil",
+    "X-Manor-Slot": "z",
+    "X_MANOR_SLOT": "z",
+    "X-Request-Id": "forged",
+    "X_Request_Id": "forged",
+    "X-Forwarded-For": "6.6.6.6",
+    "X_Forwarded_For": "6.6.6.6",
+    "X-Forwarded-Host": "evil.example",
+    "X_Forwarded_Host": "evil.example",
+    "X-Real-IP": "6.6.6.6",
+    "X_Real_IP": "6.6.6.6",
+    "Forwarded": "for=6.6.6.6",
+}
+
+
+def test_forged_headers_do_not_reach_the_service(chain: Chain) -> None:
+    options = [word for name, value in FORGED.items() for word in ("-H", f"{name}: {value}")]
+    seen = {name.lower().replace("_", "-"): value for name, value in json.loads(chain.ask("/headers", *options))["headers"].items()}
+    assert "evil" not in str(seen)
+    assert "6.6.6.6" not in str(seen)
+    assert "forged" not in str(seen)
+    assert seen["x-manor-service"] == "echo"
+    assert seen["x-forwarded-proto"] == "https"
+    assert seen["x-forwarded-for"] == "127.0.0.1"
+    assert len(seen["x-request-id"]) >= 32
+
+
+def test_nothing_of_the_inside_leaves(chain: Chain) -> None:
+    head = chain.ask("/inside", "-D", "-", "-o", "/dev/null").lower()
+    assert "x-manor-" not in head
+
+
+def test_what_no_route_matches_is_404_at_the_first_tier(chain: Chain) -> None:
+    done = curl(chain.estate, "unknown.example", chain.port, "/", "-k", "-o", "/dev/null", "-w", "%{http_code}")
+    assert done.stdout == "404"
+
+
+def test_a_cacheable_answer_comes_from_the_cache_and_others_do_not(chain: Chain) -> None:
+    bodies = [chain.ask("/cacheable?max_age=60&n=1") for _ in range(3)]
+    ids = {json.loads(body)["headers"].get("x-request-id") for body in bodies}
+    assert len(ids) == (1 if chain.name in CACHED else 3)
+    posts = {json.loads(chain.ask("/cacheable?max_age=60&n=1", "-X", "POST", "-d", "a"))["headers"]["x-request-id"] for _ in range(2)}
+    assert len(posts) == 2
+
+
+def test_one_request_id_in_every_tier(chain: Chain) -> None:
+    identifier = json.loads(chain.ask("/traced"))["headers"]["x-request-id"]
+    tiers = chain.name.count("-") + 1
+    out = chain.estate.run("trace", identifier, "-e", "prod").stdout
+    assert sum(identifier in line or "tier" in line or "-" in line for line in out.splitlines()) >= tiers
+
+
+@pytest.mark.parametrize("name", CHAINS)
+def test_events_flow_for_ninety_seconds(events: dict[str, Future[str]], name: str) -> None:
+    lines = [line for line in events[name].result(EVENT_SECONDS + 60).splitlines() if line.startswith("data:")]
+    assert len(lines) >= EVENT_SECONDS - 2
