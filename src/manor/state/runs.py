@@ -127,6 +127,21 @@ def set_run(
     return get(connection, identifier)
 
 
+def reopen(connection: sa.Connection, identifier: str) -> Run:
+    """Make a run wait again, as if it had not begun; its steps stay."""
+    values = {"state": RunState.WAITING, "summary": "", "artifact": "", "deadline": None, "started_at": None, "ended_at": None}
+    connection.execute(tables.runs.update().where(tables.runs.c.id == identifier).values(**values))
+    return get(connection, identifier)
+
+
+def open_runs(connection: sa.Connection) -> tuple[Run, ...]:
+    """Return every run that somebody has to see to, oldest first: waiting, running, or ended with a step still running."""
+    table, parts = tables.runs, tables.run_steps
+    left = sa.select(parts.c.run).where(parts.c.state == RunState.RUNNING)
+    wanted = table.c.state.in_([RunState.WAITING, RunState.RUNNING]) | table.c.id.in_(left)
+    return rows.all_of(connection, sa.select(table).where(wanted).order_by(table.c.created_at, table.c.id), Run)
+
+
 def put_step(connection: sa.Connection, step: RunStep) -> None:
     """Write an attempt at a step as it stands now."""
     table = tables.run_steps

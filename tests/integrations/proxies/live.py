@@ -22,7 +22,7 @@ from pathlib import Path
 from manor.estate.topology import TierNode
 from manor.execution.guard import Guard
 from manor.execution.local import LocalRunner
-from manor.execution.values import Completed, HostPath, HttpRequest
+from manor.execution.values import Command, Completed, HostPath, HttpRequest
 from manor.integrations.proxies.base import Proxy, RenderedFile
 
 NUMBERS = count(1)
@@ -166,3 +166,13 @@ async def until_ready(tier: Tier, seconds: float = 10.0) -> None:
     while (problem := await tier.observe()) is not None:
         assert time.monotonic() < end, f"{problem}\n{tier.own_log()}"
         await asyncio.sleep(0.02)
+
+
+def command(*argv: str) -> Command:
+    """Return a command that only reads."""
+    return Command(argv)
+
+
+async def loaded(tier: Tier) -> str | None:
+    """Return what differs between the files that a tier works by and its node's."""
+    return tier.product.parse_loaded(tier.node, await tier.runner.carry_out(tier.product.loaded(tier.node)))

@@ -56,7 +56,7 @@ BROKEN = {
     "service": (changed("dynamic.yaml", "service: manor.next.60\n", "service: nobody\n"), "nobody"),
     "middleware": (changed("dynamic.yaml", "- crm.stamp", "- crm.stomp"), "crm.stomp"),
     "static": (changed("traefik.yaml", "sendAnonymousUsage", "sendAnonymousUsages"), "field not found, node: sendAnonymousUsages"),
-    "plugin": (changed("plugins-local/src/manor/pages/pages.go", "func New(", "func Nwe("), "New"),
+    "plugin": (changed("pages.go", "func New(", "func Nwe("), "New"),
 }
 
 

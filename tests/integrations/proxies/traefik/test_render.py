@@ -23,7 +23,7 @@ from tests.integrations.proxies.golden import assert_golden
 from tests.integrations.proxies.traefik.cases import CASES, crm, first, shop, switching
 
 HERE = Path(__file__).parent
-PACKAGED = frozenset({"check.sh", "start.sh", "plugins-local/src/manor/pages/pages.go"})
+PACKAGED = frozenset({"check.sh", "start.sh", "pages.go"})
 
 
 def loaded(content: bytes) -> object:
@@ -42,9 +42,9 @@ def test_state_files(request: pytest.FixtureRequest) -> None:
     node, service = switching(), shop()
     state = dict.fromkeys((server.name for server in service.servers), TrafficState.MAINT)
     traffic = state | {"web-1-a": TrafficState.READY, "web-2-a": TrafficState.READY, "web-1-b": TrafficState.DRAIN}
-    acts = (*product.switch_files(node, service, traffic), *product.maintenance(node, service, True))
+    acts = (*product.switch_files(node, service, traffic), *product.maintenance_files(node, service, True))
     files = {act.path.name: act.content for act in acts if isinstance(act, PutFile)}
-    files |= {f"first.{act.path.name}": act.content for act in product.maintenance(first(), service, True) if isinstance(act, PutFile)}
+    files |= {f"first.{act.path.name}": act.content for act in product.maintenance_files(first(), service, True) if isinstance(act, PutFile)}
     assert_golden(request, HERE / "cases" / "state", files)
 
 
@@ -111,7 +111,7 @@ def test_longest_path_wins_by_whole_segments() -> None:
 
 def test_only_what_is_read_at_the_start_needs_a_restart() -> None:
     files = {file.name: file.content for file in product.render(first())}
-    assert not product.needs_restart(files, files | {"dynamic.yaml": b"", "initial/shop.yaml": b""})
+    assert not product.needs_restart(files, files | {"dynamic.yaml": b"", "initial-shop.yaml": b""})
     assert product.needs_restart(files, files | {"traefik.yaml": b""})
     assert product.needs_restart(files, {})
 

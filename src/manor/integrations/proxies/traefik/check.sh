@@ -1,11 +1,12 @@
 #!/bin/sh
 # Traefik has no checker: start a throw-away instance on these files and read what it says.
-# check.sh ETC STATE ADDRESS [CURL]   exit 0: accepted; 1: refused, with the reasons on standard output.
+# check.sh ETC STATE   exit 0: accepted; 1: refused, with the reasons on standard output.
+# It listens on 127.0.0.1, as the files may be another host's.
 # Bounded: at most 3 attempts to find free ports, 8 s in all; the instance is always ended.
 set -u
 etc=$1
 state=$2
-address=$3
+address=127.0.0.1
 work=$(mktemp -d "${TMPDIR:-/tmp}/manor-traefik-check.XXXXXX") || exit 1
 pid=
 finish() {
@@ -18,12 +19,14 @@ finish() {
 trap finish EXIT
 trap 'exit 1' HUP INT TERM
 
-mkdir "$work/watched" "$work/plugins-local" || exit 1
-cp -R "$etc/plugins-local/." "$work/plugins-local" || exit 1
+plugin=$work/plugins-local/src/manor/pages
+mkdir -p "$work/watched" "$plugin" || exit 1
+cp "$etc/pages.go" "$plugin/pages.go" || exit 1
+cp "$etc/pages.yml" "$plugin/.traefik.yml" || exit 1
 cp "$etc/dynamic.yaml" "$work/watched/_estate.yaml" || exit 1
-for initial in "$etc"/initial/*.yaml; do
+for initial in "$etc"/initial-*.yaml; do
     [ -e "$initial" ] || continue
-    name=${initial##*/}
+    name=${initial##*/initial-}
     if [ -e "$state/$name" ]; then cp "$state/$name" "$work/watched/$name"; else cp "$initial" "$work/watched/$name"; fi || exit 1
 done
 
@@ -39,6 +42,7 @@ prepare() {
 
 ask() { curl -s -m 2 --noproxy '*' "http://$address:$admin/api/$1"; }
 
+marker=$(grep -o 'manor\.rendered-[0-9a-f]*' "$etc/dynamic.yaml" | head -n 1)
 attempt=0
 loaded=
 seed=$$
@@ -54,8 +58,12 @@ while [ "$attempt" -lt 3 ] && [ -z "$loaded" ]; do
     while [ "$tries" -lt 40 ]; do
         tries=$((tries + 1))
         if ! kill -0 "$pid" 2>/dev/null; then break; fi
-        # Its own provider answers before the file's is in; the catch-all router is the file's.
-        if ask http/routers/manor.404@file 2>/dev/null | grep -q '"status"'; then loaded=yes; break; fi
+        # Its own provider answers before the file's is in; this router is the file's. Another check may have been faster on this port.
+        if ask "http/routers/${marker:-manor.404}@file" 2>/dev/null | grep -q '"status"'; then
+            sleep 0.05
+            if kill -0 "$pid" 2>/dev/null; then loaded=yes; fi
+            break
+        fi
         if grep -q ' ERR .*provider' "$work/log" 2>/dev/null; then loaded=failed; break; fi
         sleep 0.05
     done

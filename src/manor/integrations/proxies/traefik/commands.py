@@ -15,13 +15,17 @@ LINK = "_estate.yaml"
 def programs(node: TierNode, finish_seconds: float) -> tuple[TierProgram, ...]:
     """Return the one process."""
     etc = node.folders.etc
-    return (TierProgram(f"tier-{node.key}", ("sh", str(etc / "start.sh"), str(etc), str(node.folders.state)), stop_seconds=finish_seconds + 5.0),)
+    return (
+        TierProgram(
+            f"tier-{node.key}", ("sh", str(etc / "start.sh"), str(etc), str(node.folders.state), str(node.folders.run)), stop_seconds=finish_seconds + 5.0
+        ),
+    )
 
 
 def check(node: TierNode) -> Command:
     """Return the throw-away instance; files come from `etc`, which may be a staging folder."""
     etc = node.folders.etc
-    argv = ("sh", str(etc / "check.sh"), str(etc), str(node.folders.state), node.admin_address)
+    argv = ("sh", str(etc / "check.sh"), str(etc), str(node.folders.state))
     return Command(argv, Touch(node.subject), timeout_seconds=30.0, ok_codes=frozenset({0, 1}))
 
 
@@ -38,6 +42,11 @@ def api(node: TierNode, path: str) -> HttpRequest:
 def ready(node: TierNode) -> HttpRequest:
     """Return the question whether it has read the estate's file: the last router of ours is there."""
     return api(node, "/api/http/routers/manor.404@file")
+
+
+def loaded(node: TierNode, marker: str) -> HttpRequest:
+    """Return the question whether this rendering is the one it works by."""
+    return api(node, f"/api/http/routers/{marker}@file")
 
 
 def observe_switch(node: TierNode, service: ServiceView) -> HttpRequest:

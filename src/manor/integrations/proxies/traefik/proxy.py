@@ -11,7 +11,10 @@ from manor.integrations.proxies.base import AccessRecord, Proxy, RenderedFile, S
 from manor.integrations.proxies.traefik import commands, parse
 from manor.integrations.proxies.traefik.options import Options
 from manor.integrations.proxies.traefik.render import read_options, render
+from manor.integrations.proxies.traefik.routing import wanted_marker
 from manor.integrations.proxies.traefik.switching import maintenance_content, maintenance_file, state_file, traffic_content
+
+READ_AT_START = ("pages.go", "pages.yml", "traefik.yaml")
 
 
 class Traefik(Proxy):
@@ -52,8 +55,7 @@ class Traefik(Proxy):
 
     def needs_restart(self, before: Mapping[str, bytes], after: Mapping[str, bytes]) -> bool:
         """Tell whether the static file or the plugin's source differ; they are only read at the start."""
-        names = {name for name in {*before, *after} if name == "traefik.yaml" or name.startswith("plugins-local/")}
-        return any(before.get(name) != after.get(name) for name in names)
+        return any(before.get(name) != after.get(name) for name in READ_AT_START)
 
     def ready(self, node: TierNode) -> HttpRequest:
         """Return the question for the last of our routers."""
@@ -62,6 +64,14 @@ class Traefik(Proxy):
     def parse_ready(self, completed: Completed) -> str | None:
         """Return None if it is there."""
         return parse.readiness(completed)
+
+    def loaded(self, node: TierNode) -> HttpRequest:
+        """Return the question for the router whose name is the digest of the rendered file."""
+        return commands.loaded(node, wanted_marker(node, read_options(node)))
+
+    def parse_loaded(self, node: TierNode, completed: Completed) -> str | None:
+        """Return None if it is there."""
+        return None if completed.code == 200 else f"traefik answers {completed.code}: it has not taken over the rendered file"
 
     def version(self) -> Command:
         """Return `traefik version`."""
@@ -96,7 +106,11 @@ class Traefik(Proxy):
         """Return the servers. A server reads as healthy until its first check after any change of the files has failed."""
         return parse.servers(service, completed)
 
-    def maintenance(self, node: TierNode, service: ServiceView, on: bool) -> tuple[Act, ...]:
-        """Return the act that shows the service's maintenance page, or ends it."""
+    def maintenance_files(self, node: TierNode, service: ServiceView, on: bool) -> tuple[FileAct, ...]:
+        """Return the file that shows the service's maintenance page while it exists, or its removal."""
         file, touch = maintenance_file(node, service), Touch(node.subject, Effect.INCLUDE)
         return (PutFile(file, maintenance_content(node, service), touch=touch),) if on else (commands.remove(node, file.name),)
+
+    def maintenance(self, node: TierNode, service: ServiceView, on: bool) -> tuple[Act, ...]:
+        """Return nothing: the process watches for the file."""
+        return ()

@@ -1,6 +1,6 @@
 """From a tier to Traefik's files; pure.
 
-Invariant: a function of the node alone. What is in `initial/` only serves a host that has no state yet.
+Invariant: a function of the node alone. What `initial-*` says only serves a host that has no state yet.
 """
 
 from __future__ import annotations
@@ -18,8 +18,6 @@ from manor.integrations.proxies.traefik.routing import dynamic_file
 from manor.integrations.proxies.traefik.static import static_file
 from manor.integrations.proxies.traefik.switching import traffic_content
 
-PLUGIN = "plugins-local/src/manor/pages"
-
 
 def render(node: TierNode) -> tuple[RenderedFile, ...]:
     """Return the tier's files, sorted by name. Raises InvalidEstate for what Traefik cannot do."""
@@ -30,11 +28,11 @@ def render(node: TierNode) -> tuple[RenderedFile, ...]:
         RenderedFile("dynamic.yaml", dynamic_file(node, options)),
         RenderedFile("start.sh", packaged("start.sh"), 0o755),
         RenderedFile("traefik.yaml", static_file(node, options)),
-        RenderedFile(f"{PLUGIN}/.traefik.yml", plugin_manifest()),
-        RenderedFile(f"{PLUGIN}/pages.go", packaged("pages.go")),
+        RenderedFile("pages.yml", plugin_manifest()),
+        RenderedFile("pages.go", packaged("pages.go")),
     ]
     if node.is_switching:
-        found.extend(RenderedFile(f"initial/{service.name}.yaml", traffic_content(node, service, {})) for service in node.services)
+        found.extend(RenderedFile(f"initial-{service.name}.yaml", traffic_content(node, service, {})) for service in node.services)
     return tuple(sorted(found, key=lambda file: file.name))
 
 

@@ -5,11 +5,12 @@ Invariant: names with a dot after a service's name are that service's; names tha
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterator, Mapping
 
 from manor.estate.model import Redirect
 from manor.estate.topology import Endpoint, RouteMatch, ServiceView, TierNode
-from manor.integrations.proxies.traefik.native import Native, all_of, any_of, call, duration, larger_than, template, under
+from manor.integrations.proxies.traefik.native import Native, all_of, any_of, call, dumped, duration, larger_than, template, under
 from manor.integrations.proxies.traefik.options import Options
 from manor.integrations.proxies.traefik.static import ADMIN, entry_point_names
 
@@ -22,15 +23,33 @@ INSIDE = ("X-Manor-Cache", "X-Manor-Service", "X-Manor-Slot")
 READS = ("GET", "HEAD", "OPTIONS")
 BODIES = ("POST", "PUT", "PATCH", "DELETE")
 NOWHERE = "noop@internal"
+NEVER = "!" + call("PathPrefix", "/")
 MAINTENANCE_PRIORITY = 10_000_000
 NEXT_STATUS = 404
 """What every inner tier answers to a request without a stamp: how it is known that the next tier works."""
 
 
 def dynamic_file(node: TierNode, options: Options) -> bytes:
-    """Return `dynamic.yaml`."""
+    """Return `dynamic.yaml`. The last router matches nothing: its name is the digest of the rest, by which the API tells what is loaded."""
+    content = dynamic_content(node, options, {})
+    marked = dynamic_content(node, options, {marker(content): router([ADMIN], NEVER, 1, NOWHERE)})
+    return template(marked, f"{node.log_name}: rendered from the estate; changes here are drift")
+
+
+def marker(content: Native) -> str:
+    """Return the name of the router that stands for this content."""
+    return f"manor.rendered-{hashlib.sha256(dumped(content).encode()).hexdigest()[:12]}"
+
+
+def wanted_marker(node: TierNode, options: Options) -> str:
+    """Return the name that the API knows when the process works by the node's files."""
+    return marker(dynamic_content(node, options, {}))
+
+
+def dynamic_content(node: TierNode, options: Options, more: Mapping[str, Native]) -> Native:
+    """Return what `dynamic.yaml` says, with more routers."""
     http: dict[str, Native] = {
-        "routers": dict(routers(node)),
+        "routers": {**dict(routers(node)), **more},
         "middlewares": dict(middlewares(node, options)),
         "services": dict(services(node)),
         "serversTransports": dict(transports(node, options)),
@@ -39,7 +58,7 @@ def dynamic_file(node: TierNode, options: Options) -> bytes:
     if node.is_first and node.tls is not None:
         pair: Native = {"certFile": str(node.tls.certificate), "keyFile": str(node.tls.key)}
         content["tls"] = {"certificates": [pair], "stores": {"default": {"defaultCertificate": pair}}, "options": {"default": {"minVersion": "VersionTLS12"}}}
-    return template(content, f"{node.log_name}: rendered from the estate; changes here are drift")
+    return content
 
 
 def routers(node: TierNode) -> Iterator[Named]:

@@ -10,11 +10,22 @@ from collections.abc import Iterator, Mapping
 from manor.estate.topology import ServiceView, SlotServer, TierNode, TrafficState
 from manor.execution.values import HostPath
 from manor.integrations.proxies.traefik.native import Native, call, duration, template
-from manor.integrations.proxies.traefik.routing import MAINTENANCE_PRIORITY, NOWHERE, STAMP, Named, our_pages, page, pool, route_priority, route_rule, router
+from manor.integrations.proxies.traefik.routing import (
+    MAINTENANCE_PRIORITY,
+    NEVER,
+    NOWHERE,
+    STAMP,
+    Named,
+    our_pages,
+    page,
+    pool,
+    route_priority,
+    route_rule,
+    router,
+)
 from manor.integrations.proxies.traefik.static import ADMIN, entry_point_names
 
 READY = "ready"
-NEVER = "!" + call("PathPrefix", "/")
 
 
 def state_file(node: TierNode, service: ServiceView) -> HostPath:

@@ -6,7 +6,8 @@ from manor.estate.topology import TierNode
 from manor.execution.values import Command, Effect, HostPath, Touch
 from manor.integrations.proxies.base import TierProgram
 from manor.integrations.proxies.varnish.options import Options
-from manor.integrations.proxies.varnish.render import PARAMETERS_FILE, VCL_FILE
+from manor.integrations.proxies.varnish.parameters import VCL_FILE
+from manor.integrations.proxies.varnish.render import START_FILE
 
 LOG_FORMAT = (
     '{{"time":"%{{VSL:Timestamp:Resp[1]}}x","piped":"%{{VSL:Timestamp:PipeSess[1]}}x","tier":"{tier}","id":"%{{X-Request-Id}}i","service":"%{{X-Manor-Service}}i",'
@@ -34,7 +35,7 @@ def varnishd(node: TierNode, options: Options) -> tuple[str, ...]:
     return (
         *("varnishd", "-F", "-j", "none", "-n", str(workdir(node)), *listeners, "-T", f"{node.admin_address}:{node.admin_port}"),
         *("-s", f"default=malloc,{options.storage}", "-l", str(options.log_memory)),
-        *("-I", str(node.folders.etc / PARAMETERS_FILE), "-f", str(node.folders.etc / VCL_FILE)),
+        *("-f", "", "-I", str(node.folders.etc / START_FILE)),
     )
 
 
@@ -54,6 +55,11 @@ def ready(node: TierNode) -> Command:
     """Return the question whether its worker runs."""
     argv = ("varnishadm", "-n", str(workdir(node)), "-t", "2", "status")
     return Command(argv, Touch(node.subject), timeout_seconds=5.0, ok_codes=frozenset({0, 1, 2}))
+
+
+def loaded(node: TierNode) -> Command:
+    """Return the question which VCL is in use."""
+    return Command(("varnishadm", "-n", str(workdir(node)), "-t", "2", "vcl.list"), Touch(node.subject), timeout_seconds=5.0, ok_codes=frozenset({0, 1, 2}))
 
 
 def version() -> Command:

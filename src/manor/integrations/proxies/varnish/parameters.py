@@ -1,13 +1,18 @@
-"""varnishd's parameters, as commands of its CLI: read at the start (`-I`) and given again at each reload.
+"""What varnishd does first, as commands of its CLI: its parameters, and the VCL under a name made from its content.
+
+Invariant: a VCL's name says its content, so that `vcl.list` tells which files a process works by.
 
 https://varnish-cache.org/docs/7.1/reference/varnishd.html#list-of-parameters
 """
 
 from __future__ import annotations
 
+import hashlib
+
 from manor.estate.topology import TierNode
 from manor.integrations.proxies.varnish.options import Options
 
+VCL_FILE = "default.vcl"
 LONGEST_PIPE_SECONDS = 3600.0
 
 
@@ -43,6 +48,14 @@ def seconds(value: float) -> str:
     return f"{value:.3f}"
 
 
-def commands_file(node: TierNode, options: Options) -> bytes:
-    """Return `parameters.cli`."""
-    return "".join(f"param.set {name} {value}\n" for name, value in parameters(node, options).items()).encode()
+def vcl_name(content: bytes) -> str:
+    """Return the name that a VCL is loaded under; `reload.sh` makes the same."""
+    return f"manor-{hashlib.sha256(content).hexdigest()[:12]}"
+
+
+def commands_file(node: TierNode, options: Options, content: bytes) -> bytes:
+    """Return `start.cli`: the parameters, which a reload gives again, then the VCL."""
+    lines = [f"param.set {name} {value}" for name, value in parameters(node, options).items()]
+    name = vcl_name(content)
+    lines += [f"vcl.load {name} {node.folders.etc / VCL_FILE}", f"vcl.use {name}"]
+    return "".join(f"{line}\n" for line in lines).encode()

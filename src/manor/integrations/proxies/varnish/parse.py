@@ -28,7 +28,7 @@ def problems(completed: Completed) -> tuple[str, ...]:
     """Return the compiler's words; empty when it accepted the file (it then prints the C that it made)."""
     if completed.code == 0:
         return ()
-    lines = [line.rstrip() for line in both(completed).splitlines() if line.strip()]
+    lines = [line.rstrip() for line in both(completed).splitlines() if line.strip() and not line.startswith("Could not delete")]
     return tuple(lines[:40]) or (f"varnishd -C ended with {completed.code} and said nothing",)
 
 
@@ -36,6 +36,12 @@ def readiness(completed: Completed) -> str | None:
     """Return None if its worker runs."""
     text = both(completed).strip()
     return None if completed.code == 0 and "Child in state running" in text else f"varnish: {text or 'no answer'}"
+
+
+def loaded(completed: Completed, wanted: str) -> str | None:
+    """Return None if the active VCL has this name."""
+    active = [line.split()[-1] for line in completed.text.splitlines() if line.startswith("active")]
+    return None if active == [wanted] else f"varnish works by {', '.join(active) or 'no VCL'}, not by {wanted}"
 
 
 def access(line: str) -> AccessRecord | None:

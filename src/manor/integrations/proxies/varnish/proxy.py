@@ -10,7 +10,7 @@ from manor.execution.values import Act, Command, Completed
 from manor.integrations.proxies.base import AccessRecord, Proxy, RenderedFile, TierProgram
 from manor.integrations.proxies.varnish import commands, parse
 from manor.integrations.proxies.varnish.options import Options
-from manor.integrations.proxies.varnish.render import read_options, render
+from manor.integrations.proxies.varnish.render import read_options, render, wanted_vcl
 
 
 class Varnish(Proxy):
@@ -55,6 +55,14 @@ class Varnish(Proxy):
     def parse_ready(self, completed: Completed) -> str | None:
         """Return None if its worker runs."""
         return parse.readiness(completed)
+
+    def loaded(self, node: TierNode) -> Command:
+        """Return `varnishadm vcl.list`."""
+        return commands.loaded(node)
+
+    def parse_loaded(self, node: TierNode, completed: Completed) -> str | None:
+        """Return None if the active VCL bears the digest of the rendered one."""
+        return parse.loaded(completed, wanted_vcl(node))
 
     def version(self) -> Command:
         """Return `varnishd -V`."""

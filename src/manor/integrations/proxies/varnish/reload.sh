@@ -4,15 +4,20 @@
 set -eu
 workdir=$1
 folder=$2
-admin() { varnishadm -n "$workdir" -t 20 "$@"; }
+admin() {
+    # varnishadm says on standard output why it failed.
+    said=$(varnishadm -n "$workdir" -t 20 "$@") || { printf '%s: %s\n' "$*" "$said" >&2; return 1; }
+    printf '%s\n' "$said"
+}
 
 while read -r command name value; do
-    [ -n "$name" ] || continue
+    [ "$command" = param.set ] || continue
     admin "$command" "$name" "$value" >/dev/null
-done <"$folder/parameters.cli"
+done <"$folder/start.cli"
 
 wanted=manor-$(sha256sum "$folder/default.vcl" | cut -c1-12)
-admin vcl.list | awk '{ print $NF }' | grep -qx "$wanted" || admin vcl.load "$wanted" "$folder/default.vcl"
+# A discarded VCL stays listed until its last request is done.
+admin vcl.list | awk '$1 != "discarded" { print $NF }' | grep -qx "$wanted" || admin vcl.load "$wanted" "$folder/default.vcl"
 admin vcl.use "$wanted"
 for old in $(admin vcl.list | awk '$1 == "available" { print $NF }'); do
     [ "$old" = "$wanted" ] || admin vcl.discard "$old"

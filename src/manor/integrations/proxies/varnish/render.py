@@ -13,11 +13,10 @@ from manor.errors import InvalidEstate
 from manor.estate.topology import TierNode
 from manor.integrations.proxies.base import RenderedFile
 from manor.integrations.proxies.varnish.options import Options
-from manor.integrations.proxies.varnish.parameters import commands_file
+from manor.integrations.proxies.varnish.parameters import VCL_FILE, commands_file, vcl_name
 from manor.integrations.proxies.varnish.vcl import vcl
 
-VCL_FILE = "default.vcl"
-PARAMETERS_FILE = "parameters.cli"
+START_FILE = "start.cli"
 
 
 def render(node: TierNode) -> tuple[RenderedFile, ...]:
@@ -25,15 +24,25 @@ def render(node: TierNode) -> tuple[RenderedFile, ...]:
     options = read_options(node)
     if not node.next:
         raise InvalidEstate([f"traffic.chain[{node.place}]: varnish has nothing to ask; put a balancer after it"])
+    content = vcl_content(node, options)
+    return (
+        RenderedFile(VCL_FILE, content),
+        RenderedFile("reload.sh", files(__package__).joinpath("reload.sh").read_bytes(), 0o755),
+        RenderedFile(START_FILE, commands_file(node, options, content)),
+    )
+
+
+def vcl_content(node: TierNode, options: Options) -> bytes:
+    """Return the VCL file. Raises InvalidEstate for what cannot be written in VCL."""
     try:
-        text = vcl(node, options)
+        return vcl(node, options).encode()
     except ValueError as error:
         raise InvalidEstate([f"traffic.chain[{node.place}]: {error}"]) from error
-    return (
-        RenderedFile(VCL_FILE, text.encode()),
-        RenderedFile(PARAMETERS_FILE, commands_file(node, options)),
-        RenderedFile("reload.sh", files(__package__).joinpath("reload.sh").read_bytes(), 0o755),
-    )
+
+
+def wanted_vcl(node: TierNode) -> str:
+    """Return the name of the VCL that a process with these files works by."""
+    return vcl_name(vcl_content(node, read_options(node)))
 
 
 def read_options(node: TierNode) -> Options:

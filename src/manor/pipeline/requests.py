@@ -1,0 +1,43 @@
+"""What people ask of a run: cancel it, do it again.
+
+Invariant: asking only writes rows; whoever executes the run acts on them, also an executor that comes later.
+"""
+
+from __future__ import annotations
+
+from manor.errors import UsageError
+from manor.pipeline.definition import load_pipeline
+from manor.pipeline.ports import RunFolder
+from manor.pipeline.results import Result, last_attempts
+from manor.state import executing, runs
+from manor.state.runs import Run, RunStep
+from manor.state.store import Store
+from manor.state.words import RunState
+
+
+async def cancel_run(store: Store, run: str, actor: str) -> Run:
+    """Cancel a waiting or running run; its executor ends the steps within a second. Raises UsageError if it has ended."""
+    return await store.write(executing.cancel, run, actor, store.clock.now())
+
+
+async def rerun(store: Store, run: str, actor: str, from_step: str | None = None) -> Run:
+    """Make an ended run wait again: from a step on (that and all that need it), or without one whatever did not pass.
+
+    What earlier steps left is used as it is. Raises UsageError if it has not ended or has no such step, InvalidEstate if the commit's pipeline is wrong.
+    """
+    folder = RunFolder(store.folder.runs, run)
+    rows = await store.read(runs.steps, run)
+    last = last_attempts(rows)
+    if from_step is None:
+        chosen = {name for name, row in last.items() if row.state is not RunState.PASSED}
+    elif from_step in last:
+        chosen = {from_step, *load_pipeline(folder.source).after(from_step)}
+    else:
+        raise UsageError(f"run {run} has no step {from_step}; it has: {', '.join(last) or 'none yet'}")
+    again = [again_after(row, is_forced=from_step is not None) for name, row in last.items() if name in chosen]
+    return await store.write(executing.begin_again, run, again, actor, store.clock.now())
+
+
+def again_after(row: RunStep, *, is_forced: bool) -> RunStep:
+    """Return the attempt after a step's last one."""
+    return RunStep(row.run, row.name, row.attempt + 1, row.place, "", RunState.WAITING, result=Result(forced=is_forced).model_dump_json())

@@ -1,0 +1,204 @@
+"""Carries out one step: finds out that it need not be done, or starts it, waits for it, takes in what it left.
+
+Invariant: an attempt's row is durable before its program is started, and the program is started under a key of its own: whoever comes after
+a crash attaches to it, takes its recorded exit code, or sees that it is lost, and never starts it a second time.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from manor.errors import ManorError
+from manor.execution.local import in_thread
+from manor.execution.values import Command, Detached, DetachedState, Effect, HostPath, Touch
+from manor.pipeline import collecting
+from manor.pipeline.book import Book
+from manor.pipeline.definition import Step
+from manor.pipeline.globs import selector
+from manor.pipeline.keys import content_key, digest_of
+from manor.pipeline.packing import folder_entries
+from manor.pipeline.ports import PipelinePorts, RunFolder, environment
+from manor.pipeline.results import Result, attempts_at, result_of
+from manor.state import runs
+from manor.state.runs import Run, RunStep
+from manor.state.words import RunState
+
+SCRIPT = Path(__file__).with_name("step.sh")
+SHORTEST_LOOK, LONGEST_LOOK = 0.001, 0.2
+LOOK_SHARE = 0.1
+WRAPPER_GRACE = 7.0
+MOST_LOST = 3
+OPEN = frozenset({RunState.WAITING, RunState.RUNNING})
+
+
+@dataclass(frozen=True)
+class Task:
+    """One step of one run, and what it is carried out with."""
+
+    name: str
+    step: Step
+    place: int
+    run: Run
+    service: str
+    folder: RunFolder
+    received: tuple[str, ...]
+    """Digests of what the steps before left, in order."""
+    machine: str
+    deadline: float
+    """Of the whole run."""
+
+
+class Attempts:
+    """Carries out steps of one run."""
+
+    def __init__(self, ports: PipelinePorts, book: Book) -> None:
+        """Act through `ports`, write into `book`. `is_cancelled` is set from outside."""
+        self.ports = ports
+        self.book = book
+        self.is_cancelled = False
+
+    async def carry_out(self, task: Task, rows: Sequence[RunStep]) -> RunStep:
+        """Return how the step ends, from what is known of it and by doing what is left. Raises FencedOff, Unreachable."""
+        attempts = attempts_at(task.name, rows)
+        last = attempts[-1] if attempts else None
+        if last is not None and last.state not in OPEN and not result_of(last).lost:
+            return last
+        key, archives = await in_thread(lambda: plan_inputs(task))
+        if last is None or (last.state is RunState.WAITING and not result_of(last).forced):
+            row = last or RunStep(task.run.id, task.name, 1, task.place, key, RunState.WAITING)
+            if reused := await self._reuse(task, replace(row, key=key)):
+                return reused
+        async with self.ports.at_once:
+            return await self._until_not_lost(task, key, archives, attempts)
+
+    async def _reuse(self, task: Task, row: RunStep) -> RunStep | None:
+        """Return the row of a step that passed before with this key, if what it left is still there."""
+        old = await self.book.store.read(runs.passed_before, row.key)
+        if old is None or self.is_cancelled:
+            return None
+        result = result_of(old)
+        if not collecting.is_there(result, task.folder.outputs, self.book.store.folder.artifacts):
+            return None
+        now = self.book.store.clock.now()
+        log = old.log if old.log.startswith("../") or old.run == row.run else f"../{old.run}/{old.log}"
+        result = result.model_copy(update={"reused": result.reused or old.run, "forced": False})
+        done = replace(row, state=RunState.PASSED, started_at=now, ended_at=now, code=0, log=log, result=result.model_dump_json())
+        await self.book.put(done)
+        return done
+
+    async def _until_not_lost(self, task: Task, key: str, archives: Sequence[Path], attempts: Sequence[RunStep]) -> RunStep:
+        lost = sum(result_of(row).lost for row in attempts)
+        last = attempts[-1] if attempts else None
+        number = 1 if last is None else last.attempt + (0 if last.state in OPEN else 1)
+        running = last if last is not None and last.state is RunState.RUNNING else None
+        if last is not None and last.state not in OPEN and lost >= MOST_LOST:
+            return last
+        while True:
+            row = running or await self._begin(task, key, number)
+            done = await self._attempt(task, row, archives)
+            lost += result_of(done).lost
+            if not result_of(done).lost or lost >= MOST_LOST:
+                return done
+            number, running = done.attempt + 1, None
+
+    async def _begin(self, task: Task, key: str, number: int) -> RunStep:
+        now = self.book.store.clock.now()
+        deadline = min(now + task.step.timeout, task.deadline)
+        row = RunStep(task.run.id, task.name, number, task.place, key, RunState.RUNNING, deadline, now, log=f"{task.name}/{number}/log")
+        await self.book.put(row)
+        return row
+
+    async def _attempt(self, task: Task, row: RunStep, archives: Sequence[Path]) -> RunStep:
+        program = self._program(task, row, archives)
+        state = await self._end_of(program, row)
+        workspace = task.folder.attempt(task.name, row.attempt) / "workspace"
+        verdict, result = self._judge(state, row, task)
+        if verdict is RunState.PASSED or (verdict is RunState.FAILED and task.step.kind == "test" and not result.lost):
+            verdict, result = await self._take_in(task, workspace, verdict, result)
+        done = replace(row, state=verdict, ended_at=self.book.store.clock.now(), code=state.code, result=result.model_dump_json())
+        await self.book.put(done)
+        if verdict is RunState.PASSED:
+            await in_thread(lambda: shutil.rmtree(workspace, ignore_errors=True))
+        return done
+
+    def _program(self, task: Task, row: RunStep, archives: Sequence[Path]) -> Detached:
+        folder = task.folder.attempt(task.name, row.attempt)
+        source = "" if task.step.inputs is not None else str(task.folder.source)
+        env = environment(task.run, task.service, folder, task.folder.cache(task.run.repository), self.ports)
+        command = Command(
+            ("/bin/sh", str(SCRIPT), script(task.step), source, *map(str, archives)),
+            touch=Touch(effect=Effect.INCLUDE, paths=(HostPath(folder),)),
+            env={**env, **task.step.env},
+            cwd=HostPath(folder),
+        )
+        limit = max((row.deadline or 0.0) - self.book.store.clock.now(), 0.001)
+        return Detached(f"{row.run}/{row.name}/{row.attempt}", HostPath(folder), command, timeout_seconds=limit)
+
+    async def _end_of(self, program: Detached, row: RunStep) -> DetachedState:
+        """Start the program unless it was, and return how it stands when it runs no more."""
+        clock, runner = self.book.store.clock, self.ports.runner
+        deadline = row.deadline or 0.0
+        state = await runner.attach(program)
+        if not state.started and (clock.now() >= deadline or self.is_cancelled):
+            return replace(state, timed_out=not self.is_cancelled)
+        if not state.started:
+            state = await runner.start(program)
+        began = clock.now()
+        while state.code is None and not state.lost:
+            if self.is_cancelled or clock.now() > deadline + WRAPPER_GRACE:
+                return await runner.cancel(program)
+            await clock.sleep(min(LONGEST_LOOK, max(SHORTEST_LOOK, (clock.now() - began) * LOOK_SHARE)))
+            state = await runner.attach(program)
+        return state
+
+    def _judge(self, state: DetachedState, row: RunStep, task: Task) -> tuple[RunState, Result]:
+        if self.is_cancelled and state.code != 0:
+            return RunState.CANCELLED, Result(summary="cancelled")
+        if state.timed_out or (state.code is None and not state.lost):
+            took = (row.deadline or 0.0) - (row.started_at or 0.0)
+            return RunState.TIMED_OUT, Result(summary=f"was not done after {took:g} s and was ended with all it started")
+        if state.lost:
+            return RunState.FAILED, Result(lost=True, summary="ended without an exit code: the machine went down, or its wrapper was killed")
+        if state.code:
+            return RunState.FAILED, Result(summary=f"ended with code {state.code}")
+        return RunState.PASSED, Result()
+
+    async def _take_in(self, task: Task, workspace: Path, verdict: RunState, result: Result) -> tuple[RunState, Result]:
+        """Return verdict and result after looking at what the step left."""
+        try:
+            if task.step.kind == "test":
+                verdict, result = await in_thread(lambda: collecting.judge_reports(workspace, task.step, verdict, result))
+            if task.step.kind == "artifact" and task.step.artifact is not None:
+                part = task.step.artifact
+                result = await collecting.pack_artifact(self.book.store, workspace, part, task.service, task.run)
+            if verdict is RunState.PASSED and task.step.outputs:
+                result = await in_thread(lambda: collecting.keep_outputs(workspace, task.step, task.folder.outputs, result))
+        except ManorError as error:
+            return RunState.FAILED, result.model_copy(update={"summary": str(error)})
+        return verdict, result
+
+
+async def end_left(row: RunStep, folder: RunFolder, ports: PipelinePorts) -> RunStep:
+    """End what an executor left running of a run that was cancelled, and return the row as it is then."""
+    place = HostPath(folder.attempt(row.name, row.attempt))
+    program = Detached(f"{row.run}/{row.name}/{row.attempt}", place, Command(("true",), touch=Touch(effect=Effect.INCLUDE, paths=(place,))))
+    state = await ports.runner.cancel(program)
+    return replace(row, state=RunState.CANCELLED, code=state.code, ended_at=ports.store.clock.now(), result=Result(summary="cancelled").model_dump_json())
+
+
+def script(step: Step) -> str:
+    """Return a step's command lines as one text for `sh -e`."""
+    return "\n".join(step.commands)
+
+
+def plan_inputs(task: Task) -> tuple[str, tuple[Path, ...]]:
+    """Return a step's content key, and the archives that its workspace is laid out from. Reads the commit's files; packs chosen inputs."""
+    archives = tuple(task.folder.outputs / f"{digest}.tar" for digest in task.received)
+    if task.step.inputs is None:
+        return content_key(task.step, task.service, task.run.commit, task.received, task.machine), archives
+    entries = folder_entries(task.folder.source, selector(task.step.inputs))
+    key = content_key(task.step, task.service, digest_of(entries), task.received, task.machine)
+    return key, (collecting.keep_inputs(task.folder.outputs, entries), *archives)
