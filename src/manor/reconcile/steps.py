@@ -167,7 +167,7 @@ class CheckTier(HostStep):
         problems = await check_tier(tier, runner, ports.hosts[self.host].layout.operation(here.operation) / "check" / self.key)
         if problems:
             raise Refused(f"{self.host}: {self.key} refused: {'; '.join(problems)}; nothing was changed")
-        return "accepted"
+        return f"{self.key}: {tier.proxy.name} accepts it"
 
 
 async def check_tier(tier: DesiredTier, runner: Runner, folder: HostPath) -> tuple[str, ...]:
@@ -213,15 +213,15 @@ class ChangeTier(HostStep):
         await write_changed(runner, tier.files)
         await remove_strays(tier, runner)
         if not await is_running(host, runner, tier):
-            return "written; it is not running yet"
+            return f"{self.key}: written; starts below"
         if await loaded(host, runner, tier) == tier.digest:
-            return "running with them"
+            return f"{self.key}: runs with these files already"
         try:
             word = await take_over(tier, host, runner, before)
             await verify(tier, host, runner, ports)
         except ManorError as error:
             await self._restore(tier, host, runner, before, error, ports)
-        return word
+        return f"{self.key}: {word}"
 
     async def _read_before(self, tier: DesiredTier, host: DesiredHost, runner: Runner, here: Here) -> Mapping[str, bytes]:
         kept = host.layout.operation(here.operation) / "before" / self.key
@@ -343,6 +343,7 @@ class Supervise(HostStep):
         await write_changed(runner, host.supervisor_files)
         question = HostQuestion((), (), (), host.supervised, host.supervisor)
         views = await observe_programs(question, runner)
+        was_gone = views is None
         if views is None:
             await start_supervisor(host, runner)
             await wait_for_supervisor(question, runner, ports)
@@ -353,7 +354,8 @@ class Supervise(HostStep):
             await tell_supervisor(host, runner, act)
         await remember_programs(host, runner, changes.now)
         await self._start_tiers(host, runner)
-        return f"{len(changes.added)} added, {len(changes.changed)} changed, {len(changes.removed)} removed"
+        told = f"{len(changes.added)} programs added, {len(changes.changed)} changed, {len(changes.removed)} removed"
+        return f"{host.supervisor.name} started with {len(changes.now)} programs" if was_gone else told
 
     async def _check(self, host: DesiredHost, runner: Runner, here: Here) -> None:
         folder = host.layout.operation(here.operation) / "check" / "supervisor"
