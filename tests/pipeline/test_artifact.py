@@ -75,7 +75,12 @@ def test_what_is_in_it(tmp_path: Path) -> None:
 
 def test_other_content_mode_name_or_commit_is_another_artifact(tmp_path: Path) -> None:
     digests = {build_from(tree(tmp_path / "same"), tmp_path / "s").digest}
-    for number, change in enumerate((lambda f: (f / "start").chmod(0o600), lambda f: (f / "new").touch(), lambda f: (f / "lib/a.py").write_text("print(2)\n"))):
+    changes: list[Callable[[Path], object]] = [
+        lambda f: (f / "start").chmod(0o600),
+        lambda f: (f / "new").touch(),
+        lambda f: (f / "lib/a.py").write_text("print(2)\n"),
+    ]
+    for number, change in enumerate(changes):
         folder = tree(tmp_path / str(number))
         change(folder)
         digests.add(build_from(folder, tmp_path / "s").digest)

@@ -224,7 +224,8 @@ def check_needs(steps: Mapping[str, Step], node: Node) -> list[Finding]:
 
 def circles(steps: Mapping[str, Step]) -> list[tuple[str, ...]]:
     """Return circles of needs, each told from the step that stands first in it, until none would be left if they were mended."""
-    left, found = dict(steps), []
+    left = dict(steps)
+    found: list[tuple[str, ...]] = []
     while True:
         while free := [name for name, step in left.items() if not any(need in left for need in step.needs or ())]:
             for name in free:
