@@ -27,4 +27,4 @@ def command(estate: Path | None, address: str, port: int | None, verbose: bool) 
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(asctime)s %(levelname)-7s %(message)s")
     control = importlib.import_module("manor.web.controller").control
     with open_context(estate) as context:
-        asyncio.run(control(context, address, port, lambda line: click.echo(line)))
+        asyncio.run(control(context, address, port, click.echo))
