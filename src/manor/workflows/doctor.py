@@ -55,8 +55,7 @@ async def examine(estate: Estate | None, folder: Path | None, context: Context |
         examine_loopback(),
         examine_address_file(machine),
     ]
-    if folder is not None and folder.exists():
-        found += [*examine_folder(folder), examine_disk(folder)]
+    found += examine_place(folder) if folder is not None else ()
     if context is not None:
         sites = [context.site(name) for name in await places_up(context)]
         answering = await supervisors_answering(sites)
@@ -129,6 +128,13 @@ def examine_address_file(machine: Machine) -> Finding:
     if not os.access(file if file.exists() else file.parent, os.W_OK):
         return Finding("address file", False, f"{file} can't be written", f"sudo chmod 666 {quoted(file)}")
     return Finding("address file", True, f"{file}: {len(claims)} estates have addresses on this machine")
+
+
+def examine_place(folder: Path) -> Iterator[Finding]:
+    """Yield how the state folder stands, if there is one already."""
+    if folder.exists():
+        yield from examine_folder(folder)
+        yield examine_disk(folder)
 
 
 def examine_folder(folder: Path) -> Iterator[Finding]:

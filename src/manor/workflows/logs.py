@@ -6,7 +6,7 @@ Invariant: reads only. A file that is renamed away is read to its end before the
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from manor.errors import ManorError, Unreachable, UsageError
@@ -58,7 +58,9 @@ def find_sources(site: Site, wanted: Wanted) -> list[Source]:
         return found
     services = sorted(site.wiring.environment.services)
     tiers = sorted({tier.node.role.value for host in site.hosts.values() for tier in host.tiers})
-    raise UsageError(f"{site.wiring.environment.name} has no such log; services: {', '.join(services)}; tiers: {', '.join(tiers)}; hosts: {', '.join(site.hosts)}")
+    raise UsageError(
+        f"{site.wiring.environment.name} has no such log; services: {', '.join(services)}; tiers: {', '.join(tiers)}; hosts: {', '.join(site.hosts)}"
+    )
 
 
 def program_sources(site: Site, host: DesiredHost, wanted: Wanted) -> Iterator[Source]:
@@ -176,7 +178,7 @@ class Logs:
             raise Unreachable(complaints[0])
         return list(merge(found))[-count:] if count else []
 
-    async def follow(self, sleep_seconds: float = LOOK_SECONDS) -> AsyncIterator[Line]:
+    async def follow(self, sleep_seconds: float = LOOK_SECONDS) -> AsyncGenerator[Line, None]:
         """Yield what is written from now on, until nobody wants more."""
         while True:
             for line in merge(await asyncio.gather(*(self._asked(reader, reader.more()) for reader in self.readers))):

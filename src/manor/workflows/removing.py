@@ -84,7 +84,8 @@ def plan_removal(fleet: LiveFleet, hosts: Sequence[str]) -> list[Planned[Fleet]]
     ]
     stops = [StopSlot(service, host, slot, "") for host, slot in slots]
     forgets = [ForgetInstance(service, host, "a", "") for host in hosts]
-    return [Planned(stage, step) for stage, wave in enumerate((drains, stops, forgets)) for step in wave]
+    waves: tuple[Sequence[SlotStep], ...] = (drains, stops, forgets)
+    return [Planned(stage, step) for stage, wave in enumerate(waves) for step in wave]
 
 
 async def remove_service(context: Context, service: str, environment: str, carrying: Carrying) -> Result | None:
