@@ -276,7 +276,7 @@ class LiveFleet:
         for balancer in self.balancers:
             node, proxy = self._node(balancer)
             view = self._view_at(node)
-            for act in (*proxy.maintenance_files(node, view, on), *proxy.maintenance(node, view, on)) if view is not None else ():
+            for act in proxy.maintenance(node, view, on) if view is not None else ():
                 await self.site.runners[node.host].carry_out(act)
 
     async def start_probe(self, service: str, here: Here) -> None:

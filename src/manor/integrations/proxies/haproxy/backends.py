@@ -33,6 +33,7 @@ def service_backend(node: TierNode, service: ServiceView, options: HAProxyOption
             f"id {names.number(name)}",
             f"balance {options.balance}",
             f"timeout server {milliseconds(service.response_seconds)}",
+            f"timeout check {milliseconds(service.health.timeout)}",
             "load-server-state-from-file local",
             f"server-state-file-name {names.state_file(service)}",
             f"http-request return status 503 content-type {word(HTML)} file {page} hdr Retry-After 30 if {{ nbsrv({names.page_backend(service)}) gt 0 }}",
@@ -70,11 +71,6 @@ def check_words(health: Health) -> str:
     return f"{inter} rise {health.passes} fall {health.fails}"
 
 
-def check_timeout(node: TierNode) -> float:
-    """Return the longest time-out of the services' checks; HAProxy has one a backend, counted after the connection stands."""
-    return max((service.health.timeout for service in node.services), default=2.0)
-
-
 def page_flag(service: ServiceView) -> str:
     """Return the backend that gets no traffic: its server is ready while the maintenance page is to be shown."""
     name = names.page_backend(service)
@@ -93,7 +89,7 @@ def next_tier(node: TierNode, options: HAProxyOptions) -> str:
     """Return the backend of the tier after this one: own host first, the others as backup."""
     return block(
         f"backend {names.NEXT}",
-        (f"balance {options.balance}", "option allbackups"),
+        (f"balance {options.balance}", "option allbackups", "timeout check 1000ms"),
         class_timeouts(node),
         service_timeouts(node),
         (f"default-server check inter 1s fastinter 200ms rise 2 fall 2 weight 100 pool-purge-delay {milliseconds(options.purge_delay)}",),

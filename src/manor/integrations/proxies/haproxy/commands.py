@@ -13,8 +13,6 @@ from manor.estate.topology import ServiceView, TierNode, TrafficState
 from manor.execution.values import Act, Command, Effect, FileAct, MakeFolder, PutFile, Remove, SocketCommand, Touch
 from manor.integrations.proxies.base import TierProgram
 from manor.integrations.proxies.haproxy import names
-from manor.integrations.proxies.haproxy.options import load_options
-from manor.integrations.proxies.haproxy.render import hard_stop_seconds
 from manor.integrations.proxies.haproxy.state import page_state, traffic_state
 
 BINARY = "haproxy"
@@ -23,11 +21,10 @@ ORDER = (TrafficState.READY, TrafficState.DRAIN, TrafficState.MAINT)
 
 
 def program(node: TierNode) -> TierProgram:
-    """Return the master, which keeps a worker; its standard output is the access log."""
+    """Return the master, which keeps a worker; its standard output is the access log. It stops at once: a slow stop is a long outage."""
     config = str(node.folders.etc / names.CONFIG)
-    stop = hard_stop_seconds(node, load_options(node.options, node.subject))
     argv = (BINARY, "-W", "-S", f"{names.master_socket(node)},mode,600", "-f", config)
-    return TierProgram(tier_program(node.key), argv, stop_signal="USR1", stop_seconds=min(stop, 30.0), stdout=node.folders.access_log)
+    return TierProgram(tier_program(node.key), argv, stop_seconds=10.0, stdout=node.folders.access_log)
 
 
 def check(node: TierNode) -> Command:

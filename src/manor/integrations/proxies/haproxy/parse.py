@@ -146,9 +146,9 @@ def record(fields: dict[str, Any], tier: str) -> AccessRecord:
         method=text["method"],
         host=text["host"],
         path=text["path"],
-        status=int(text["status"]),
+        status=max(0, int(text["status"])),
         upstream_status=int(upstream) if upstream else None,
-        ended_by=ended_by(str(fields["end"]), bool(upstream)),
+        ended_by=ended_by(str(fields["end"])),
         seconds=max(0.0, float(text["seconds"])),
         bytes=int(text["bytes"]),
         slot=text["slot"],
@@ -156,10 +156,11 @@ def record(fields: dict[str, Any], tier: str) -> AccessRecord:
     )
 
 
-def ended_by(state: str, has_answer: bool) -> Literal["done", "client", "us"]:
-    """Return who ended a request, from HAProxy's two letters of the termination state."""
-    if state[:1] in ENDED_BY_CLIENT:
+def ended_by(state: str) -> Literal["done", "client", "us"]:
+    """Return who ended a request, from HAProxy's two letters: who closed, and when (configuration.txt 8.5)."""
+    who, when = state[:1], state[1:2]
+    if who in ENDED_BY_CLIENT:
         return "client"
-    if state[:1] in "SsRIDKUPL" and not (state[:1] in "LP" and not has_answer):
-        return "us"
-    return "done"
+    # L and P while the request was read (R, T) are our own answers: pages, redirects, limits.
+    is_own_answer = who in ("-", "L") or (who == "P" and when in "RT")
+    return "done" if is_own_answer else "us"

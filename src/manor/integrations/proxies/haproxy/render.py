@@ -10,7 +10,7 @@ from hashlib import sha256
 from manor.estate.topology import TierNode
 from manor.integrations.proxies.base import RenderedFile
 from manor.integrations.proxies.haproxy import maps, names
-from manor.integrations.proxies.haproxy.backends import TUNNEL_SECONDS, backends, check_timeout
+from manor.integrations.proxies.haproxy.backends import TUNNEL_SECONDS, backends
 from manor.integrations.proxies.haproxy.front import HTML, PAUSE_SECONDS, frontend
 from manor.integrations.proxies.haproxy.options import HAProxyOptions, load_options
 from manor.integrations.proxies.haproxy.quoting import block, milliseconds, word
@@ -83,10 +83,9 @@ def defaults(node: TierNode, options: HAProxyOptions) -> str:
             f"timeout server {milliseconds(PAUSE_SECONDS)}",
             f"timeout tunnel {milliseconds(TUNNEL_SECONDS)}",
             f"timeout queue {milliseconds(options.queue_timeout)}",
-            f"timeout check {milliseconds(check_timeout(node))}",
             "option http-keep-alive",
             "option redispatch 1",
-            "retries 1",
+            "retries 3",
             "retry-on conn-failure empty-response",
             "http-reuse always",
             f"http-error status 503 content-type {word(HTML)} file {word(node.folders.pages / '503.html')}",

@@ -27,9 +27,9 @@ def argv(node: TierNode, pid: HostPath, *more: str, first: str = "") -> tuple[st
 
 
 def program(node: TierNode) -> TierProgram:
-    """Return the master, in the foreground."""
+    """Return the master, in the foreground. It stops at once: a slow stop is a long outage."""
     line = argv(node, names.pid_file(node), first="daemon off; ")
-    return TierProgram(tier_program(node.key), line, stop_signal="QUIT", stop_seconds=30.0)
+    return TierProgram(tier_program(node.key), line, stop_seconds=10.0)
 
 
 def check(node: TierNode) -> Command:

@@ -25,6 +25,7 @@ class Nginx(Proxy):
         switch_checks=frozenset(),
         makes_request_ids=True,
         in_flight_source="none: open-source nginx counts connections, not requests per server; a drain lasts its whole time",
+        reload_loses="a POST that is sent on a kept connection in the moment in which an old worker closes it",
     )
 
     def render(self, node: TierNode) -> tuple[RenderedFile, ...]:

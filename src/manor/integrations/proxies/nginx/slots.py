@@ -11,9 +11,10 @@ from manor.estate.model import Static
 from manor.estate.topology import ServiceView, SlotServer, TierNode
 from manor.integrations.proxies.nginx import names
 from manor.integrations.proxies.nginx.options import NginxOptions
-from manor.integrations.proxies.nginx.quoting import Block, identifier, path, seconds, url_path, word
+from manor.integrations.proxies.nginx.quoting import Block, identifier, path, seconds, url_path, value, word
 
 PROGRAM = "@manor_program"
+REST_MARK = "@rest@"
 MIN_KEEP_ALIVE_SECONDS = 3.0
 MARGIN_SECONDS = 2.0
 BODY_PAUSE_SECONDS = 60.0
@@ -89,19 +90,18 @@ def static_location(node: TierNode, service: ServiceView, server: SlotServer, st
     prefix = static.path.rstrip("/")
     url_path(prefix or "/")
     other = "b" if server.slot == "a" else "a"
-    tries = [word(f"/{slot}/{static.dir}/") + "$manor_rest" for slot in (server.slot, other)]
-    tries += [] if service.has_program else [word(f"/{slot}/{static.dir}/") + "$manor_rest/index.html" for slot in (server.slot, other)]
-    end = PROGRAM if server.service_port else "=404"
+    ends = ("",) if service.has_program else ("", "/index.html")
+    tries = [rest_of(f"/{slot}/{static.dir}/", end) for end in ends for slot in (server.slot, other)]
+    fallback = PROGRAM if server.service_port else "=404"
     return Block(
         f"location ~ {word(f'(?s)^{re.escape(prefix)}/(?<manor_rest>.*)$')}",
-        (f"root {path(node.folders.slots / identifier(service.name))};", f"try_files {' '.join(joined(one) for one in tries)} {end};"),
+        (f"root {path(node.folders.slots / identifier(service.name))};", f"try_files {' '.join(tries)} {fallback};"),
     )
 
 
-def joined(word_and_variable: str) -> str:
-    """Return a quoted text followed by a variable as one quoted word."""
-    text, _, rest = word_and_variable.rpartition("$manor_rest")
-    return f"{text}${{manor_rest}}{rest}" if not text.startswith('"') else f'{text[:-1]}${{manor_rest}}{rest}"'
+def rest_of(folder: str, end: str) -> str:
+    """Return a folder, what is left of the path, and an end, as one word."""
+    return value(f"{folder}{REST_MARK}{end}").replace(REST_MARK, "${manor_rest}")
 
 
 def program_locations(node: TierNode, service: ServiceView, server: SlotServer, options: NginxOptions) -> tuple[Block, ...]:
