@@ -6,29 +6,38 @@ Invariant: what the store says of traffic and what the switching tiers do change
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Coroutine, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any, cast
 
 from manor.errors import CommandFailed, ManorError, Unreachable
-from manor.estate.layout import slot_program
+from manor.estate.layout import instance_name, slot_program
 from manor.estate.model import Health, Service
 from manor.estate.topology import ServiceView, SlotServer, TierNode, TrafficState
 from manor.execution.base import Runner
-from manor.execution.values import Command, Connect, Effect, HttpRequest, PutFile, Remove, Touch
+from manor.execution.values import Act, Command, Completed, Connect, Effect, HttpRequest, PutFile, Remove, Touch
 from manor.integrations.proxies.base import Proxy, ServerView
 from manor.integrations.supervisors.base import ProgramStatus, ProgramView
-from manor.observe.slots import IN_STORE, read_slots, traffic_of
+from manor.observe.slots import IN_STORE, active_slot, read_slots, traffic_of
 from manor.operations.step import Here
 from manor.reconcile.desired import DesiredHost
 from manor.reconcile.steps import SLACK_SECONDS, Site, fence, tell_supervisor, with_parents
-from manor.rollout.fleet import Balancer, Checked, ProbeSummary, SlotRef
+from manor.rollout.fleet import Balancer, Checked, ProbeSummary, SlotLetter, SlotRef
+from manor.rollout.moving import DrainSlot
 from manor.rollout.probing import Prober
-from manor.rollout.release import Release, Where, command_words, port_of, release_acts, render_env, render_start, slot_env
-from manor.state import operations, releases
-from manor.state.words import Slot, Standing, Traffic
+from manor.rollout.release import Release, Where, command_words, port_of, parse_env, release_acts, render_env, render_start, slot_env
+from manor.rollout.slots import WarmSlot
+from manor.rollout.views import has_process
+from manor.state import journal, operations, releases
+from manor.state.words import Outcome, Slot, Standing, Traffic
 
 LAST_WORDS_BYTES = 600
+PATIENCE_SECONDS = 15.0
+"""So long a balancer may be silent, as one that was killed is until its supervisor has started it again."""
+PATIENCE_POLL_SECONDS = 0.2
+REASON_LENGTH = 300
 
 
 @dataclass
@@ -42,6 +51,7 @@ class LiveFleet:
     artifacts: Path
     prober: Prober
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _alone: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
     def declared(self) -> Service:
@@ -59,8 +69,24 @@ class LiveFleet:
         traits = self.site.wiring.traits
         return tuple(Balancer(node.host, node.key, traits[node.product].switch.value == "counted") for node in self._switching())
 
+    def alone(self) -> AbstractAsyncContextManager[object]:
+        """Bound a look and the act that rests on it."""
+        return self._alone
+
     def _switching(self) -> list[TierNode]:
-        return [tier.node for host in self.site.hosts.values() for tier in host.tiers if tier.node.is_switching]
+        nodes = [tier.node for host in self.site.hosts.values() for tier in host.tiers if tier.node.is_switching]
+        return [node for node in nodes if self._view_at(node) is not None]
+
+    async def _ask(self, node: TierNode, act: Act) -> Completed:
+        """Have a balancer do or tell something; one that is being started again is waited for. Raises Unreachable, CommandFailed."""
+        limit = self.now() + PATIENCE_SECONDS
+        while True:
+            try:
+                return await self.site.runners[node.host].carry_out(act)
+            except Unreachable:
+                if self.now() >= limit:
+                    raise
+            await self.sleep(PATIENCE_POLL_SECONDS)
 
     def _node(self, balancer: Balancer) -> tuple[TierNode, Proxy]:
         tier = self.site.tier(balancer.host, balancer.key)
@@ -103,7 +129,7 @@ class LiveFleet:
     async def _in_the_way(self, slot: SlotRef) -> list[str]:
         server = self._server(slot)
         view = await self.program(slot)
-        if server.service_port is None or (view is not None and view.status is not ProgramStatus.STOPPED):
+        if server.service_port is None or has_process(view):
             return []
         try:
             await self.site.runners[slot.host].connect(Connect(server.address, server.service_port, timeout_seconds=1.0))
@@ -127,8 +153,15 @@ class LiveFleet:
             return ""
         where, texts = self._where(slot), await runner.read([env, start])
         declared = self._configured(release)
+        if await self._remembered(slot) != release.id:
+            return ""
         whole = texts.get(env) == render_env(slot_env(release, declared, where)) and texts.get(start) == render_start(declared, where)
         return release.short if whole and await runner.digest([layout.release(self.service, release.short)]) else ""
+
+    async def _remembered(self, slot: SlotRef) -> str:
+        """Return the full id of the release that the store knows in the slot."""
+        rows = await read_slots(self.site.store, self.site.wiring.environment.name, self.service)
+        return next((row.release for row in rows if (row.instance, str(row.slot)) == (slot.instance, slot.slot)), "")
 
     def _configured(self, release: Release) -> Service:
         return release.configured(self.declared)
@@ -138,8 +171,8 @@ class LiveFleet:
         host, runner = self._host(slot)
         await fence(host, runner, self.site.state_id, self.site.lease, here.token)
         view = await self.program(slot)
-        if view is not None and view.status is not ProgramStatus.STOPPED:
-            raise ManorError(f"{slot.host}: {slot_program(self.service, slot.slot)} is {view.status}, not stopped; nothing was placed")
+        if view is not None and view.status is ProgramStatus.FAILED:
+            await self.stop(slot, here)  # it has no process, but the supervisor would start it again from under us
         chosen = self.catalog[release]
         archive = str(self.artifacts / f"{chosen.artifact}.tar")
         await runner.change(with_parents(release_acts(chosen, self._configured(chosen), self._where(slot), archive)))
@@ -208,7 +241,8 @@ class LiveFleet:
     async def _check_command(self, slot: SlotRef, health: Health, runner: Runner) -> Checked:
         place = self._where(slot)
         words = command_words(health.command or "", place.address, port_of(self.declared, slot.slot))
-        env = dict(slot_env(next(iter(self.catalog.values())), self.declared, place))
+        path = place.layout.slot_env(self.service, slot.slot)
+        env = parse_env((await runner.read([path])).get(path, b""))
         touch = Touch(subject=f"service/{self.service}")
         folder = place.layout.slot(self.service, slot.slot)
         await runner.run(Command(tuple(words), touch, env, folder, timeout_seconds=health.timeout))
@@ -227,7 +261,7 @@ class LiveFleet:
         view = self._view_at(node)
         if view is None:
             return ()
-        completed = await self.site.runners[node.host].carry_out(proxy.observe_switch(node, view))
+        completed = await self._ask(node, proxy.observe_switch(node, view))
         found = proxy.parse_switch(node, view, completed)
         checks = bool(proxy.traits.switch_checks)
         return found if checks else tuple(replace(server, is_healthy=True) for server in found)
@@ -235,13 +269,19 @@ class LiveFleet:
     async def set_traffic(self, service: str, changes: Mapping[str, TrafficState], here: Here) -> None:
         """Bring servers to a state on every balancer."""
         async with self._lock:
+            await self._fence_balancers(here)
             rows = await read_slots(self.site.store, self.site.wiring.environment.name, service)
             wanted = {**traffic_of(self.view, rows), **changes}
             for balancer in self.balancers:
                 await self._switch_files(balancer, wanted)
             for name, state in changes.items():
                 await self._remember_traffic(name, state, rows, here)
-            await asyncio.gather(*(self._switch(balancer, wanted) for balancer in self.balancers))
+            await all_done(self._switch(balancer, wanted) for balancer in self.balancers)
+
+    async def _fence_balancers(self, here: Here) -> None:
+        """Have every balancer's host refuse an executor that was succeeded. Raises FencedOff."""
+        for name in dict.fromkeys(balancer.host for balancer in self.balancers):
+            await fence(self.site.hosts[name], self.site.runners[name], self.site.state_id, self.site.lease, here.token)
 
     async def _switch_files(self, balancer: Balancer, wanted: Mapping[str, TrafficState]) -> None:
         node, proxy = self._node(balancer)
@@ -253,7 +293,7 @@ class LiveFleet:
         node, proxy = self._node(balancer)
         view = self._view_at(node)
         for act in proxy.switch(node, view, of(view, wanted)) if view is not None else ():
-            await self.site.runners[node.host].carry_out(act)
+            await self._ask(node, act)
 
     async def _remember_traffic(self, server: str, state: TrafficState, rows: tuple[releases.SlotRow, ...], here: Here) -> None:
         known = next(entry for entry in self.view.servers if entry.name == server)
@@ -273,11 +313,12 @@ class LiveFleet:
 
     async def set_maintenance(self, service: str, here: Here, *, on: bool) -> None:
         """Show the maintenance page, or end it."""
+        await self._fence_balancers(here)
         for balancer in self.balancers:
             node, proxy = self._node(balancer)
             view = self._view_at(node)
             for act in (*proxy.maintenance_files(node, view, on), *proxy.maintenance(node, view, on)) if view is not None else ():
-                await self.site.runners[node.host].carry_out(act)
+                await self._ask(node, act)
 
     async def start_probe(self, service: str, here: Here) -> None:
         """Have the outside probe run."""
@@ -287,12 +328,24 @@ class LiveFleet:
         """End the outside probe and return what it saw."""
         return await self.prober.stop(here.operation)
 
-    async def set_active(self, slot: SlotRef, release: str, here: Here) -> None:
-        """Remember that the slot is the one that serves."""
-        name = self.site.wiring.environment.name
-        await self.site.store.write(
-            releases.put_deployment, name, self.service, slot.instance, slot.host, Slot(slot.slot), here.operation, here.token, at=self.now()
-        )
+    async def active(self, service: str, host: str) -> SlotLetter | None:
+        """Return the slot that is remembered to serve on a host."""
+        rows = await self.site.store.read(releases.deployments, self.site.wiring.environment.name, service)
+        return cast("SlotLetter | None", active_slot(service, host, rows))
+
+    async def set_active(self, service: str, host: str, slot: SlotLetter | None, here: Here) -> None:
+        """Remember which slot serves on a host."""
+        name, instance = self.site.wiring.environment.name, instance_name(service, host)
+        active = Slot(slot) if slot else None
+        await self.site.store.write(releases.put_deployment, name, service, instance, host, active, here.operation, here.token, at=self.now())
+
+    async def progressed_at(self, here: Here) -> float:
+        """Return when an instance became healthy or an old one was emptied, else when the operation began: all from the journal."""
+        steps = await self.site.store.read(journal.steps, here.operation)
+        kinds = {WarmSlot.kind, DrainSlot.kind}
+        done = [step.done_at for step in steps if step.kind in kinds and step.outcome is Outcome.OK and step.done_at is not None]
+        began = (await self.site.store.read(operations.get, here.operation)).started_at
+        return max(done, default=began or self.now())
 
     async def set_phase(self, phase: str, here: Here) -> None:
         """Remember where the rollout is."""
@@ -300,9 +353,28 @@ class LiveFleet:
 
     async def certify(self, service: str, release: str, here: Here) -> None:
         """Remember that the release held."""
-        name = self.site.wiring.environment.name
-        full = self.catalog[release].id
-        await self.site.store.write(releases.certify, name, service, full, Standing.CERTIFIED, here.operation, at=self.now())
+        await self._judge(release, Standing.CERTIFIED, "", here)
+
+    async def burn(self, service: str, release: str, why: str, here: Here) -> None:
+        """Remember that the release failed here; a certified one keeps its standing."""
+        await self._judge(release, Standing.BURNED, why[:REASON_LENGTH], here)
+
+    async def _judge(self, release: str, standing: Standing, why: str, here: Here) -> None:
+        """Add a line about a release, unless it says what the last one says, or burns what is certified."""
+        name, full = self.site.wiring.environment.name, self.catalog[release].id
+        known = await self.site.store.read(releases.standing_of, name, self.service, full)
+        if known is not None and known.operation == here.operation and known.standing is standing:
+            return
+        if standing is Standing.BURNED and known is not None and known.standing is Standing.CERTIFIED:
+            return
+        await self.site.store.write(releases.certify, name, self.service, full, standing, here.operation, why, at=self.now())
+
+
+async def all_done(work: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Run all to their end, then raise the first error."""
+    for ended in await asyncio.gather(*work, return_exceptions=True):
+        if isinstance(ended, BaseException):
+            raise ended
 
 
 def of(view: ServiceView, wanted: Mapping[str, TrafficState]) -> Mapping[str, TrafficState]:
