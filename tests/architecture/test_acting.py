@@ -42,10 +42,14 @@ ACTING = frozenset(
 ACTING_OF_OS = frozenset({"execl", "execle", "execlp", "execv", "execve", "execvp", "execvpe", "fork", "forkpty", "popen", "system"})
 
 
+HOOKS = "integrations/repositories/hosted/hooks/"
+"""Programs of their own: git runs copies of them."""
+
+
 def may_act(source: Source) -> bool:
     """Return whether a module is one of those that may start processes or open connections."""
     inside = source.path.relative_to(PACKAGE).as_posix()
-    return inside.startswith(("execution/", "observe/probe"))
+    return inside.startswith(("execution/", "observe/probe", HOOKS))
 
 
 def is_acting(node: ast.AST) -> bool:

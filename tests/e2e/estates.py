@@ -25,7 +25,9 @@ def build_echo(folder: Path) -> Path:
     shutil.copy(ECHO / "echo.py", folder)
     pip = ["-m", "pip", "install", "-q", "--no-index", "--no-warn-script-location", "--root-user-action=ignore"]
     subprocess.run(
-        ["/usr/bin/env", "python3", *pip, "--find-links", str(WHEELS), "--target", str(folder / "lib"), "-r", str(ECHO / "requirements.txt")], check=True, timeout=120
+        ["/usr/bin/env", "python3", *pip, "--find-links", str(WHEELS), "--target", str(folder / "lib"), "-r", str(ECHO / "requirements.txt")],
+        check=True,
+        timeout=120,
     )
     return folder
 

@@ -48,6 +48,10 @@ class RecordingDisk(Disk):
         self.calls.append(("sync", path, None))
         super().sync(path)
 
+    def sync_all(self, path: Path) -> None:
+        self.calls.append(("sync_all", path, None))
+        super().sync_all(path)
+
     def rename(self, source: Path, target: Path) -> None:
         self.calls.append(("rename", source, target))
         super().rename(source, target)
@@ -70,6 +74,12 @@ class Inode:
     is_synced: bool = True
     now: dict[str, Inode] = field(default_factory=dict)
     sure: dict[str, Inode] = field(default_factory=dict)
+
+    def settle(self) -> None:
+        """Make this and all under it durable."""
+        self.is_synced, self.sure = True, dict(self.now)
+        for inode in self.now.values():
+            inode.settle()
 
     def views(self) -> set[Node]:
         """Return what a reader after a crash may find here."""
@@ -109,6 +119,9 @@ class Model:
         if name == "sync":
             inode = self.find(path)
             inode.is_synced, inode.sure = True, dict(inode.now)
+            return
+        if name == "sync_all":
+            self.find(path).settle()
             return
         parent = self.find(path.parent)
         if name == "write":

@@ -46,9 +46,11 @@ def test_clone(served: Controller, tree: Path, tmp_path: Path, extra: list[str])
 def test_fetch_of_what_is_new(served: Controller, tree: Path, tmp_path: Path) -> None:
     git(tree, "push", served.url(), "main:fetched")
     git(tmp_path, "clone", "--branch", "fetched", served.url(), "copy")
-    for number in range(300):
+    for number in range(100):
         git(tree, "commit", "--quiet", "--allow-empty", "--message", f"c{number}")
     git(tree, "push", served.url(), "main:fetched")
+    for number in range(60):  # so many of its own make the client compress its request
+        git(tmp_path / "copy", "commit", "--quiet", "--allow-empty", "--message", f"own {number}")
     git(tmp_path / "copy", "fetch", "origin")
     assert head(tmp_path / "copy", "origin/fetched") == head(tree)
 

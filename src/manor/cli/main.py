@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from manor import __version__
 from manor.errors import InvalidEstate, ManorError
 
 VERBS = Path(__file__).parent
+INTERRUPTED = 130
 
 
 class Verbs(click.Group):
@@ -39,15 +41,18 @@ class Verbs(click.Group):
         with formatter.section("Verbs"):
             formatter.write_dl(rows)
 
-    def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
-        """Run; a ManorError ends in one clear message and its exit code."""
+    def main(self, args: Sequence[str] | None = None, *more: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+        """Run; an error ends in one clear message, or with --json one object, and its exit code."""
+        words = sys.argv[1:] if args is None else list(args)
         try:
-            return super().main(*args, standalone_mode=standalone_mode, **extra)  # type: ignore[call-overload]  # click's overloads name each parameter
-        except ManorError as error:
+            code = super().main(words, *more, standalone_mode=False, **extra)
+        except (ManorError, click.ClickException, click.Abort) as error:
             if not standalone_mode:
                 raise
-            print_error(error)
-            sys.exit(error.exit_code)
+            sys.exit(print_error(error, as_json="--json" in words))
+        if standalone_mode:
+            sys.exit(code if isinstance(code, int) else 0)
+        return code
 
 
 def summary(name: str) -> str:
@@ -56,15 +61,31 @@ def summary(name: str) -> str:
     return first.strip('" ').rstrip(".")
 
 
-def print_error(error: ManorError) -> None:
-    """Print an error on standard error; as JSON where that was asked for."""
-    if "--json" in sys.argv:
-        problems = list(error.problems) if isinstance(error, InvalidEstate) else [str(error)]
-        click.echo(json.dumps({"error": type(error).__name__, "exit_code": error.exit_code, "problems": problems}), err=True)
-        return
-    lines = error.problems if isinstance(error, InvalidEstate) else (str(error),)
-    for line in lines:
-        click.echo(f"{click.style('error', fg='red', bold=True)}: {line}", err=True)
+def print_error(error: Exception, *, as_json: bool) -> int:
+    """Print an error on standard error and return its exit code."""
+    code = exit_code(error)
+    if as_json:
+        click.echo(json.dumps({"event": "error", "error": type(error).__name__, "exit_code": code, "problems": problems_of(error)}), err=True)
+    elif isinstance(error, click.ClickException):
+        error.show()
+    else:
+        for line in problems_of(error):
+            click.echo(f"{click.style('error', fg='red', bold=True)}: {line}", err=True)
+    return code
+
+
+def exit_code(error: Exception) -> int:
+    """Return the code that a script sees."""
+    return error.exit_code if isinstance(error, (ManorError, click.ClickException)) else INTERRUPTED
+
+
+def problems_of(error: Exception) -> list[str]:
+    """Return what is wrong, one text a problem."""
+    if isinstance(error, InvalidEstate):
+        return list(error.problems)
+    if isinstance(error, click.ClickException):
+        return [error.format_message()]
+    return [str(error) or "interrupted"]
 
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

@@ -62,6 +62,8 @@ class ProxyTraits:
     """False for a first tier whose trace id becomes the request id at the next tier."""
     in_flight_source: str = ""
     """For people: where the count comes from, or why there is none."""
+    reload_loses: str = ""
+    """For people: which requests a reload may lose; empty: none."""
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,7 @@ def _stays_inside(target: str) -> bool:
 
 
 def _unpack_members(disk: Disk, folder: Path, archive: tarfile.TarFile, deadline: float) -> None:
-    links, folders = [], {folder}
+    links: list[tuple[Path, str]] = []
     for member in archive:
         if wrong := refusal(member):
             raise Refused(f"{archive.name!r}: {member.name}: {wrong}; nothing was unpacked")
@@ -73,22 +73,20 @@ def _unpack_members(disk: Disk, folder: Path, archive: tarfile.TarFile, deadline
         if member.issym():
             links.append((target, member.linkname))
             continue
-        folders |= _make_parents(disk, folder, target if member.isdir() else target.parent)
+        _make_parents(disk, folder, target if member.isdir() else target.parent)
         if not member.isdir():
             _write_file(disk, folder, target, member, archive)
-    _make_links(disk, folder, links, folders)
-    for made in sorted(folders, reverse=True):
-        disk.sync(made)
+    _make_links(disk, folder, links)
+    disk.sync_all(folder)
 
 
-def _make_parents(disk: Disk, root: Path, folder: Path) -> set[Path]:
-    made: set[Path] = set()
+def _make_parents(disk: Disk, root: Path, folder: Path) -> None:
+    missing: set[Path] = set()
     while folder != root and not folder.is_dir():
-        made.add(folder)
+        missing.add(folder)
         folder = folder.parent
-    for missing in sorted(made):
-        disk.make_folder(missing, 0o755)
-    return made
+    for path in sorted(missing):
+        disk.make_folder(path, 0o755)
 
 
 def _write_file(disk: Disk, folder: Path, target: Path, member: tarfile.TarInfo, archive: tarfile.TarFile) -> None:
@@ -97,7 +95,6 @@ def _write_file(disk: Disk, folder: Path, target: Path, member: tarfile.TarInfo,
             disk.write(target, _chunks(source), (member.mode & 0o755) | 0o600)
     except FileExistsError:
         raise Refused(f"{archive.name!r}: {member.name}: is in the archive twice; nothing was unpacked") from None
-    disk.sync(target)
 
 
 def _open_member(folder: Path, member: tarfile.TarInfo, archive: tarfile.TarFile) -> IO[bytes]:
@@ -116,10 +113,10 @@ def _chunks(source: IO[bytes]) -> Iterator[bytes]:
         yield chunk
 
 
-def _make_links(disk: Disk, root: Path, links: list[tuple[Path, str]], folders: set[Path]) -> None:
+def _make_links(disk: Disk, root: Path, links: list[tuple[Path, str]]) -> None:
     inside = root.resolve()
     for path, target in links:
-        folders |= _make_parents(disk, root, path.parent)
+        _make_parents(disk, root, path.parent)
         if path.parent.resolve() != inside / path.parent.relative_to(root):
             raise Refused(f"{path.relative_to(root)}: lies behind a link; nothing was unpacked")
         try:

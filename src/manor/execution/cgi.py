@@ -59,6 +59,11 @@ class CgiExchange:
         self._process = process
         self._complaints = asyncio.create_task(_tail(process.stderr))
 
+    @property
+    def pid(self) -> int:
+        """The program's process, and its group."""
+        return self._process.pid
+
     async def feed(self, chunk: bytes) -> bool:
         """Pass on a part of the request's body; False once the program no longer reads (it may still answer)."""
         stdin = _pipe(self._process.stdin)
@@ -80,16 +85,18 @@ class CgiExchange:
 
     async def head(self) -> CgiHead:
         """Return the answer's head. Raises CommandFailed when the program ends or babbles instead."""
-        stdout = _pipe(self._process.stdout)
-        lines = bytearray()
+        try:
+            return parse_head((await self._head_lines()).decode("latin-1"))
+        except ValueError:
+            raise CommandFailed(f"{self.pid} does not give a CGI answer", 1) from None
+
+    async def _head_lines(self) -> bytes:
+        stdout, lines = _pipe(self._process.stdout), bytearray()
         while (line := await stdout.readline()) not in (b"\r\n", b"\n"):
             lines += line
             if not line or len(lines) > HEAD_BYTES:
-                raise CommandFailed(f"{self._process.pid} gave no CGI answer: {await self.complaints()}", self._process.returncode or 1)
-        try:
-            return parse_head(lines.decode("latin-1"))
-        except ValueError as error:
-            raise CommandFailed(f"not a CGI answer: {bytes(lines[:200])!r}", 1) from error
+                raise CommandFailed(f"{self.pid} gave no CGI answer: {await self.complaints()}", self._process.returncode or 1)
+        return bytes(lines)
 
     async def body(self) -> AsyncIterator[bytes]:
         """Yield the answer's body as it comes."""

@@ -6,6 +6,7 @@ Invariant: a name that others look up is only ever given to what was written and
 
 from __future__ import annotations
 
+import ctypes
 import itertools
 import os
 import re
@@ -13,6 +14,8 @@ import shutil
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
+
+LIBC = ctypes.CDLL(None, use_errno=True)
 
 TEMPORARY = re.compile(r"\.manor-(?P<pid>[0-9]+)-[0-9]+$")
 _count = itertools.count()
@@ -47,6 +50,15 @@ class Disk:
         number = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             os.fsync(number)
+        finally:
+            os.close(number)
+
+    def sync_all(self, path: Path) -> None:
+        """Make everything that was written to the file system of a path durable: one call for a whole tree (syncfs(2))."""
+        number = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            if LIBC.syncfs(number) != 0:
+                raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(path))
         finally:
             os.close(number)
 

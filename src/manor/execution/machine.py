@@ -9,9 +9,9 @@ import fcntl
 import json
 import os
 import socket
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from manor.errors import ApplyFailed
@@ -20,6 +20,8 @@ from manor.execution.files import carry_out
 from manor.execution.values import HostPath, PutFile
 
 MACHINE_FILE = Path("/var/tmp/manor-addresses")  # noqa: S108 - shared by all users of the machine on purpose
+MACHINE_FILE_VARIABLE = "MANOR_MACHINE_FILE"
+"""Names another file, so that tests and demonstrations leave the machine's own alone."""
 NETWORKS = range(16, 200)
 FRONTS = range(200)
 
@@ -34,11 +36,21 @@ class Claim:
     """Numbers of its pairs of front ports."""
 
 
+def machine_file() -> Path:
+    """Return the machine-wide file, or the one that MANOR_MACHINE_FILE names."""
+    return Path(os.environ.get(MACHINE_FILE_VARIABLE) or MACHINE_FILE)
+
+
 @dataclass(frozen=True)
 class Machine:
     """The machine-wide file."""
 
-    file: Path = MACHINE_FILE
+    file: Path = field(default_factory=machine_file)
+
+    @property
+    def claims(self) -> Mapping[str, Claim]:
+        """What each state folder has; folders that are gone are left out. Raises ValueError for a file that can't be read."""
+        return self._read()
 
     def claim_network(self, folder: Path) -> int:
         """Return E for a state folder: the one it has, or the first that is free. Raises ApplyFailed if none is."""

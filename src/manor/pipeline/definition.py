@@ -15,7 +15,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from manor.errors import InvalidEstate
 from manor.estate.model import Part
-from manor.estate.not_yet import Refuses
+from manor.estate.not_yet import ALWAYS, Refuses
 from manor.estate.overlays import Path as KeyPath
 from manor.estate.problems import Finding, Problem, dotted, suggestion
 from manor.estate.source import Mark, Node, SourceError, parse_yaml, read_text
@@ -111,15 +111,8 @@ class Pipeline(Head):
         return tuple(other for other in self.steps if name in self.before(other))
 
 
-def is_written(value: object) -> bool:
-    """Tell whether something stands at a key."""
-    return value is not None
-
-
-HEAD_LATER: dict[KeyPath, Refuses] = {(key,): is_written for key in ("approvals", "env", "image", "matrix", "notify", "on", "parallel", "secrets", "triggers")}
-STEP_LATER: dict[KeyPath, Refuses] = {
-    (key,): is_written for key in ("approval", "cache", "image", "jenkinsfile", "matrix", "parallel", "retry", "secrets", "when")
-}
+HEAD_LATER: dict[KeyPath, Refuses] = {(key,): ALWAYS for key in ("approvals", "env", "image", "matrix", "notify", "on", "parallel", "secrets", "triggers")}
+STEP_LATER: dict[KeyPath, Refuses] = {(key,): ALWAYS for key in ("approval", "cache", "image", "jenkinsfile", "matrix", "parallel", "retry", "secrets", "when")}
 
 
 def load_pipeline(source: Path) -> Pipeline:

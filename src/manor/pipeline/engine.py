@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from manor.errors import FencedOff, ManorError
@@ -51,6 +51,7 @@ async def _carry_out(run: Run, pipeline: Pipeline, folder: RunFolder, ports: Pip
     if run.deadline is None:
         run = await book.set(RunState.RUNNING, deadline=ports.store.clock.now() + pipeline.timeout)
     steps = await _Graph(run, pipeline, folder, ports, book).carry_out()
+    await in_thread(lambda: _clear(steps.values(), folder))
     return await _conclude(steps, book, ports, deliver)
 
 
@@ -123,6 +124,13 @@ class _Graph:
         row = replace(row, state=RunState.SKIPPED, ended_at=self.ports.store.clock.now(), result=result.model_dump_json())
         await self.book.put(row)
         return row
+
+
+def _clear(steps: Iterable[RunStep], folder: RunFolder) -> None:
+    """Take away the workspaces of steps that passed; those of others stay for whoever asks why."""
+    for row in steps:
+        if row.state is RunState.PASSED and row.log.startswith(f"{row.name}/"):
+            shutil.rmtree(folder.attempt(row.name, row.attempt) / "workspace", ignore_errors=True)
 
 
 async def _conclude(steps: Mapping[str, RunStep], book: Book, ports: PipelinePorts, deliver: Deliver | None) -> Run:

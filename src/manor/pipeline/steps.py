@@ -6,6 +6,7 @@ a crash attaches to it, takes its recorded exit code, or sees that it is lost, a
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -31,6 +32,7 @@ SHORTEST_LOOK, LONGEST_LOOK = 0.001, 0.2
 LOOK_SHARE = 0.1
 WRAPPER_GRACE = 7.0
 MOST_LOST = 3
+MOST_COPIED, MOST_COPIED_BYTES = 40, 1_000_000
 OPEN = frozenset({RunState.WAITING, RunState.RUNNING})
 
 
@@ -49,6 +51,11 @@ class Task:
     machine: str
     deadline: float
     """Of the whole run."""
+
+    @property
+    def source(self) -> Path | None:
+        """The commit's files, unless the step sees chosen ones only."""
+        return self.folder.source if self.step.inputs is None else None
 
 
 class Attempts:
@@ -113,23 +120,21 @@ class Attempts:
 
     async def _attempt(self, task: Task, row: RunStep, archives: Sequence[Path]) -> RunStep:
         program = self._program(task, row, archives)
-        state = await self._end_of(program, row)
+        state = await self._end_of(program, row, task.source)
         workspace = task.folder.attempt(task.name, row.attempt) / "workspace"
         verdict, result = self._judge(state, row, task)
         if verdict is RunState.PASSED or (verdict is RunState.FAILED and task.step.kind == "test" and not result.lost):
             verdict, result = await self._take_in(task, workspace, verdict, result)
         done = replace(row, state=verdict, ended_at=self.book.store.clock.now(), code=state.code, result=result.model_dump_json())
         await self.book.put(done)
-        if verdict is RunState.PASSED:
-            await in_thread(lambda: shutil.rmtree(workspace, ignore_errors=True))
         return done
 
     def _program(self, task: Task, row: RunStep, archives: Sequence[Path]) -> Detached:
         folder = task.folder.attempt(task.name, row.attempt)
-        source = "" if task.step.inputs is not None else str(task.folder.source)
+        is_large = task.source is not None and not is_small(task.source)
         env = environment(task.run, task.service, folder, task.folder.cache(task.run.repository), self.ports)
         command = Command(
-            ("/bin/sh", str(SCRIPT), script(task.step), source, *map(str, archives)),
+            ("/bin/sh", str(SCRIPT), script(task.step), str(task.source) if is_large else "", *map(str, archives)),
             touch=Touch(effect=Effect.INCLUDE, paths=(HostPath(folder),)),
             env={**env, **task.step.env},
             cwd=HostPath(folder),
@@ -137,7 +142,7 @@ class Attempts:
         limit = max((row.deadline or 0.0) - self.book.store.clock.now(), 0.001)
         return Detached(f"{row.run}/{row.name}/{row.attempt}", HostPath(folder), command, timeout_seconds=limit)
 
-    async def _end_of(self, program: Detached, row: RunStep) -> DetachedState:
+    async def _end_of(self, program: Detached, row: RunStep, source: Path | None) -> DetachedState:
         """Start the program unless it was, and return how it stands when it runs no more."""
         clock, runner = self.book.store.clock, self.ports.runner
         deadline = row.deadline or 0.0
@@ -145,6 +150,7 @@ class Attempts:
         if not state.started and (clock.now() >= deadline or self.is_cancelled):
             return replace(state, timed_out=not self.is_cancelled)
         if not state.started:
+            await in_thread(lambda: lay_out(Path(program.folder), source))
             state = await runner.start(program)
         began = clock.now()
         while state.code is None and not state.lost:
@@ -187,6 +193,30 @@ async def end_left(row: RunStep, folder: RunFolder, ports: PipelinePorts) -> Run
     program = Detached(f"{row.run}/{row.name}/{row.attempt}", place, Command(("true",), touch=Touch(effect=Effect.INCLUDE, paths=(place,))))
     state = await ports.runner.cancel(program)
     return replace(row, state=RunState.CANCELLED, code=state.code, ended_at=ports.store.clock.now(), result=Result(summary="cancelled").model_dump_json())
+
+
+def lay_out(attempt: Path, source: Path | None) -> None:
+    """Make an attempt's folders, with the commit's files if they are few: copying those here takes less time than starting `cp`.
+
+    Once `workspace` has its name it is not touched: an executor that died may have started a wrapper that has not claimed the folder yet.
+    """
+    if (attempt / "workspace").is_dir():
+        return
+    new = attempt / ".workspace"
+    shutil.rmtree(new, ignore_errors=True)
+    (attempt / "home").mkdir(mode=0o700, parents=True, exist_ok=True)
+    if source is not None and is_small(source):
+        shutil.copytree(source, new, symlinks=True)
+    else:
+        new.mkdir()
+    new.rename(attempt / "workspace")
+
+
+def is_small(folder: Path) -> bool:
+    """Tell whether a folder holds so few files, and no large one, that copying them is quick."""
+    found = itertools.islice(folder.rglob("*"), MOST_COPIED + 1)
+    sizes = [path.lstat().st_size for path in found]
+    return len(sizes) <= MOST_COPIED and sum(sizes) <= MOST_COPIED_BYTES
 
 
 def script(step: Step) -> str:

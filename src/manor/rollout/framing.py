@@ -184,7 +184,11 @@ class Conclude(ServiceStep):
     @property
     def text(self) -> str:
         """Return one line for the operator."""
-        return f"{self.service}: {self.serves} serves as before" if self.serves else f"{self.service}: nothing was certified before; the route answers 503 with our page"
+        return (
+            f"{self.service}: {self.serves} serves as before"
+            if self.serves
+            else f"{self.service}: nothing was certified before; the route answers 503 with our page"
+        )
 
     async def act(self, ports: Fleet, here: Here) -> Evidence:
         """Note it."""

@@ -18,6 +18,7 @@ from manor.rollout.slots import PlaceRelease, StartSlot, StopSlot, WarmSlot
 
 FAST_CHECK_SECONDS = 0.5
 
+
 @dataclass(frozen=True)
 class InstanceNow:
     """An instance as it is before the rollout."""

@@ -68,7 +68,7 @@ def target(order: RolloutOrder, now: InstanceNow) -> str:
 
 
 def rolling_back(order: RolloutOrder, done: Begun) -> list[Wave]:
-    """New slots lose their new requests at once where others can carry them; then old slots up, all together; then the new ones out."""
+    """Withhold new requests from the new slots where others can carry them; then old slots up, all together; then the new ones out."""
     touched = done.touched(order.instances)
     admitted = [now for now in touched if done.at(now.host, now.idle, AdmitSlot)]
     out = [now for now in touched if done.at(now.host, now.idle, PlaceRelease, StartSlot, WarmSlot, AdmitSlot)]
@@ -112,7 +112,7 @@ def to_certified(order: RolloutOrder, now: InstanceNow) -> list[Wave]:
 
 
 def in_turn_back(order: RolloutOrder, done: Begun) -> list[Wave]:
-    """Host by host, the certified release into the only slot again."""
+    """Bring the certified release into the only slot again, host by host."""
     return [wave for now in done.touched(order.instances) for wave in back_in_place(order, now, done)]
 
 
@@ -130,7 +130,7 @@ def back_in_place(order: RolloutOrder, now: InstanceNow, done: Begun) -> list[Wa
 
 
 def interrupt_back(order: RolloutOrder, done: Begun) -> list[Wave]:
-    """Behind the maintenance page, then the page away."""
+    """Go back behind the maintenance page, then take the page away."""
     if not done.any(SetMaintenance):
         return []
     inner = in_turn_back(order, done)

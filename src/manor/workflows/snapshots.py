@@ -37,10 +37,11 @@ def keep_estate(context: Context) -> None:
     put(folder / "estate.yaml", context.file.read_bytes())
 
 
-def put(path: Path, content: bytes) -> None:
-    """Write a file with its folders."""
-    carry_out(Disk(), MakeFolder(HostPath(path.parent), 0o700))
-    carry_out(Disk(), PutFile(HostPath(path), content, 0o600))
+def put(path: Path, content: bytes, mode: int = 0o600) -> None:
+    """Write a file with its folders, durably."""
+    if not path.parent.is_dir():
+        carry_out(Disk(), MakeFolder(HostPath(path.parent), 0o700))
+    carry_out(Disk(), PutFile(HostPath(path), content, mode))
 
 
 def context_at(context: Context, digest: str) -> Context:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,3 +26,9 @@ def sockets() -> Iterator[HostPath]:
     folder = tempfile.mkdtemp(prefix="mp-", dir="/tmp")
     yield HostPath(folder)
     shutil.rmtree(folder)
+
+
+@pytest.fixture
+def address(tmp_path: Path) -> str:
+    """A loopback address that no other test uses, so that every port of it is free."""
+    return f"127.202.{20 + os.getpid() % 200}.{1 + zlib.crc32(str(tmp_path).encode()) % 250}"

@@ -6,8 +6,9 @@ Invariant: pure; addresses, ports and folders are the caller's, so that real pro
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import PurePosixPath
-from typing import Literal
+from typing import Any, Literal, TypedDict, Unpack
 
 from manor.estate.layout import HostLayout
 from manor.estate.model import Cache, Health, Redirect, Static
@@ -83,57 +84,73 @@ def tls(root: HostPath = ROOT) -> TlsFiles:
     return TlsFiles(folder / "estate.crt", folder / "estate.key", folder / "estate.pem")
 
 
+class Given(TypedDict, total=False):
+    """What else may be said about a node; None is the default."""
+
+    services: Sequence[ServiceView]
+    is_switching: bool
+    is_web: bool
+    host: str
+    listeners: Sequence[Listener] | None
+    admin_port: int | None
+    accept_idle_seconds: float | None
+    send_idle_seconds: float
+    request_id: Literal["make", "from_trace", "take"] | None
+    has_cache: bool
+    runs_as_root: bool
+    options: Mapping[str, object] | None
+
+
 def node(
     product: str,
     role: Role,
     place: int,
     *,
-    services: Sequence[ServiceView] = (),
     is_first: bool = False,
-    is_switching: bool = False,
-    is_web: bool = False,
     next_: Sequence[Endpoint] = (),
-    host: str = "web-1",
     address: str = "127.202.0.11",
-    listeners: Sequence[Listener] | None = None,
-    admin_port: int | None = None,
     root: PurePosixPath = ROOT,
     sockets: PurePosixPath = SOCKETS,
-    accept_idle_seconds: float | None = None,
-    send_idle_seconds: float = 20.0,
-    request_id: Literal["make", "from_trace", "take"] | None = None,
-    has_cache: bool = False,
-    runs_as_root: bool = False,
-    options: Mapping[str, object] | None = None,
+    **given: Unpack[Given],
 ) -> TierNode:
     """Return one tier on one host."""
+    plain = first_node(product, role, place, address) if is_first else inner_node(product, role, place, address)
+    said: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    said["services"] = tuple(sorted(said.get("services", ()), key=lambda view: view.name))
+    said["listeners"] = tuple(said.get("listeners", plain.listeners))
+    return replace(plain, folders=HostLayout(root, sockets).tier(plain.key), next=tuple(next_), tls=tls(root) if is_first else None, **said)
+
+
+def first_node(product: str, role: Role, place: int, address: str) -> TierNode:
+    """Return a first tier that knows nothing yet."""
+    listeners = (Listener(address, 8080), Listener(address, 8443, tls=True))
+    return replace(inner_node(product, role, place, address), is_first=True, listeners=listeners, accept_idle_seconds=75.0, request_id="make")
+
+
+def inner_node(product: str, role: Role, place: int, address: str) -> TierNode:
+    """Return a later tier that knows nothing yet."""
     key = f"{place}-{role.value}-{product}"
-    standard = (Listener(address, 8080), Listener(address, 8443, tls=True)) if is_first else (Listener(address, 9000 + 10 * place),)
     return TierNode(
         estate="acme",
         environment="prod",
-        host=host,
+        host="web-1",
         address=address,
         place=place,
         role=role,
         product=product,
         key=key,
-        is_first=is_first,
-        is_switching=is_switching,
-        is_web=is_web,
-        listeners=tuple(listeners) if listeners is not None else standard,
+        is_first=False,
+        is_switching=False,
+        is_web=False,
+        listeners=(Listener(address, 9000 + 10 * place),),
         admin_address=address,
-        admin_port=admin_port or 9005 + 10 * place,
-        folders=HostLayout(root, sockets).tier(key),
-        services=tuple(sorted(services, key=lambda view: view.name)),
-        next=tuple(next_),
-        accept_idle_seconds=accept_idle_seconds or (75.0 if is_first else 30.0),
-        send_idle_seconds=send_idle_seconds,
-        request_id=request_id or ("make" if is_first else "take"),
-        tls=tls(root) if is_first else None,
-        has_cache=has_cache,
-        runs_as_root=runs_as_root,
-        options=options or {},
+        admin_port=9005 + 10 * place,
+        folders=HostLayout(ROOT, SOCKETS).tier(key),
+        services=(),
+        next=(),
+        accept_idle_seconds=30.0,
+        send_idle_seconds=20.0,
+        request_id="take",
     )
 
 

@@ -157,7 +157,6 @@ class Tier:
 
     async def page(self, service: ServiceView, on: bool) -> None:
         """Show the maintenance page, or end it."""
-        await self.runner.change(self.proxy.maintenance_files(self.node, service, on))
         for act in self.proxy.maintenance(self.node, service, on):
             await self.runner.carry_out(act)
 
@@ -209,3 +208,10 @@ def end(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait(5)
+
+
+async def curl(*words: str) -> str:
+    """Run curl and return what it writes."""
+    process = await asyncio.create_subprocess_exec("curl", "-s", "--max-time", "10", "--noproxy", "*", *words, stdout=subprocess.PIPE)
+    out, _ = await process.communicate()
+    return out.decode()

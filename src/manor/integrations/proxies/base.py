@@ -161,10 +161,6 @@ class Proxy(ABC):
         """Return the servers, sorted by name."""
         raise NotImplementedError(f"{self.name} does not switch")
 
-    def maintenance_files(self, node: TierNode, service: ServiceView, on: bool) -> tuple[FileAct, ...]:
-        """Return the file(s) with which a restart comes back showing (or not) the maintenance page instead of the service."""
-        raise NotImplementedError(f"{self.name} does not switch")
-
     def maintenance(self, node: TierNode, service: ServiceView, on: bool) -> tuple[Act, ...]:
-        """Return the acts that make a running process show (or not) the maintenance page, after `maintenance_files` was written."""
+        """Return the acts, files first, that show the maintenance page in place of the service, over restarts too; or end that."""
         raise NotImplementedError(f"{self.name} does not switch")

@@ -64,6 +64,8 @@ def test_what_is_no_access_line() -> None:
     assert product.parse_access("2026-11-23T07:57:12Z INF Traefik version 3.7.15") is None
     assert product.parse_access('{"level":"info"}') is None
     assert access(RouterName="manor.404@file").service == ""
+    assert access(RouterName="tls1-shop.0.read@file", entryPointName="tls1").service == "shop"
+    assert access(RouterName="tls1-manor.404@file", entryPointName="tls1").service == ""
 
 
 def test_servers() -> None:

@@ -42,9 +42,9 @@ def test_state_files(request: pytest.FixtureRequest) -> None:
     node, service = switching(), shop()
     state = dict.fromkeys((server.name for server in service.servers), TrafficState.MAINT)
     traffic = state | {"web-1-a": TrafficState.READY, "web-2-a": TrafficState.READY, "web-1-b": TrafficState.DRAIN}
-    acts = (*product.switch_files(node, service, traffic), *product.maintenance_files(node, service, True))
+    acts = (*product.switch_files(node, service, traffic), *product.maintenance(node, service, True))
     files = {act.path.name: act.content for act in acts if isinstance(act, PutFile)}
-    files |= {f"first.{act.path.name}": act.content for act in product.maintenance_files(first(), service, True) if isinstance(act, PutFile)}
+    files |= {f"first.{act.path.name}": act.content for act in product.maintenance(first(), service, True) if isinstance(act, PutFile)}
     assert_golden(request, HERE / "cases" / "state", files)
 
 
@@ -63,6 +63,7 @@ def test_a_server_that_takes_no_traffic_is_in_no_list_with_others() -> None:
     [
         (replace(switching(), services=(nodes.service(health=Health(tcp=True)),)), "only checks http"),
         (replace(switching(), services=(nodes.service(health=Health(command="true")),)), "only checks http"),
+        (replace(switching(), services=(nodes.service(extra={"traefik": {"router": b"x"}}),)), "no place for verbatim text"),
         (replace(switching(), request_id="from_trace"), "cannot turn a trace id"),
         (first(options={"log_levle": "INFO"}), "options.log_levle: Extra inputs"),
         (first(options={"dial_timeout": "5"}), "options.dial_timeout: Value error, '5' is not a duration"),

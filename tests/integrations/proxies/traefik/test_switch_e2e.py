@@ -14,7 +14,7 @@ from manor.estate.topology import Role, ServiceView, TrafficState
 from manor.execution.values import HostPath
 from manor.integrations.proxies.base import ServerView
 from manor.integrations.proxies.traefik import product
-from tests.integrations.proxies import live, nodes, steady
+from tests.integrations.proxies import kept, live, nodes
 from tests.integrations.proxies.origin import Origin
 from tests.integrations.proxies.origin import running as origin_running
 
@@ -83,7 +83,7 @@ def both(bench: Bench) -> Iterator[None]:
 
 async def test_ten_flips_under_load_lose_nothing(bench: Bench, both: None) -> None:
     await bench.put(READY, MAINT)
-    async with steady.running(bench.address, bench.port, {"Host": "shop.acme.example", "X-Manor-Service": "shop"}) as tally:
+    async with kept.running(bench.address, bench.port, {"Host": "shop.acme.example", "X-Manor-Service": "shop"}) as tally:
         for number in range(10):
             new_is_b = number % 2 == 0
             await bench.put(*((READY, DRAIN) if new_is_b else (DRAIN, READY)))
@@ -119,11 +119,11 @@ async def test_pages_of_ours(bench: Bench) -> None:
         await bench.put(READY, MAINT)
         assert " 200" in bench.get()
         assert bench.tier is not None
-        for act in product.maintenance_files(bench.node, bench.service, True):
+        for act in product.maintenance(bench.node, bench.service, True):
             await bench.tier.runner.carry_out(act)
         live.wait_for(lambda: "our maintenance" in bench.get(), "no maintenance page")
         assert bench.get().endswith(" 503 30")
-        for act in product.maintenance_files(bench.node, bench.service, False):
+        for act in product.maintenance(bench.node, bench.service, False):
             await bench.tier.runner.carry_out(act)
         live.wait_for(lambda: " 200" in bench.get(), "the maintenance page stays")
     await bench.until(lambda views: views[0].is_healthy is False)

@@ -15,7 +15,7 @@ def services() -> list[ServiceView]:
     return [
         nodes.service("shop", cache=Cache(ttl="5m", grace="1h", bypass=bypass), probe_paths=("/healthz", "/ready"), response_seconds=600.0),
         nodes.service("other", port=8400, cache=Cache(ttl="10s")),
-        nodes.service("crm", port=8200),
+        nodes.service("crm", port=8200, extra={"varnish": {"recv": b"set req.url = std.querysort(req.url);\n", "deliver": b'set resp.http.X-Crm = "1";\n'}}),
     ]
 
 

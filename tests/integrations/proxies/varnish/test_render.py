@@ -76,6 +76,8 @@ def test_whole_segments(url: str, is_under: bool) -> None:
 def test_refused() -> None:
     with pytest.raises(InvalidEstate, match="put a balancer after it"):
         product.render(replace(tier(), next=()))
+    with pytest.raises(InvalidEstate, match=r"extra\.varnish\.server: no such place; there are: recv, backend_response, deliver"):
+        product.render(tier(services=[nodes.service(extra={"varnish": {"server": b""}})]))
     with pytest.raises(InvalidEstate, match=r"options\.storage: Value error, '1G' is not a size"):
         product.render(tier(options={"storage": "1G"}))
 

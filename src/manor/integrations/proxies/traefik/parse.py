@@ -103,8 +103,11 @@ def record(entry: dict[str, Any], tier: str) -> AccessRecord:
 
 
 def service_of(entry: dict[str, Any]) -> str:
-    """Return the service whose router answered: its name up to the first dot; empty for the tier's own routers."""
-    name = str(entry.get("RouterName", "")).partition(".")[0]
+    """Return the service whose router answered: its name up to the first dot; empty for the tier's own routers.
+
+    On an entry point that ends TLS by itself the router is called `<entry point>-<router>` (3.x, seen in its log).
+    """
+    name = str(entry.get("RouterName", "")).removeprefix(f"{entry.get('entryPointName', '')}-").partition(".")[0]
     return "" if name == "manor" else name
 
 

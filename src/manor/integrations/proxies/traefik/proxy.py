@@ -106,11 +106,7 @@ class Traefik(Proxy):
         """Return the servers. A server reads as healthy until its first check after any change of the files has failed."""
         return parse.servers(service, completed)
 
-    def maintenance_files(self, node: TierNode, service: ServiceView, on: bool) -> tuple[FileAct, ...]:
-        """Return the file that shows the service's maintenance page while it exists, or its removal."""
+    def maintenance(self, node: TierNode, service: ServiceView, on: bool) -> tuple[Act, ...]:
+        """Return the file that shows the service's maintenance page while it exists, or its removal; the process watches for it."""
         file, touch = maintenance_file(node, service), Touch(node.subject, Effect.INCLUDE)
         return (PutFile(file, maintenance_content(node, service), touch=touch),) if on else (commands.remove(node, file.name),)
-
-    def maintenance(self, node: TierNode, service: ServiceView, on: bool) -> tuple[Act, ...]:
-        """Return nothing: the process watches for the file."""
-        return ()

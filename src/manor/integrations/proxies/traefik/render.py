@@ -49,6 +49,11 @@ def refuse(node: TierNode) -> None:
     problems = []
     if node.request_id == "from_trace":
         problems.append(f"traffic.chain[{node.place}]: traefik cannot turn a trace id into a request id; put another product after the first tier")
+    problems += [
+        f"services.{service.name}.extra.traefik: traefik has no place for verbatim text; it cannot be bounded to one service"
+        for service in node.services
+        if service.extra.get("traefik")
+    ]
     if node.is_switching:
         problems += [
             f"services.{service.name}.health: traefik as the switching tier only checks http; write health: {{http: /…}}"

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from manor.errors import InvalidEstate
 from manor.estate.topology import TierNode
 from manor.integrations.proxies.base import RenderedFile
+from manor.integrations.proxies.varnish.extra import refuse_unknown
 from manor.integrations.proxies.varnish.options import Options
 from manor.integrations.proxies.varnish.parameters import VCL_FILE, commands_file, vcl_name
 from manor.integrations.proxies.varnish.vcl import vcl
@@ -24,6 +25,7 @@ def render(node: TierNode) -> tuple[RenderedFile, ...]:
     options = read_options(node)
     if not node.next:
         raise InvalidEstate([f"traffic.chain[{node.place}]: varnish has nothing to ask; put a balancer after it"])
+    refuse_unknown(node)
     content = vcl_content(node, options)
     return (
         RenderedFile(VCL_FILE, content),

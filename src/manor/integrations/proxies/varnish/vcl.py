@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from manor.estate.model import Cache
 from manor.estate.topology import Endpoint, ServiceView, TierNode
+from manor.integrations.proxies.varnish.extra import extra_lines
 from manor.integrations.proxies.varnish.native import duration, either, exactly, identifier, regex, string, under
 from manor.integrations.proxies.varnish.options import Options
 
@@ -21,7 +22,7 @@ ODD_PATH = r"^[^?]*(?:%(?:2[DdEeFf]|3[0-9]|[46][1-9A-Fa-f]|[57][0-9Aa]|5[CcFf]|7
 
 def vcl(node: TierNode, options: Options) -> str:
     """Return the whole file."""
-    parts = [HEAD.format(name=node.log_name), *backends(node, options), receive(node), CLIENT_SIDE]
+    parts = [HEAD.format(name=node.log_name), *backends(node, options), receive(node), CLIENT_SIDE, deliver(node)]
     parts += [backend_fetch(node), NOT_STORED, backend_response(node, options), errors(node)]
     return "\n".join(part.rstrip() + "\n" for part in parts)
 
@@ -86,6 +87,7 @@ def receive(node: TierNode) -> str:
     if node.request_id == "from_trace":
         lines += FROM_TRACE.splitlines()
     lines += RECEIVE_FIRST.format(known=known).splitlines()
+    lines += extra_lines(node, "recv")
     for service in node.services:
         if service.cache is not None:
             lines += [f"    if ({STAMP} == {string(service.name)}) {{", f"        call look_up_{identifier(service.name)};", "    }"]
@@ -169,7 +171,15 @@ sub vcl_pass {
     set req.http.X-Manor-Cache = "pass";
     return (fetch);
 }
+"""
 
+
+def deliver(node: TierNode) -> str:
+    """Return the sub that sees every answer last."""
+    return "\n".join([*DELIVER.splitlines(), *extra_lines(node, "deliver"), "    return (deliver);", "}", ""])
+
+
+DELIVER = """\
 sub vcl_deliver {
     set resp.http.X-Manor-Cache = req.http.X-Manor-Cache;
     if (req.http.X-Manor-Cache == "hit") {
@@ -186,8 +196,6 @@ sub vcl_deliver {
     unset resp.http.X-Manor-Made;
     unset resp.http.X-Varnish;
     unset resp.http.Via;
-    return (deliver);
-}
 """
 
 
@@ -210,7 +218,7 @@ def backend_response(node: TierNode, options: Options) -> str:
             lines += [f"    if (bereq.http.X-Manor-Service == {string(service.name)}) {{"]
             lines += [f"        set beresp.grace = {duration(service.cache.grace)};", "        if (!beresp.http.X-Manor-Own) {"]
             lines += [f"            set beresp.ttl = {duration(service.cache.ttl)};", "        }", "    }"]
-    return "\n".join([*lines, *RESPONSE_END.splitlines(), ""])
+    return "\n".join([*lines, *extra_lines(node, "backend_response"), *RESPONSE_END.splitlines(), ""])
 
 
 RESPONSE = """\

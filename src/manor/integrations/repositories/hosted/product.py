@@ -16,6 +16,8 @@ from manor.integrations.repositories.hosted import commands, parse, render
 class Hosted(Hosting):
     """Repositories hosted here."""
 
+    is_default = True
+
     news: News = "at_once"
 
     def url(self, source: Source, base_url: str) -> str:

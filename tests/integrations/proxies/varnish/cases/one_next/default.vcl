@@ -79,6 +79,9 @@ sub vcl_recv {
     if (req.http.Authorization || req.http.Transfer-Encoding || std.integer(req.http.Content-Length, 0) > 0) {
         return (pass);
     }
+    if (req.http.X-Manor-Service == "crm") {
+        set req.url = std.querysort(req.url);
+    }
     if (req.http.X-Manor-Service == "other") {
         call look_up_other;
     }
@@ -135,6 +138,9 @@ sub vcl_deliver {
     unset resp.http.X-Manor-Made;
     unset resp.http.X-Varnish;
     unset resp.http.Via;
+    if (req.http.X-Manor-Service == "crm") {
+        set resp.http.X-Crm = "1";
+    }
     return (deliver);
 }
 

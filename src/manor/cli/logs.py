@@ -1,0 +1,82 @@
+"""Show what services and tiers wrote, of all hosts together."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from contextlib import aclosing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from manor.cli.shared.options import environment_option, estate_option, json_option
+from manor.cli.shared.running import run
+
+if TYPE_CHECKING:
+    from manor.operations.stop import Stop
+    from manor.workflows.log_lines import Line
+    from manor.workflows.logs import Logs
+
+
+@click.command("logs")
+@click.argument("name", required=False, default="", metavar="[SERVICE|TIER]")
+@estate_option
+@environment_option
+@click.option("--host", default="", help="Only this host.")
+@click.option("--slot", type=click.Choice(["a", "b"]), default=None, help="Only this slot.")
+@click.option("-n", "--lines", "count", type=click.IntRange(0, 100_000), default=50, show_default=True, help="How many lines of what is there.")
+@click.option("--follow", is_flag=True, help="Go on with what is written from now on; Ctrl-C ends it.")
+@click.option("--access", is_flag=True, help="Requests, from the tiers' access logs; for a service those of the first tier.")
+@json_option
+def command(
+    name: str,
+    estate: Path | None,
+    environments: tuple[str, ...],
+    host: str,
+    slot: str | None,
+    count: int,
+    follow: bool,
+    access: bool,
+    as_json: bool,
+) -> None:
+    """Show logs merged by time. A TIER is meant by its role, its product or its key, e.g. `web`; nothing means every program."""
+    from manor.workflows.context import open_context
+    from manor.workflows.logs import Wanted, open_logs
+
+    with open_context(estate) as context:
+        logs = open_logs(context, environments or tuple(context.estate.environments), Wanted(name, host, slot or "", access))
+        run(lambda stop: show(logs, count, stop, follow=follow, as_json=as_json))
+
+
+async def show(logs: Logs, count: int, stop: Stop, *, follow: bool, as_json: bool) -> None:
+    """Print what is there, then what comes."""
+    for line in await logs.last(count):
+        click.echo(as_object(line) if as_json else as_text(line))
+    if follow:
+        async with aclosing(logs.follow()) as lines:
+            async for line in lines:
+                click.echo(as_object(line) if as_json else as_text(line))
+
+
+def as_object(line: Line) -> str:
+    """Return a line for programs."""
+    return json.dumps({"event": "line", **dataclasses.asdict(line)})
+
+
+def as_text(line: Line) -> str:
+    """Return a line for people."""
+    record = line.record
+    if record is None:
+        return f"{click.style(f'{line.host:<14} {line.source:<24}', dim=True)} {line.text}"
+    at = clock(record.time)
+    word = f"{record.status:>3} {record.seconds * 1000:8.1f} ms {record.method:<6} {record.host}{record.path}"
+    rest = " ".join(part for part in (record.slot and f"slot {record.slot}", record.cache, record.request_id) if part)
+    return f"{at} {click.style(f'{line.host:<14} {line.source:<20}', dim=True)} {word}  {click.style(rest, dim=True)}"
+
+
+def clock(moment: float) -> str:
+    """Return a time of day in UTC with milliseconds."""
+    import datetime
+
+    return datetime.datetime.fromtimestamp(moment, datetime.UTC).strftime("%H:%M:%S.%f")[:-3]

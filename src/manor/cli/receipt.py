@@ -1,0 +1,47 @@
+"""Show the proof of a rollout, or list the last ones."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from manor.cli.shared.options import estate_option, json_option
+from manor.cli.shared.printing import print_result
+from manor.cli.shared.running import run
+
+if TYPE_CHECKING:
+    from manor.state.receipts import ReceiptRow
+
+
+@click.command("receipt")
+@click.argument("named", required=False, default="", metavar="[OPERATION|SERVICE]")
+@estate_option
+@click.option("-e", "--environment", default="", help="Only this environment.")
+@click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="How many are listed.")
+@json_option
+def command(named: str, estate: Path | None, environment: str, limit: int, as_json: bool) -> None:
+    """Show the receipt of an OPERATION, or the last one of a SERVICE: what was lost, as three witnesses saw it; without either, list them."""
+    from manor.rollout.receipt_text import render_text
+    from manor.workflows.context import open_context
+    from manor.workflows.finding_receipts import find_receipt, last_receipts, receipt_of
+
+    with open_context(estate) as context:
+        if named:
+            row = run(lambda stop: find_receipt(context, named, environment))
+            found = {"operation": row.operation, "receipt": json.loads(row.body)}
+            print_result(found, as_json=as_json, text=render_text(receipt_of(row)).rstrip("\n"))
+            return
+        rows = run(lambda stop: last_receipts(context, environment, limit))
+        lines = [receipt_line(row, receipt_of(row).state) for row in rows]
+        listed = [{key: value for key, value in vars(row).items() if key != "body"} for row in rows]
+        print_result({"receipts": listed}, as_json=as_json, text="\n".join(lines) or "there are no receipts yet; `manor ship` makes the first")
+
+
+def receipt_line(row: ReceiptRow, state: str) -> str:
+    """Return a receipt's line in the list."""
+    at = datetime.datetime.fromtimestamp(row.created_at, datetime.UTC).strftime("%Y-%m-%d %H:%M:%S")
+    return f"{at}  {row.environment:<10} {row.service:<16} {row.release:<12}  {state:<10} lost {row.lost:<6} {row.operation}"

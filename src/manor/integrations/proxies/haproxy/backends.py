@@ -1,0 +1,124 @@
+"""The backends: one a service at the switching tier, else one for the next tier (docs/traffic.md).
+
+Invariant: a switching tier's servers are all in the file and all `disabled`; state files and the runtime socket say which take traffic.
+Vendor's page: https://docs.haproxy.org/2.6/configuration.html#5.2
+"""
+
+from __future__ import annotations
+
+from manor.estate.model import Health
+from manor.estate.topology import Endpoint, ServiceView, SlotServer, TierNode
+from manor.integrations.proxies.haproxy import names
+from manor.integrations.proxies.haproxy.front import HTML, PAUSE_SECONDS, extra_lines
+from manor.integrations.proxies.haproxy.options import HAProxyOptions
+from manor.integrations.proxies.haproxy.quoting import block, identifier, log_format, milliseconds, word
+
+TUNNEL_SECONDS = 3600.0
+
+
+def backends(node: TierNode, options: HAProxyOptions) -> tuple[str, ...]:
+    """Return the backend sections."""
+    if not node.is_switching:
+        return (next_tier(node, options),)
+    return tuple(section for service in node.services for section in (service_backend(node, service, options), page_flag(service)))
+
+
+def service_backend(node: TierNode, service: ServiceView, options: HAProxyOptions) -> str:
+    """Return the backend of a service, with both slots of every instance."""
+    name = names.backend(service)
+    page = word(node.folders.pages / "maintenance.html")
+    return block(
+        f"backend {name}",
+        (
+            f"id {names.number(name)}",
+            f"balance {options.balance}",
+            f"timeout server {milliseconds(service.response_seconds)}",
+            f"timeout check {milliseconds(service.health.timeout)}",
+            "load-server-state-from-file local",
+            f"server-state-file-name {names.state_file(service)}",
+            f"http-request return status 503 content-type {word(HTML)} file {page} hdr Retry-After 30 if {{ nbsrv({names.page_backend(service)}) gt 0 }}",
+        ),
+        check_lines(service),
+        extra_lines(service.extra.get("haproxy", {}).get("backend", b"")),
+        (f"default-server {check_words(service.health)} weight 100 pool-purge-delay {milliseconds(options.purge_delay)}",),
+        tuple(server_line(service, server, index) for index, server in enumerate(service.servers, start=1)),
+    )
+
+
+def server_line(service: ServiceView, server: SlotServer, number: int) -> str:
+    """Return the line of a slot."""
+    checks_program = service.health.http is None and server.service_port is not None
+    port = f" port {server.service_port}" if checks_program else ""
+    return f"server {identifier(server.name)} {word(f'{server.address}:{server.port}')} id {number} check{port} disabled"
+
+
+def check_lines(service: ServiceView) -> tuple[str, ...]:
+    """Return how a server is asked whether it works; nothing: by connecting to the program's own port."""
+    if service.health.http is None:
+        return ()
+    headers = f"hdr Host {log_format(service.health_host)} hdr X-Manor-Service {log_format(service.name)}"
+    return (
+        "option httpchk",
+        f"http-check send meth GET uri {word(service.health.http)} ver HTTP/1.1 {headers}",
+        f"http-check expect status {service.health.status}",
+    )
+
+
+def check_words(health: Health) -> str:
+    """Return the rhythm of checks; four times as often while a server is changing."""
+    fast = min(health.interval, max(0.1, health.interval / 4))
+    inter = f"inter {milliseconds(health.interval)} fastinter {milliseconds(fast)}"
+    return f"{inter} rise {health.passes} fall {health.fails}"
+
+
+def page_flag(service: ServiceView) -> str:
+    """Return the backend that gets no traffic: its server is ready while the maintenance page is to be shown."""
+    name = names.page_backend(service)
+    return block(
+        f"backend {name}",
+        (
+            f"id {names.number(name)}",
+            "load-server-state-from-file local",
+            f"server-state-file-name {names.page_state_file(service)}",
+            f"server {names.PAGE_SERVER} 127.0.0.1:1 id 1 disabled",
+        ),
+    )
+
+
+def next_tier(node: TierNode, options: HAProxyOptions) -> str:
+    """Return the backend of the tier after this one: own host first, the others as backup."""
+    return block(
+        f"backend {names.NEXT}",
+        (f"balance {options.balance}", "option allbackups", "timeout check 1000ms"),
+        class_timeouts(node),
+        service_timeouts(node),
+        (f"default-server check inter 1s fastinter 200ms rise 2 fall 2 weight 100 pool-purge-delay {milliseconds(options.purge_delay)}",),
+        tuple(endpoint_line(endpoint) for endpoint in node.next),
+    )
+
+
+def endpoint_line(endpoint: Endpoint) -> str:
+    """Return the line of the next tier on a host."""
+    backup = " backup" if endpoint.backup else ""
+    return f"server {identifier(endpoint.name)} {word(f'{endpoint.address}:{endpoint.port}')}{backup}"
+
+
+def class_timeouts(node: TierNode) -> tuple[str, ...]:
+    """Return the longer silence that some classes of routes may keep; only the first tier knows classes."""
+    if not node.is_first:
+        return ()
+    return (
+        "http-request set-timeout server 600s if { var(txn.class) -m str upload }",
+        "http-request set-timeout server 3600s if { var(txn.class) -m str websocket stream }",
+    )
+
+
+def service_timeouts(node: TierNode) -> tuple[str, ...]:
+    """Return the longer silence that some services may keep, at a tier that knows only stamps."""
+    if node.is_first:
+        return ()
+    return tuple(
+        f"http-request set-timeout server {milliseconds(service.response_seconds)} if {{ var(txn.service) -m str -- {identifier(service.name)} }}"
+        for service in node.services
+        if service.response_seconds != PAUSE_SECONDS
+    )

@@ -1,0 +1,161 @@
+"""The frontend: listeners, what the first tier does for the whole chain, and the access log (docs/traffic.md).
+
+Vendor's page: https://docs.haproxy.org/2.6/configuration.html#4.2
+"""
+
+from __future__ import annotations
+
+from manor.estate.topology import Listener, TierNode
+from manor.integrations.proxies.haproxy import maps, names
+from manor.integrations.proxies.haproxy.options import HAProxyOptions
+from manor.integrations.proxies.haproxy.quoting import block, log_format, milliseconds, word
+
+FORGED = r"(?i)^(x[-_]manor[-_].*|x[-_]request[-_]id|forwarded|x[-_]real[-_]ip|x[-_]forwarded[-_](for|host|proto|port|server|prefix))$"
+HTML = "text/html; charset=utf-8"
+UPLOAD_PAUSE_SECONDS = 600.0
+PAUSE_SECONDS = 60.0
+
+
+def frontend(node: TierNode, options: HAProxyOptions) -> str:
+    """Return the frontend section."""
+    steps = first_steps(node) if node.is_first else inner_steps(node)
+    return block(
+        f"frontend {names.FRONT}",
+        tuple(bind(node, listener) for listener in node.listeners),
+        ("log stdout format raw local0", f"log-format {access_format()}", "option idle-close-on-response"),
+        timeouts(node, options),
+        steps,
+        logged_answer(),
+        ("http-response del-header ^x-manor- -m reg",) if node.is_first else (),
+        verbatim(node),
+        (f"use_backend %[var(txn.service)] if {{ var(txn.service) -m str -f {names.SERVICES} }}",) if node.is_switching else (f"default_backend {names.NEXT}",),
+    )
+
+
+def bind(node: TierNode, listener: Listener) -> str:
+    """Return the line of a listener."""
+    line = f"bind {word(f'{listener.address}:{listener.port}')}"
+    if listener.tls and node.tls:
+        return f"{line} ssl crt {word(node.tls.both)} alpn h2,http/1.1"
+    return line
+
+
+def timeouts(node: TierNode, options: HAProxyOptions) -> tuple[str, ...]:
+    """Return the client's side: how long it may pause in a body, send headers, and be idle."""
+    has_uploads = any(route.class_ == "upload" for service in node.services for route in service.routes)
+    return (
+        f"timeout client {milliseconds(UPLOAD_PAUSE_SECONDS if has_uploads else PAUSE_SECONDS)}",
+        f"timeout http-request {milliseconds(options.header_timeout)}",
+        f"timeout http-keep-alive {milliseconds(node.accept_idle_seconds)}",
+    )
+
+
+def first_steps(node: TierNode) -> tuple[str, ...]:
+    """Return what only the first tier does: hygiene, routing, redirects, limits, stamping."""
+    return (
+        f"http-request del-header {word(FORGED)} -m reg",
+        f"unique-id-format {word('%[uuid]')}",
+        "http-request set-var(txn.id) unique-id",
+        *request_facts(),
+        "http-request set-var(txn.route) " + word(f"var(txn.host),concat(,txn.path,/),map_beg({names.ROUTES})"),
+        "http-request set-var(txn.service) 'var(txn.route),field(1,:)' unless { var(txn.route) -m beg ! }",
+        "http-request set-var(txn.class) 'var(txn.route),field(2,:)'",
+        "http-request set-var(txn.limit) 'var(txn.route),field(3,:),add(0)'",
+        *redirects(node),
+        not_found(node, "!{ var(txn.service) -m found }"),
+        "http-request deny deny_status 413 if { var(txn.limit) -m int gt 0 } { req.body_size,sub(txn.limit) gt 0 }",
+        "http-request set-header X-Manor-Service '%[var(txn.service)]'",
+        "http-request set-header X-Request-Id '%[var(txn.id)]'",
+        "http-request set-header X-Forwarded-For '%[src]'",
+        "http-request set-header X-Real-IP '%[src]'",
+        "http-request set-header X-Forwarded-Proto https if { ssl_fc }",
+        "http-request set-header X-Forwarded-Proto http unless { ssl_fc }",
+        "http-request set-header X-Forwarded-Host '%[req.hdr(host)]'",
+        "http-request set-header X-Forwarded-Port '%[dst_port]'",
+        *no_repeats(),
+    )
+
+
+def inner_steps(node: TierNode) -> tuple[str, ...]:
+    """Return what a later tier does: go by the stamp."""
+    traced = ("http-request set-header X-Request-Id '%[req.hdr(traceparent),field(2,-)]' if { req.hdr(traceparent) -m found }",)
+    return (
+        *(traced if node.request_id == "from_trace" else ()),
+        "http-request set-var(txn.id) req.hdr(x-request-id)",
+        "http-request set-var(txn.service) req.hdr(x-manor-service)",
+        *request_facts(),
+        not_found(node, f"!{{ var(txn.service) -m str -f {names.SERVICES} }}"),
+        *no_repeats(),
+    )
+
+
+def request_facts() -> tuple[str, ...]:
+    """Return the rules that keep what routing and the log need."""
+    return (
+        "http-request set-var(txn.host) 'req.hdr(host),field(1,:),lower'",
+        "http-request set-var(txn.path) path",
+    )
+
+
+def not_found(node: TierNode, condition: str) -> str:
+    """Return the rule that answers 404 with our page."""
+    return f"http-request return status 404 content-type {word(HTML)} file {word(node.folders.pages / '404.html')} if {condition}"
+
+
+def redirects(node: TierNode) -> tuple[str, ...]:
+    """Return a rule for each redirect."""
+    return tuple(
+        f"http-request redirect location {log_format(moved.redirect.to)} code {moved.redirect.status} if {{ var(txn.route) -m str -- {moved.mark} }}"
+        for moved in maps.moves(node.services)
+    )
+
+
+def no_repeats() -> tuple[str, ...]:
+    """Return the rule that lets only harmless requests be sent twice."""
+    return ("http-request disable-l7-retry unless { method GET HEAD OPTIONS }",)
+
+
+def logged_answer() -> tuple[str, ...]:
+    """Return the rules that keep what the log says of the answer."""
+    return (
+        "http-response set-var(txn.upstream_status) status",
+        "http-response set-var(txn.slot) res.hdr(x-manor-slot)",
+        "http-response set-var(txn.cache) res.hdr(x-manor-cache)",
+    )
+
+
+def verbatim(node: TierNode) -> tuple[str, ...]:
+    """Return what the services' owners add to the frontend."""
+    return tuple(line for service in node.services for line in extra_lines(service.extra.get("haproxy", {}).get("frontend", b"")))
+
+
+def extra_lines(content: bytes) -> tuple[str, ...]:
+    """Return verbatim text as lines."""
+    return tuple(line.strip() for line in content.decode().splitlines() if line.strip())
+
+
+def access_format() -> str:
+    """Return the log format: one JSON object (docs/access-log.md)."""
+    # `date` has no fraction and `%Ta` is milliseconds: a dot before the last three digits, and an exponent, make them seconds.
+    fields = {
+        "time": r"%[date(0,ms),regsub(...$,.\0)]",
+        "id": quoted("txn.id"),
+        "service": quoted("txn.service"),
+        "method": '"%HM"',
+        "host": quoted("txn.host"),
+        "path": quoted("txn.path"),
+        "status": "%ST",
+        "upstream_status": '"%[var(txn.upstream_status)]"',
+        "end": '"%ts"',
+        "seconds": "%Ta%[str(e-3)]",
+        "bytes": "%B",
+        "slot": quoted("txn.slot"),
+        "cache": quoted("txn.cache"),
+        "upstream": '"%b/%s"',
+    }
+    return word("{" + ",".join(f'"{name}":{value}' for name, value in fields.items()) + "}")
+
+
+def quoted(variable: str) -> str:
+    """Return a variable as a JSON string."""
+    return f'"%[var({variable}),json(utf8s)]"'

@@ -1,0 +1,124 @@
+"""`manor serve`: git, ledger, pipelines, adoption, housekeeping, API and status page in one process (docs/controller.md).
+
+Invariant: may be killed at any moment; the next one goes on from the store, the refs and the hosts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from manor.errors import Busy, ManorError
+from manor.execution.durable import Disk
+from manor.execution.files import carry_out
+from manor.execution.values import HostPath, MakeFolder, PutFile
+from manor.pipeline.worker import Worker as PipelineWorker
+from manor.state.runs import Run
+from manor.web.api import ApiPorts
+from manor.web.app import WebPorts, make_app
+from manor.web.git import GitPorts, GitServer
+from manor.web.readings import EnvironmentFacts, Readings
+from manor.web.server import Listener, Worker, every, listen_on_port, log, serve
+from manor.web.sessions import Sessions, session_key
+from manor.web.tokens import ensure_first_admin, token_check
+from manor.workflows.context import Context
+from manor.workflows.serving import Controller, default_wheelhouse
+from manor.workflows.up import ways_in
+
+FIRST_PORT, LAST_PORT = 7080, 7179
+LEDGER_SECONDS, ADOPT_SECONDS, HOUSE_SECONDS = 10.0, 3.0, 5.0
+
+
+async def control(context: Context, address: str, port: int | None, say: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or Ctrl-C. Raises Busy if another controller of this state folder listens."""
+    controller = Controller(context, default_wheelhouse())
+    await controller.prepare()
+    listener, stopping = listen(context, address, port), asyncio.Event()
+    git = GitServer(git_ports(controller, listener))
+    readings = Readings(context.store, context.estate.name, environment_facts(context))
+    api = ApiPorts(
+        status=readings.status,
+        runs=readings.runs,
+        run=readings.run,
+        run_log=controller.follow,
+        operations=readings.operations,
+        operation=readings.operation,
+        receipts=readings.receipts,
+        receipt=readings.receipt,
+    )
+    sessions = Sessions(session_key(context.folder / "web.key"))
+    app = make_app(WebPorts(token_check(context.store), sessions, api, git, stopping))
+    announce(context, listener, say)
+    try:
+        await serve(app, listener, workers(controller), stopping, git.close)
+    finally:
+        controller_file(context).unlink(missing_ok=True)
+
+
+def listen(context: Context, address: str, port: int | None) -> Listener:
+    """Listen where it is told, else where the last controller of this state folder did, else on the first free port. Raises Busy."""
+    if port is not None:
+        return listen_on_port(address, port)
+    last = json.loads(text).get("port") if (text := last_file(context).read_text() if last_file(context).exists() else "") else None
+    for candidate in dict.fromkeys([*([last] if last else []), *range(FIRST_PORT, LAST_PORT + 1)]):
+        try:
+            return listen_on_port(address, candidate)
+        except Busy:
+            continue
+    raise Busy(f"{address}: no free port from {FIRST_PORT} to {LAST_PORT}; name one with --port")
+
+
+def controller_file(context: Context) -> Path:
+    """Return the file that says where a running controller listens."""
+    return context.folder / "controller.json"
+
+
+def last_file(context: Context) -> Path:
+    """Return the file that keeps where the last controller listened."""
+    return context.folder / "controller.last.json"
+
+
+def announce(context: Context, listener: Listener, say: Callable[[str], None]) -> None:
+    """Say where it listens, show the first token once, and leave a file for other verbs."""
+    port = listener.socket.getsockname()[1]
+    content = json.dumps({"url": listener.url, "port": port, "pid": os.getpid()}).encode()
+    for path in (last_file(context), controller_file(context)):
+        carry_out(Disk(), PutFile(HostPath(path), content, 0o600))
+    token = ensure_first_admin(context.store)
+    if token is not None:
+        say(f"first admin token, shown this once: {token.value}")
+    say(f"serving {context.estate.name} on {listener.url}")
+
+
+def git_ports(controller: Controller, listener: Listener) -> GitPorts:
+    """Return what git over HTTP needs."""
+    empty = HostPath(controller.context.folder / "empty")
+    carry_out(Disk(), MakeFolder(empty, 0o700))
+    return GitPorts(controller.hosting, controller.repositories.find, token_check(controller.context.store), controller, listener.callback_base, empty)
+
+
+def environment_facts(context: Context) -> list[EnvironmentFacts]:
+    """Return what the status page shows of the declaration."""
+    return [
+        EnvironmentFacts(name, environment.after or "", {way.service: way.url for way in ways_in(context, name)})
+        for name, environment in context.estate.environments.items()
+    ]
+
+
+def workers(controller: Controller) -> list[Worker]:
+    """Return what goes on in the background."""
+    pipelines = PipelineWorker(controller.pipeline_ports(), controller.deliver_run, on_trouble=tell_trouble)
+    return [
+        every(LEDGER_SECONDS, "ledger", controller.ledger.catch_up_all),
+        Worker("pipelines", pipelines.work),
+        every(ADOPT_SECONDS, "adoption", controller.adopt),
+        every(HOUSE_SECONDS, "housekeeping", controller.keep_house),
+    ]
+
+
+def tell_trouble(run: Run, error: ManorError) -> None:
+    """Write into the log what keeps a run from going on."""
+    log.warning("run %s: %s", run.id, error)

@@ -1,0 +1,100 @@
+"""What a controller does between operations: revive supervisors, rotate logs (docs/controller.md).
+
+Invariant: only environments that are up are touched; an operation under way is never disturbed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from manor.errors import Busy
+from manor.execution.base import Runner
+from manor.execution.values import Command, Effect, HostPath, Touch
+from manor.observe.hosts import observe_programs
+from manor.operations.leasing import hold
+from manor.reconcile.desired import DesiredHost, DesiredTier
+from manor.reconcile.steps import Site, start_supervisor
+from manor.state import places
+from manor.workflows.applying import question_of
+from manor.workflows.context import Context
+
+LARGEST_LOG_BYTES = 64 * 1024 * 1024
+KEPT_LOGS = 5
+TOO_LARGE = 'for file do [ ! -f "$file" ] || [ "$(stat -c %s -- "$file")" -lt "$LARGEST" ] || echo "$file"; done'
+SHIFT = 'set -e; i=$2; while [ "$i" -gt 1 ]; do j=$((i - 1)); [ ! -e "$1.$j" ] || mv -f "$1.$j" "$1.$i"; i=$j; done'
+RENAME = SHIFT + '; mv "$1" "$1.1"'
+COPY = SHIFT + '; cp -p "$1" "$1.1.new"; mv "$1.1.new" "$1.1"; : > "$1"'
+
+
+async def revive(context: Context) -> list[str]:
+    """Start the supervisors that died on hosts of environments that are up; return what was done, in words."""
+    said = []
+    for name in await environments_up(context):
+        try:
+            async with hold(context.store, name):
+                said += await revive_environment(context.site(name), name)
+        except Busy:
+            continue
+    return said
+
+
+async def environments_up(context: Context) -> list[str]:
+    """Return the declared environments that have their place on this machine."""
+    known = {place.name for place in await context.store.read(places.environments)}
+    return [name for name in context.estate.environments if name in known]
+
+
+async def revive_environment(site: Site, name: str) -> list[str]:
+    """Start the supervisors of an environment that do not answer, where an apply has been."""
+    said = []
+    for host in site.hosts.values():
+        runner = site.runners[host.name]
+        was_applied = host.layout.loaded("supervisor")
+        if await runner.digest([was_applied]) and await observe_programs(question_of(host), runner) is None:
+            await start_supervisor(host, runner)
+            said.append(f"{name}/{host.name}: {host.supervisor.name} was gone and runs again")
+    return said
+
+
+async def rotate_logs(context: Context) -> list[str]:
+    """Rotate logs that have grown too large; return what was done, in words."""
+    said = []
+    for name in await environments_up(context):
+        site = context.site(name)
+        for host in site.hosts.values():
+            said += await rotate_host(host, site.runners[host.name])
+    return said
+
+
+async def rotate_host(host: DesiredHost, runner: Runner) -> list[str]:
+    """Rotate one host's logs."""
+    access = {tier.node.folders.access_log: tier for tier in host.tiers}
+    programs = [program.log for program in host.supervised.programs if program.log not in access]
+    said = []
+    for path in await too_large(runner, [*access, *programs]):
+        tier = access.get(path)
+        await (rotate_access(tier, runner, path) if tier else shift(runner, path, COPY))
+        said.append(f"{host.name}: rotated {path}")
+    return said
+
+
+async def too_large(runner: Runner, paths: Iterable[HostPath]) -> list[HostPath]:
+    """Return the logs over the limit."""
+    command = Command(("/bin/sh", "-c", TOO_LARGE, "sizes", *map(str, paths)), env={"LARGEST": str(LARGEST_LOG_BYTES)})
+    return [HostPath(line) for line in (await runner.run(command)).text.splitlines()]
+
+
+async def rotate_access(tier: DesiredTier, runner: Runner, path: HostPath) -> None:
+    """Rotate a tier's access log the way that its product wants it."""
+    way = tier.proxy.rotate(tier.node)
+    if way == "copytruncate":
+        await shift(runner, path, COPY)
+        return
+    await shift(runner, path, RENAME)
+    for act in way:
+        await runner.carry_out(act)
+
+
+async def shift(runner: Runner, path: HostPath, script: str) -> None:
+    """Move the older logs on and the present one to `.1`."""
+    await runner.run(Command(("/bin/sh", "-c", script, "rotate", str(path), str(KEPT_LOGS)), Touch(effect=Effect.INCLUDE, paths=(path,)), timeout_seconds=120))
