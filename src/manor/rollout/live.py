@@ -28,13 +28,12 @@ from manor.reconcile.steps import SLACK_SECONDS, Site, fence, start_supervisor, 
 from manor.rollout.balancing import Balancing
 from manor.rollout.checking import Checking
 from manor.rollout.fleet import Balancer, Checked, ProbeSummary, SlotLetter, SlotRef
-from manor.rollout.moving import DrainSlot
 from manor.rollout.probing import Prober
+from manor.rollout.progress import last_progress
 from manor.rollout.release import Release, Where, release_acts, render_env, render_start, slot_env
-from manor.rollout.slots import WarmSlot
 from manor.rollout.views import has_process
 from manor.state import journal, operations, releases
-from manor.state.words import Outcome, Slot, Standing, Traffic
+from manor.state.words import Slot, Standing, Traffic
 
 LAST_WORDS_BYTES = 600
 PATIENCE_SECONDS = 15.0
@@ -249,10 +248,8 @@ class LiveFleet:
     async def progressed_at(self, here: Here) -> float:
         """Return when an instance became healthy or an old one was emptied, else when the operation began: all from the journal."""
         steps = await self.site.store.read(journal.steps, here.operation)
-        kinds = {WarmSlot.kind, DrainSlot.kind}
-        done = [step.done_at for step in steps if step.kind in kinds and step.outcome is Outcome.OK and step.done_at is not None]
         began = (await self.site.store.read(operations.get, here.operation)).started_at
-        return max(done, default=began or self.now())
+        return last_progress(steps, began or self.now())
 
     async def set_phase(self, phase: str, here: Here) -> None:
         """Remember where the rollout is."""
