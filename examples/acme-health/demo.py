@@ -136,10 +136,17 @@ def title(url: str) -> str:
     return page.partition("<title>")[2].partition("</title>")[0].strip()
 
 
+def certified_in_prod() -> str:
+    """Return the release that is certified in prod; end the demo if there is none."""
+    rows = [json.loads(line) for line in run(MANOR, "status", "-e", "prod", "--json", quiet=True).splitlines()]
+    release = str(next(service["certified"] for service in rows[-1]["services"] if service["name"] == "warehouse"))
+    return release or sys.exit("the push did not reach prod; its run says why above")
+
+
 def newest_receipt() -> dict[str, Any]:
     """Return the last receipt of prod."""
     rows = [json.loads(line) for line in run(MANOR, "receipt", "warehouse", "-e", "prod", "--json", quiet=True).splitlines()]
-    return dict(rows[-1])
+    return dict(rows[-1]["receipt"])
 
 
 def loss_lines(losses: Iterable[Loss]) -> Iterable[str]:
@@ -160,12 +167,15 @@ def up() -> int:
     say("git push: the pipeline builds, tests and packages it; it goes through the environments")
     run("git", "push", "-q", "origin", "main", cwd=tree)
     urls = addresses()
+    before = certified_in_prod()
     first = title(urls["prod"])
     say(f"load on prod's front door: {CACHEABLE_RATE:g} requests/s cacheable, {PAST_CACHE_RATE:g}/s past the cache; and a second push")
     load = start_load(urls["prod"])
     try:
         change(tree)
         run("git", "push", "-q", "origin", "main", cwd=tree)
+        if certified_in_prod() == before:
+            sys.exit("the second push changed nothing in prod")
         second = title(urls["prod"])
     finally:
         seen = stop_load(load)
@@ -179,7 +189,9 @@ def conclude(seen: ProbeResult, first: str, second: str, urls: dict[str, str], c
     receipt = newest_receipt()
     lost = seen.lost + int(receipt["probe"]["lost"])
     say(f"lost {lost}")
-    print(f"  load: {seen.sent} requests sent, {seen.lost} lost, p99 {seen.latency.p99 * 1000:.0f} ms; the rollout's own probe: {receipt['probe']['sent']} sent, {receipt['probe']['lost']} lost")
+    probe = receipt["probe"]
+    print(f"  load: {seen.sent} requests sent, {seen.lost} lost, p99 {seen.latency.p99 * 1000:.0f} ms")
+    print(f"  the rollout's own probe: {probe['sent']} sent, {probe['lost']} lost")
     print(f"  prod served {first!r}, now {second!r}")
     for line in loss_lines(seen.losses):
         print(line)

@@ -66,9 +66,9 @@ class LiveEstate:
         """Return the argv of a verb."""
         return [sys.executable, "-m", "manor", *words]
 
-    def run(self, *words: str, ok: tuple[int, ...] = (0,), timeout: float = 120, **extra: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *words: str, ok: tuple[int, ...] = (0,), timeout: float = 120, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
         """Run a verb to its end and hold its exit code."""
-        done = subprocess.run(self.command(*words), cwd=self.folder, env=self.environ(**extra), capture_output=True, text=True, timeout=timeout)
+        done = subprocess.run(self.command(*words), cwd=self.folder, env=self.environ(**(env or {})), capture_output=True, text=True, timeout=timeout)
         assert done.returncode in ok, f"manor {' '.join(words)}: exit code {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
         return done
 
@@ -84,9 +84,9 @@ class LiveEstate:
             start_new_session=True,
         )
 
-    def results(self, *words: str, ok: tuple[int, ...] = (0,), **extra: str) -> list[dict[str, Any]]:
+    def results(self, *words: str, ok: tuple[int, ...] = (0,)) -> list[dict[str, Any]]:
         """Run a verb with --json and return its result objects."""
-        out = self.run(*words, "--json", ok=ok, **extra).stdout
+        out = self.run(*words, "--json", ok=ok).stdout
         return [row for line in out.splitlines() if (row := json.loads(line)).get("event") == "result"]
 
     def up(self) -> None:

@@ -31,7 +31,11 @@ services:
   echo:
     run: {{command: "python3 -m echo --bind {{address}}:{{port}} --keep-alive 75", port: 8300, keep_alive: 75s}}
     health: {{http: /healthz, interval: 1s}}
-    routes: [{{host: echo}}, {{host: echo, path: /ws, class: websocket}}, {{host: echo, path: /events, class: stream}}, {{host: echo, path: /upload, class: upload, body: 20MiB}}]
+    routes:
+      - {{host: echo}}
+      - {{host: echo, path: /ws, class: websocket}}
+      - {{host: echo, path: /events, class: stream}}
+      - {{host: echo, path: /upload, class: upload, body: 20MiB}}
     cache: {{ttl: 60s, grace: 60s}}
     rollout: {{min_healthy_time: 0.5s, settle: 200ms, drain_timeout: 2s}}
 environments:

@@ -45,7 +45,7 @@ class Verbs(click.Group):
         """Run; an error ends in one clear message, or with --json one object, and its exit code."""
         words = sys.argv[1:] if args is None else list(args)
         try:
-            code = super().main(words, *more, standalone_mode=False, **extra)
+            code = super().main(words, *more, standalone_mode=False, **extra)  # type: ignore[call-overload]  # click names each parameter
         except (ManorError, click.ClickException, click.Abort) as error:
             if not standalone_mode:
                 raise

@@ -24,6 +24,8 @@ MACHINE_FILE_VARIABLE = "MANOR_MACHINE_FILE"
 """Names another file, so that tests and demonstrations leave the machine's own alone."""
 NETWORKS = range(16, 200)
 FRONTS = range(200)
+LISTENERS = Path("/proc/net/tcp")
+LISTENING = "0A"
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class Machine:
             own = claims.get(str(folder))
             if own is not None:
                 return own.network
-            taken = {claim.network for claim in claims.values()}
+            taken = {claim.network for claim in claims.values()} | networks_listening(LISTENERS.read_text())
             number = first_free((n for n in NETWORKS if n not in taken), lambda n: (f"127.{n}.1.1", 8080))
             claims[str(folder)] = Claim(number)
             return number
@@ -103,6 +105,13 @@ class Machine:
             return
         rows = {folder: {"network": claim.network, "fronts": list(claim.fronts)} for folder, claim in sorted(claims.items())}
         carry_out(Disk(), PutFile(HostPath(self.file), (json.dumps(rows, indent=1) + "\n").encode(), 0o666))
+
+
+def networks_listening(table: str) -> set[int]:
+    """Return the second numbers of the loopback addresses that somebody listens on, from the text of /proc/net/tcp (proc(5))."""
+    rows = [line.split() for line in table.splitlines()[1:]]
+    local = [bytes.fromhex(row[1].partition(":")[0])[::-1] for row in rows if len(row) > 3 and row[3] == LISTENING]
+    return {address[1] for address in local if address[0] == 127}
 
 
 def first_free(numbers: Iterable[int], place: Callable[[int], tuple[str, int]]) -> int:

@@ -6,7 +6,7 @@ Invariant: reads only. A file that is renamed away is read to its end before the
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from manor.errors import ManorError, Unreachable, UsageError
@@ -178,7 +178,7 @@ class Logs:
             raise Unreachable(complaints[0])
         return list(merge(found))[-count:] if count else []
 
-    async def follow(self, sleep_seconds: float = LOOK_SECONDS) -> AsyncIterator[Line]:
+    async def follow(self, sleep_seconds: float = LOOK_SECONDS) -> AsyncGenerator[Line, None]:
         """Yield what is written from now on, until nobody wants more."""
         while True:
             for line in merge(await asyncio.gather(*(self._asked(reader, reader.more()) for reader in self.readers))):
