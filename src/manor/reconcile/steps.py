@@ -355,7 +355,7 @@ class Supervise(HostStep):
         await remember_programs(host, runner, changes.now)
         await self._start_tiers(host, runner)
         told = f"{len(changes.added)} programs added, {len(changes.changed)} changed, {len(changes.removed)} removed"
-        return f"{host.supervisor.name} started with {len(changes.now)} programs" if was_gone else told
+        return f"{host.supervisor.name} started; it knows {len(changes.now)} programs" if was_gone else told
 
     async def _check(self, host: DesiredHost, runner: Runner, here: Here) -> None:
         folder = host.layout.operation(here.operation) / "check" / "supervisor"

@@ -36,7 +36,8 @@ def printer(*, as_json: bool) -> Listener:
 def columns(event: Event) -> str:
     """Return an event as a line whose host, kind and text stand below those of the other lines."""
     is_told_apart = event.kind and event.what not in {What.DONE, What.SAID}
-    text = f"{event.what}: {event.text}" if is_told_apart else event.text
+    said = event.text.partition(":")[0] if event.what is What.ENDED else event.text  # why it ended is the verb's last line
+    text = f"{event.what}: {said}" if is_told_apart else said
     took = f"in {event.seconds:.1f} s" if event.seconds >= SHORTEST_SHOWN else ""
     return f"{event.host:<14}  {event.kind or event.what:<11}  {text}  {took}".rstrip()
 
