@@ -113,7 +113,7 @@ def test_state_goes_into_a_file_and_back(estate: Shell) -> None:
 
 
 def test_a_restore_over_a_state_needs_a_word(estate: Shell) -> None:
-    (estate.state / "artifacts").mkdir(parents=True)
+    (estate.state / "artifacts").mkdir(parents=True, exist_ok=True)
     (estate.state / "artifacts" / "x.tar").touch()
     estate.run("state", "backup", "b.tar")
     done = estate.run("state", "restore", "b.tar")
