@@ -25,7 +25,7 @@ from manor.reconcile.desired import DesiredHost
 from manor.reconcile.plan import ABSENT, SUPERVISOR_MARK, Action, Observed, Plan, plan_environment
 from manor.reconcile.site import Site
 from manor.reconcile.steps import KINDS
-from manor.state import journal, operations
+from manor.state import journal, operations, releases
 from manor.state.journal import StepRow
 from manor.state.operations import NewOperation, Operation
 from manor.state.store import Store
@@ -113,6 +113,7 @@ async def apply_plan(
     if plan.is_empty:
         return None
     require_allowed(plan, context.estate.removed, allow_destroy=allow_destroy)
+    await require_drained(context, plan.environment)
     new = NewOperation(
         "apply", plan.environment, actor=actor, estate_digest=plan.estate_digest, plan_hash=plan.hash, arguments=json.dumps({"environment": plan.environment})
     )
@@ -154,6 +155,15 @@ def require_allowed(plan: Plan, removed: Iterable[str], *, allow_destroy: bool) 
     if ended and not allow_destroy:
         listed = "; ".join(f"{change.host}: {change.action} {change.what}" for change in ended)
         raise UsageError(f"the plan removes: {listed}. If that is meant, add --allow-destroy")
+
+
+async def require_drained(context: Context, environment: str) -> None:
+    """Raise UsageError if a service that is no longer declared still has instances: an apply would end them under their requests."""
+    declared = context.environment(environment).services
+    left = sorted({row.service for row in await context.store.read(releases.deployments, environment)} - set(declared))
+    if left:
+        commands = "; ".join(f"`manor service remove {name} -e {environment}`" for name in left)
+        raise UsageError(f"{', '.join(left)}: no longer declared in {environment} and still there; drain it first: {commands}")
 
 
 def running_tiers(planned: Planned) -> list[tuple[str, str]]:

@@ -16,6 +16,8 @@ from manor.state.words import OperationState
 from manor.workflows.applying import APPLY_KINDS, confirming_changes
 from manor.workflows.context import Context
 from manor.workflows.receipts import write_receipt
+from manor.workflows.removing import VERB as REMOVAL
+from manor.workflows.removing import resume_removal
 from manor.workflows.rolling import Carrying, require_done, resumed_rollout, run_operation
 from manor.workflows.snapshots import context_at
 from manor.workflows.up import prefixed
@@ -32,11 +34,13 @@ async def resume_operation(context: Context, operation: Operation, carrying: Car
             site = context_at(context, now.estate_digest).site(now.environment)
             back = confirming_changes(context.store)
             return await execute(context.store, now.id, site, APPLY_KINDS, lease, on_failure=back, tell=heard, stop=carrying.stop, chaos=carrying.chaos)
+        if now.verb == REMOVAL:
+            return await resume_removal(context, now, lease, Carrying(carrying.actor, heard, carrying.stop, carrying.chaos))
         rollout = await resumed_rollout(context, now)
         return await run_operation(rollout, now, lease, Carrying(carrying.actor, heard, carrying.stop, carrying.chaos))
 
     result = await adopt(context.store, operation, carry_out, wait_seconds=carrying.wait_seconds)
-    if result.operation.verb != "apply" and result.operation.state.is_final:
+    if result.operation.verb not in {"apply", REMOVAL} and result.operation.state.is_final:
         await write_receipt(context, result)
     return result
 

@@ -21,6 +21,7 @@ class Traefik(Proxy):
     """Router by files it watches; switches by a file a service, and waits the whole drain time."""
 
     name = "traefik"
+    install = "pip install 'manor[traefik]'"
     options = Options
     traits = ProxyTraits(
         roles=frozenset({Role.ROUTER, Role.BALANCER}),
