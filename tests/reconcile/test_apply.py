@@ -112,14 +112,14 @@ async def test_strays_are_removed(toy: Toy) -> None:
     assert (await toy.plan()).is_empty
 
 
-async def test_an_unreachable_host_is_told_as_such(toy: Toy) -> None:
+async def test_an_unreachable_host_is_told_as_such(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
     toy.runs()
     steps = apply_steps(await toy.plan(), {"web-1": toy.host}, [])
 
-    async def gone(*_: object) -> dict[HostPath, bytes]:
+    async def gone(_: object) -> dict[HostPath, bytes]:
         raise Unreachable("prod/web-1 does not answer")
 
-    toy.runner._read = gone  # type: ignore[method-assign]
+    monkeypatch.setattr(toy.runner, "_read", gone)
     operation = await create(toy.store, NewOperation("apply", "prod"), steps, STEPS)
     result = await execute(toy.store, operation.id, toy.site, STEPS, take(toy.store, "prod", operation.id, next(PIDS)))
     with pytest.raises(Unreachable, match="prod/web-1 does not answer"):

@@ -18,7 +18,7 @@ from manor.estate.topology import TrafficState
 from manor.execution.guard import Untouchable
 from manor.execution.values import Completed
 from manor.operations.step import Here
-from manor.rollout.fleet import Balancer, SlotRef
+from manor.rollout.fleet import SlotRef
 from manor.rollout.live import LiveFleet
 from manor.rollout.probing import Prober
 from manor.rollout.release import make_release
@@ -34,7 +34,7 @@ HANDS: dict[str, Callable[[LiveFleet, str], Awaitable[object]]] = {
     "stop": lambda fleet, release: fleet.stop(SLOT, HERE),
     "program": lambda fleet, release: fleet.program(SLOT),
     "set_traffic": lambda fleet, release: fleet.set_traffic("echo", {SLOT.server: TrafficState.DRAIN}, HERE),
-    "traffic": lambda fleet, release: fleet.traffic(cast(tuple[Balancer, ...], fleet.balancers)[0], "echo"),
+    "traffic": lambda fleet, release: fleet.traffic(fleet.balancers[0], "echo"),
     "maintenance": lambda fleet, release: fleet.set_maintenance("echo", HERE, on=True),
 }
 

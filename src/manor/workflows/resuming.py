@@ -49,6 +49,8 @@ def require_ended_well(result: Result) -> None:
     """Raise what an operation's end means for the exit code, by its verb."""
     if result.operation.verb == "apply":
         raise_unless_applied(result)
+    elif result.operation.verb == REMOVAL:
+        result.raise_unless_done()
     else:
         require_done(result)
 
