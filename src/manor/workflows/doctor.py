@@ -24,7 +24,7 @@ from manor.execution.machine import Machine, can_bind
 from manor.execution.values import Command
 from manor.integrations.proxies.base import Proxy
 from manor.observe.hosts import observe_programs
-from manor.reconcile.steps import Site
+from manor.reconcile.site import Site
 from manor.registry import product, products
 from manor.state import places
 from manor.workflows.applying import question_of
