@@ -7,7 +7,7 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
-import jsonschema
+import jsonschema  # type: ignore[import-untyped]
 import pytest
 import yaml
 
@@ -113,7 +113,6 @@ def test_state_goes_into_a_file_and_back(estate: Shell) -> None:
 
 
 def test_a_restore_over_a_state_needs_a_word(estate: Shell) -> None:
-    (estate.state / "artifacts").mkdir(parents=True)
     (estate.state / "artifacts" / "x.tar").touch()
     estate.run("state", "backup", "b.tar")
     done = estate.run("state", "restore", "b.tar")
