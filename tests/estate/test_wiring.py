@@ -69,7 +69,8 @@ def describe(node: TierNode) -> Iterator[str]:
         yield f"  next      {endpoint.name} {endpoint.address}:{endpoint.port}{' backup' if endpoint.backup else ''}"
     for view in node.services:
         hosts = ", ".join(f"{'|'.join(route.hosts)}{route.path} {route.class_}" for route in view.routes)
-        yield f"  service   {view.name}: {hosts}; drain {view.drain_seconds:g} s, silence {view.response_seconds:g} s, past the cache {', '.join(view.probe_paths)}"
+        limits = f"drain {view.drain_seconds:g} s, silence {view.response_seconds:g} s"
+        yield f"  service   {view.name}: {hosts}; {limits}, past the cache {', '.join(view.probe_paths)}"
         for server in view.servers:
             yield f"    server  {server.name} {server.address}:{server.port} → {server.service_port}"
 
