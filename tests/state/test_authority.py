@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import stat
+import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -118,3 +119,12 @@ def test_a_key_of_another_certificate_is_noticed(authority: Authority) -> None:
 
 def test_the_key_does_not_show(authority: Authority) -> None:
     assert "PRIVATE" not in repr(authority.issue("dev", NAMES))
+
+
+@pytest.mark.native
+def test_openssl_accepts_the_chain_strictly(tmp_path: Path) -> None:
+    authority = Authority(tmp_path / "ca", "acme-health", lambda: datetime.datetime.now(datetime.UTC))
+    authority.issue("dev", NAMES)
+    words = ["openssl", "verify", "-x509_strict", "-verify_hostname", NAMES[2], "-CAfile", str(authority.certificate_file), str(authority.folder / "dev.pem")]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=20)
+    assert done.returncode == 0, done.stdout + done.stderr
