@@ -24,7 +24,8 @@ from manor.integrations.supervisors.base import ProgramStatus, ProgramView
 from manor.observe.slots import active_slot, read_slots
 from manor.operations.step import Here
 from manor.reconcile.desired import DesiredHost
-from manor.reconcile.steps import SLACK_SECONDS, Site, fence, start_supervisor, with_parents
+from manor.reconcile.site import SLACK_SECONDS, Site, fence, with_parents
+from manor.reconcile.supervising import start_supervisor
 from manor.rollout.balancing import Balancing
 from manor.rollout.checking import Checking
 from manor.rollout.fleet import Balancer, Checked, ProbeSummary, SlotLetter, SlotRef

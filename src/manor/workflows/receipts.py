@@ -13,7 +13,7 @@ from manor.observe.window import Window
 from manor.operations.planning import Result
 from manor.operations.step import decode_evidence
 from manor.reconcile.desired import DesiredHost, DesiredTier
-from manor.reconcile.steps import Site
+from manor.reconcile.site import Site
 from manor.rollout.moving import AdmitSlot, Drained, DrainSlot
 from manor.rollout.plan import RolloutOrder
 from manor.rollout.receipt import Drain, EdgeColumn, Gate, Moment, Origin, ProbeColumn, Receipt, Timing, probe_column, render_json
