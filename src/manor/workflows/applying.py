@@ -108,7 +108,7 @@ async def apply_plan(
         return await standing(context.store, done.id)
     if expected and not plan.hash.startswith(expected):
         raise DifferencesFound(
-            f"the plan {expected[:12]} is not what would be done now ({plan.hash[:12]}); estate or hosts have changed since: `manor plan {plan.environment}`"
+            f"the plan {expected[:12]} is not what would be done now ({plan.hash[:12]}); estate or hosts have changed since: `manor plan -e {plan.environment}`"
         )
     if plan.is_empty:
         return None
