@@ -23,6 +23,9 @@ def command(estate: Path | None, environments: tuple[str, ...], expected: str, a
 
     Nothing is written before every tool has accepted its part. Exit code 5: failed, and all is as before. 6: not all is.
     """
+    import os
+
+    from manor.operations.chaos import chaos_from
     from manor.workflows.applying import apply_plan, plan_site
     from manor.workflows.context import open_context
     from manor.workflows.snapshots import keep_estate
@@ -42,6 +45,7 @@ def command(estate: Path | None, environments: tuple[str, ...], expected: str, a
                     expected=expected,
                     wait_seconds=wait_seconds,
                     allow_destroy=allow_destroy,
+                    chaos=chaos_from(os.environ),
                 )
             )
             if result is not None:

@@ -12,6 +12,7 @@ from manor.execution.values import HostPath
 from manor.integrations.supervisors.base import ProgramStatus
 from manor.observe.hosts import HostQuestion, ObservedHost, observe_host
 from manor.observe.slots import read_slots
+from manor.operations.chaos import Chaos, no_chaos
 from manor.operations.engine import execute
 from manor.operations.events import Listener, silent
 from manor.operations.leasing import hold
@@ -91,6 +92,7 @@ async def apply_plan(
     expected: str = "",
     wait_seconds: float = 0.0,
     allow_destroy: bool = False,
+    chaos: Chaos = no_chaos,
 ) -> Result | None:
     """Carry a plan out as an operation; None if there is nothing to do.
 
@@ -115,7 +117,7 @@ async def apply_plan(
     async with hold(context.store, plan.environment, wait_seconds=wait_seconds) as lease:
         await context.store.read(operations.require_none_unfinished, plan.environment)
         operation: Operation = await create(context.store, new, steps, APPLY_KINDS)
-        return await execute(context.store, operation.id, planned.site, APPLY_KINDS, lease, tell=tell, stop=stop)
+        return await execute(context.store, operation.id, planned.site, APPLY_KINDS, lease, tell=tell, stop=stop, chaos=chaos)
 
 
 def require_allowed(plan: Plan, *, allow_destroy: bool) -> None:
