@@ -23,7 +23,7 @@ from manor.reconcile.apply import apply_steps
 from manor.reconcile.desired import DesiredHost
 from manor.reconcile.plan import ABSENT, Observed, Plan, plan_environment
 from manor.reconcile.steps import KINDS, Site
-from manor.state import operations
+from manor.state import operations, releases
 from manor.state.operations import NewOperation, Operation
 from manor.workflows.context import Context
 
@@ -110,6 +110,7 @@ async def apply_plan(
     if plan.is_empty:
         return None
     require_allowed(plan, allow_destroy=allow_destroy)
+    await require_drained(context, plan.environment)
     new = NewOperation(
         "apply", plan.environment, actor=actor, estate_digest=plan.estate_digest, plan_hash=plan.hash, arguments=json.dumps({"environment": plan.environment})
     )
@@ -125,6 +126,15 @@ def require_allowed(plan: Plan, *, allow_destroy: bool) -> None:
     destroyed = [f"{change.host}: {change.action} {change.what}" for change in plan.changes if change.is_destructive]
     if destroyed and not allow_destroy:
         raise UsageError(f"the plan removes: {'; '.join(destroyed)}. If that is meant, add --allow-destroy")
+
+
+async def require_drained(context: Context, environment: str) -> None:
+    """Raise UsageError if a service that is no longer declared still has instances: an apply would end them under their requests."""
+    declared = context.environment(environment).services
+    left = sorted({row.service for row in await context.store.read(releases.deployments, environment)} - set(declared))
+    if left:
+        commands = "; ".join(f"`manor service remove {name} -e {environment}`" for name in left)
+        raise UsageError(f"{', '.join(left)}: no longer declared in {environment} and still there; drain it first: {commands}")
 
 
 def running_tiers(planned: Planned) -> list[tuple[str, str]]:

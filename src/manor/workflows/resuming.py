@@ -15,6 +15,8 @@ from manor.state.words import OperationState
 from manor.workflows.applying import APPLY_KINDS
 from manor.workflows.context import Context
 from manor.workflows.receipts import write_receipt
+from manor.workflows.removing import VERB as REMOVAL
+from manor.workflows.removing import resume_removal
 from manor.workflows.rolling import Carrying, resumed_rollout, run_operation
 from manor.workflows.snapshots import context_at
 from manor.workflows.up import prefixed
@@ -30,11 +32,13 @@ async def resume_operation(context: Context, operation: Operation, carrying: Car
         if now.verb == "apply":
             site = context_at(context, now.estate_digest).site(now.environment)
             return await execute(context.store, now.id, site, APPLY_KINDS, lease, tell=heard, stop=carrying.stop, chaos=carrying.chaos)
+        if now.verb == REMOVAL:
+            return await resume_removal(context, now, lease, Carrying(carrying.actor, heard, carrying.stop, carrying.chaos))
         rollout = await resumed_rollout(context, now)
         return await run_operation(rollout, now, lease, Carrying(carrying.actor, heard, carrying.stop, carrying.chaos))
 
     result = await adopt(context.store, operation, carry_out, wait_seconds=carrying.wait_seconds)
-    if result.operation.verb != "apply" and result.operation.state.is_final:
+    if result.operation.verb not in {"apply", REMOVAL} and result.operation.state.is_final:
         await write_receipt(context, result)
     return result
 
