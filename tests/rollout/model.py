@@ -103,7 +103,9 @@ class ModelBalancer:
 class World:
     """All that really is."""
 
-    def __init__(self, hosts: int, balancers: int, natures: Mapping[str, Behaviour], *, is_counted: bool = True, slots: str = "ab", has_program: bool = True) -> None:
+    def __init__(
+        self, hosts: int, balancers: int, natures: Mapping[str, Behaviour], *, is_counted: bool = True, slots: str = "ab", has_program: bool = True
+    ) -> None:
         self.now = STARTS_AT
         self.natures = natures
         self.has_program = has_program

@@ -12,7 +12,6 @@ from manor.state.words import OperationState
 from tests.rollout.cases import QUICK, THOROUGH, case
 from tests.rollout.running import Case, InlineStore, Killer, begin, photographed, require_accepted, resumed
 
-
 WHOLE = {"second", "500s", "first"}
 """Killed at all their moments in the default run; the others at every third, and at all under the marker `crash`."""
 

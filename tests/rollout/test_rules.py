@@ -81,7 +81,10 @@ def slow_old(seconds: float) -> World:
     return made
 
 
-@pytest.mark.parametrize(("policy", "expected", "was_cut"), [("extend", OperationState.DONE, False), ("cut", OperationState.REVERTED, True), ("abort", OperationState.REVERTED, None)])
+@pytest.mark.parametrize(
+    ("policy", "expected", "was_cut"),
+    [("extend", OperationState.DONE, False), ("cut", OperationState.REVERTED, True), ("abort", OperationState.REVERTED, None)],
+)
 async def test_drain_policies(rollouts: InlineStore, policy: str, expected: OperationState, was_cut: bool | None) -> None:
     made = Case(policy, partial(slow_old, 5.0), expected, quick(drain_policy=policy))
     run, result = await carried_out(made, rollouts)

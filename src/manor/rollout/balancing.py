@@ -41,9 +41,10 @@ class Balancing:
 
     @property
     def all(self) -> tuple[Balancer, ...]:
-        """Every switching tier that knows the service."""
-        traits = self.site.wiring.traits
-        return tuple(Balancer(node.host, node.key, traits[node.product].switch.value == "counted") for node in self._switching())
+        """Every switching tier that knows the service; where `web` itself switches, each for its own host, all together are one."""
+        nodes, traits = self._switching(), self.site.wiring.traits
+        found = tuple(Balancer(node.host, node.key, traits[node.product].switch.value == "counted") for node in nodes)
+        return (replace(found[0], host=", ".join(balancer.host for balancer in found)),) if nodes and nodes[0].is_web else found
 
     def _switching(self) -> list[TierNode]:
         nodes = [tier.node for host in self.site.hosts.values() for tier in host.tiers if tier.node.is_switching]
@@ -60,16 +61,18 @@ class Balancing:
                     raise
             await self.site.store.clock.sleep(POLL_SECONDS)
 
-    def _node(self, balancer: Balancer) -> tuple[TierNode, Proxy]:
-        tier = self.site.tier(balancer.host, balancer.key)
-        return tier.node, tier.proxy
+    def _nodes(self, balancer: Balancer) -> list[TierNode]:
+        return [node for node in self._switching() if node.is_web or node.host == balancer.host]
+
+    def _proxy(self, node: TierNode) -> Proxy:
+        return self.site.tier(node.host, node.key).proxy
 
     def _view_at(self, node: TierNode) -> ServiceView | None:
         return next((view for view in node.services if view.name == self.service), None)
 
     async def dead(self) -> list[str]:
         """Return which balancers do not answer now, and why."""
-        return [problem for balancer in self.all for problem in await self._dead(*self._node(balancer))]
+        return [problem for node in self._switching() for problem in await self._dead(node, self._proxy(node))]
 
     async def _dead(self, node: TierNode, proxy: Proxy) -> list[str]:
         try:
@@ -80,8 +83,11 @@ class Balancing:
 
     async def traffic(self, balancer: Balancer) -> tuple[ServerView, ...]:
         """Return how a balancer treats the service's servers."""
-        node, proxy = self._node(balancer)
-        view = self._view_at(node)
+        found = [view for node in self._nodes(balancer) for view in await self._traffic_at(node)]
+        return tuple(sorted(found, key=lambda view: view.name))
+
+    async def _traffic_at(self, node: TierNode) -> tuple[ServerView, ...]:
+        view, proxy = self._view_at(node), self._proxy(node)
         if view is None:
             return ()
         completed = await self._ask(node, proxy.observe_switch(node, view))
@@ -95,26 +101,24 @@ class Balancing:
             await self._fence_balancers(here)
             rows = await read_slots(self.site.store, self.site.wiring.environment.name, self.service)
             wanted = {**traffic_of(self.view, rows), **changes}
-            for balancer in self.all:
-                await self._switch_files(balancer, wanted)
+            for node in self._switching():
+                await self._switch_files(node, wanted)
             for name, state in changes.items():
                 await self._remember_traffic(name, state, rows, here)
-            await all_done(self._switch(balancer, wanted) for balancer in self.all)
+            await all_done(self._switch(node, wanted) for node in self._switching())
 
     async def _fence_balancers(self, here: Here) -> None:
         """Have every balancer's host refuse an executor that was succeeded. Raises FencedOff."""
-        for name in dict.fromkeys(balancer.host for balancer in self.all):
+        for name in dict.fromkeys(node.host for node in self._switching()):
             await fence(self.site.hosts[name], self.site.runners[name], self.site.state_id, self.site.lease, here.token)
 
-    async def _switch_files(self, balancer: Balancer, wanted: Mapping[str, TrafficState]) -> None:
-        node, proxy = self._node(balancer)
-        view = self._view_at(node)
+    async def _switch_files(self, node: TierNode, wanted: Mapping[str, TrafficState]) -> None:
+        view, proxy = self._view_at(node), self._proxy(node)
         if view is not None:
             await self.site.runners[node.host].change(with_parents(proxy.switch_files(node, view, of(view, wanted))))
 
-    async def _switch(self, balancer: Balancer, wanted: Mapping[str, TrafficState]) -> None:
-        node, proxy = self._node(balancer)
-        view = self._view_at(node)
+    async def _switch(self, node: TierNode, wanted: Mapping[str, TrafficState]) -> None:
+        view, proxy = self._view_at(node), self._proxy(node)
         for act in proxy.switch(node, view, of(view, wanted)) if view is not None else ():
             await self._ask(node, act)
 
@@ -137,9 +141,8 @@ class Balancing:
     async def set_maintenance(self, here: Here, *, on: bool) -> None:
         """Show the maintenance page, or end it."""
         await self._fence_balancers(here)
-        for balancer in self.all:
-            node, proxy = self._node(balancer)
-            view = self._view_at(node)
+        for node in self._switching():
+            view, proxy = self._view_at(node), self._proxy(node)
             for act in proxy.maintenance(node, view, on) if view is not None else ():
                 await self._ask(node, act)
 

@@ -22,7 +22,8 @@ from manor.operations.step import Evidence, Here, Holds, Planned, StepKinds
 from manor.reconcile.steps import fence
 from manor.rollout.fleet import Fleet, SlotLetter
 from manor.rollout.live import LiveFleet
-from manor.rollout.steps import DrainSlot, SlotStep, StopSlot
+from manor.rollout.moving import DrainSlot
+from manor.rollout.slots import SlotStep, StopSlot
 from manor.state import operations, releases
 from manor.state.leases import Lease
 from manor.state.operations import NewOperation, Operation

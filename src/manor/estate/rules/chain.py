@@ -37,7 +37,7 @@ def _wrongs(rule: TierRule, traits: ProxyTraits, place: int, *, is_last: bool, i
 
 
 def _check_healths(environment: Environment, rule: TierRule, traits: ProxyTraits) -> Iterator[Finding]:
-    """A product that checks nothing at all leaves every kind to the rollout, which asks the instance itself."""
+    """Yield what the switching tier cannot check; one that checks nothing leaves all to the rollout, which asks the instance itself."""
     refused = {"http", "tcp", "command"} - traits.switch_checks if traits.switch_checks else set()
     for name, service in environment.services.items():
         kind = kind_of(service.health)
