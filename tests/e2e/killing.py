@@ -54,7 +54,7 @@ class Killing:
             died = self.run(current, f"{at}:{point if self.killed or not plan else 'after_act'}")
             assert died.code == KILLED, f"{' '.join(current)} was not killed at {at}: {died.code}\n{died.text[-3000:]}"
             steps = kept(self.estate).steps
-            if not at.isdigit() or any(row.plan for row in steps):
+            if any(row.plan for row in steps) or not plan:
                 self.killed.append(next((row.kind for row in steps if str(row.seq) == at), at))
             at = self.next_kind(steps, plan)
             current = ("resume", "--wait", "5")
@@ -63,7 +63,6 @@ class Killing:
     def next_kind(self, steps: Sequence[StepRow], plan: int) -> str:
         """Return the number of the next step of a kind at which nothing was killed yet; before there is a way back, of its first step to come."""
         if plan and not any(row.plan for row in steps):
-            self.killed.clear()
             return str(max(row.seq for row in steps) + 1)
         waiting = [row for row in steps if row.plan >= plan and row.outcome == "pending" and row.intent_at is None]
         return next((str(row.seq) for row in waiting if row.kind not in self.killed), "")

@@ -155,7 +155,9 @@ def test_an_apply_is_killed_at_each_kind_of_step(stage: Stage, tmp_path: Path) -
 
 
 def test_bringing_up_is_killed_at_each_kind_of_step(tmp_path: Path, make_estate: Callable[[str], LiveEstate]) -> None:
-    estate = make_estate("estate: first\ndomain: first.example\ntraffic: {chain: [{balancer: haproxy}, {web: nginx}]}\nservices:\n" + STATIC + "environments: {prod: {}}\n")
+    estate = make_estate(
+        "estate: first\ndomain: first.example\ntraffic: {chain: [{balancer: haproxy}, {web: nginx}]}\nservices:\n" + STATIC + "environments: {prod: {}}\n"
+    )
     killing = Killing(estate)
     killing.at_each_kind(("apply",))
     assert {"fence", "prepare", "check", "change", "supervise", "verify"} <= set(killing.killed)

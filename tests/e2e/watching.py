@@ -54,7 +54,7 @@ def watched(folder: Path, targets: Sequence[Target]) -> Iterator[Watcher]:
     config.write_text(asked.model_dump_json())
     process = subprocess.Popen([sys.executable, "-m", "manor.observe.probe", str(config)], env=dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path)))
     try:
-        wait_until(lambda: results.exists() and read_results(results).outcomes, 20, "the first answer to the test's own probe")
+        wait_until(lambda: results.exists() and results.stat().st_size and read_results(results).outcomes, 20, "the first answer to the test's own probe")
         yield Watcher(results)
     finally:
         stop.touch()
@@ -88,6 +88,6 @@ def command_line(entry: Path) -> str:
 def working_folder(entry: Path) -> Path:
     """Return a process's working folder; `/` if it is gone."""
     try:
-        return Path(os.readlink(entry / "cwd"))
+        return (entry / "cwd").readlink()
     except OSError:
         return Path("/")
