@@ -136,6 +136,8 @@ async def rollback(context: Context, service: str, environment: str, carrying: C
             raise UsageError(f"{environment} has no other certified release of {service} to return to")
         target = found
     rollout = await rollout_of(context, environment, service, await load_release(context, target.id), is_return=True)
+    if is_done(rollout):
+        return Delivered(environment, rollout.order.release, "", note="nothing to do; every instance serves it and it is certified")
     return await finish(context, environment, await carry_out_rollout(rollout, heard_in(carrying, environment), "rollback"), rollout.order.release)
 
 

@@ -13,9 +13,9 @@ from manor.operations.planning import Result
 from manor.operations.step import decode_evidence
 from manor.reconcile.desired import DesiredHost, DesiredTier
 from manor.reconcile.steps import Site
+from manor.rollout.moving import AdmitSlot, Drained, DrainSlot
 from manor.rollout.plan import RolloutOrder
 from manor.rollout.receipt import Drain, EdgeColumn, Gate, Moment, Origin, ProbeColumn, Receipt, Timing, probe_column, render_json
-from manor.rollout.steps import AdmitSlot, Drained, DrainSlot
 from manor.state import receipts, releases
 from manor.state.journal import StepRow
 from manor.state.words import OperationState, Outcome
