@@ -5,6 +5,7 @@ Invariant: nothing is written before every vendor's checker has accepted its par
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,7 +19,7 @@ from manor.estate.topology import TierNode
 from manor.estate.wiring import Wiring
 from manor.execution.base import Runner
 from manor.execution.values import Act, Command, Detached, Effect, FileAct, HostPath, MakeFolder, PutFile, PutLink, PutTree, Remove, Touch
-from manor.integrations.supervisors.base import ProgramStatus
+from manor.integrations.supervisors.base import Program, ProgramStatus, ended
 from manor.observe.hosts import HostQuestion, observe_programs
 from manor.observe.slots import read_slots, traffic_of
 from manor.operations.fencing import admit
@@ -256,6 +257,12 @@ async def tell_supervisor(host: DesiredHost, runner: Runner, act: Act) -> None:
     problem = host.supervisor.parse_done(act, await runner.carry_out(act))
     if problem is not None:
         raise ApplyFailed(f"{host.name}: {host.supervisor.name}: {problem}")
+
+
+async def end_leftovers(host: DesiredHost, runner: Runner, programs: Iterable[Program]) -> None:
+    """End whatever of stopped programs lives on without the supervisor's knowledge; by today's wrapper. Raises CommandFailed if something cannot be ended."""
+    await write_changed(runner, (file for file in host.base if file.path == host.layout.exec))
+    await asyncio.gather(*(runner.run(ended(program, host.layout)) for program in programs))
 
 
 async def take_over(tier: DesiredTier, host: DesiredHost, runner: Runner, before: Mapping[str, bytes]) -> str:

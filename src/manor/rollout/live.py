@@ -20,11 +20,11 @@ from manor.estate.topology import ServiceView, SlotServer, TrafficState
 from manor.execution.base import Runner
 from manor.execution.values import Act, Completed, Connect, Effect, PutFile, Remove, Touch
 from manor.integrations.proxies.base import ServerView
-from manor.integrations.supervisors.base import ProgramStatus, ProgramView
+from manor.integrations.supervisors.base import ProgramStatus, ProgramView, program_of
 from manor.observe.slots import active_slot, read_slots
 from manor.operations.step import Here
 from manor.reconcile.desired import DesiredHost
-from manor.reconcile.steps import SLACK_SECONDS, Site, fence, start_supervisor, with_parents
+from manor.reconcile.steps import SLACK_SECONDS, Site, end_leftovers, fence, start_supervisor, with_parents
 from manor.rollout.balancing import Balancing
 from manor.rollout.checking import Checking
 from manor.rollout.fleet import Balancer, Checked, ProbeSummary, SlotLetter, SlotRef
@@ -94,10 +94,17 @@ class LiveFleet:
     async def preflight(self, slots: tuple[SlotRef, ...], release: str) -> tuple[str, ...]:
         """Return what stands in the way."""
         problems = [] if (self.artifacts / f"{self.catalog[release].artifact}.tar").exists() else [f"the artifact of {release} is not in the store"]
+        for name in dict.fromkeys((*(slot.host for slot in slots), *(balancer.host for balancer in self.balancers))):
+            await self._revive(name)
         problems += await self.balancing.dead()
         for slot in slots:
             problems += await self._in_the_way(slot)
         return tuple(problems)
+
+    async def _revive(self, name: str) -> None:
+        """Have a host's supervisor run: without it, a program that dies in the rollout would not come back."""
+        host, runner = self.site.hosts[name], self.site.runners[name]
+        await self._supervise(host, runner, host.supervisor.status(host.supervised))
 
     async def _in_the_way(self, slot: SlotRef) -> list[str]:
         server = self._server(slot)
@@ -193,7 +200,7 @@ class LiveFleet:
             await self._tell(host, runner, host.supervisor.start_program(host.supervised, slot_program(self.service, slot.slot)))
 
     async def stop(self, slot: SlotRef, here: Here) -> None:
-        """End the slot's program."""
+        """End the slot's program, and what of it lives on though its supervisor takes it for stopped. Raises CommandFailed if something cannot be ended."""
         host, runner = self._host(slot)
         await fence(host, runner, self.site.state_id, self.site.lease, here.token)
         touch = Touch(subject=f"service/{self.service}", effect=Effect.INCLUDE)
@@ -201,7 +208,9 @@ class LiveFleet:
         if self.view.has_program:
             run = self.declared.run
             seconds = run.stop.timeout if run else 30.0
-            await self._tell(host, runner, host.supervisor.stop_program(host.supervised, slot_program(self.service, slot.slot), seconds + SLACK_SECONDS))
+            name = slot_program(self.service, slot.slot)
+            await self._tell(host, runner, host.supervisor.stop_program(host.supervised, name, seconds + SLACK_SECONDS))
+            await end_leftovers(host, runner, [program_of(host.supervised, name)])
 
     async def check(self, slot: SlotRef) -> Checked:
         """Check the slot's health once."""
