@@ -192,7 +192,7 @@ class Verb:
 
     def told(self) -> str:
         """Return all that it said."""
-        return "\n".join([*self.other, *(json.dumps(event) for event in self.events if event.get("event") not in {"intent"})])
+        return "\n".join([*self.other, *(json.dumps(event) for event in self.events if event.get("event") != "intent")])
 
 
 @dataclass
@@ -209,7 +209,10 @@ class Watch:
         """Begin, and wait for the first results."""
         self.folder.mkdir()
         config = ProbeConfig(
-            targets=(self._target("GET"), self._target("POST")), results=str(self.folder / "results"), stop_file=str(self.folder / "stop"), deadline=time.time() + 120
+            targets=(self._target("GET"), self._target("POST")),
+            results=str(self.folder / "results"),
+            stop_file=str(self.folder / "stop"),
+            deadline=time.time() + 120,
         )
         (self.folder / "config.json").write_text(config.model_dump_json())
         self._process = subprocess.Popen(argv(str(self.folder / "config.json")), env=self.faulty.estate.environ(), start_new_session=True, text=True)

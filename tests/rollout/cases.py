@@ -37,30 +37,29 @@ def case(name: str, new: Behaviour = GOOD, hosts: int = 3, balancers: int = 1, r
 
 
 QUICK = (
-    case("first", hosts=2, serves=False),
-    case("first_fails", NATURES["500s"], hosts=2, serves=False),
+    case("first", hosts=1, serves=False),
+    case("first_fails", NATURES["500s"], hosts=1, serves=False),
     case("second", hosts=2),
-    case("500s", NATURES["500s"], hosts=2),
-    case("does_not_start", NATURES["does_not_start"], hosts=2),
-    case("flaps", NATURES["flaps"], hosts=2),
-    case("exits_after_admit", NATURES["exits_after_admit"], hosts=2, balancers=2),
+    case("500s", NATURES["500s"]),
+    case("does_not_start", NATURES["does_not_start"], hosts=1),
+    case("flaps", NATURES["flaps"], hosts=1),
+    case("exits_after_admit", NATURES["exits_after_admit"], hosts=2),
     case("in_turn", hosts=2, rules=ONE_SLOT, slots="a"),
     case("in_turn_500s", NATURES["500s"], hosts=2, rules=ONE_SLOT, slots="a"),
     case("interrupt", hosts=1, rules=SINGLETON, slots="a"),
     case("interrupt_fails", NATURES["does_not_start"], hosts=1, rules=SINGLETON, slots="a"),
-    case("timed", hosts=2, is_counted=False),
-    case("static", hosts=2, has_program=False),
+    case("timed", hosts=1, is_counted=False),
+    case("static", hosts=1, has_program=False),
+)
+KINDS: tuple[tuple[str, Behaviour, dict[str, Any]], ...] = (
+    ("first", GOOD, {"serves": False}),
+    ("second", GOOD, {}),
+    ("timed", GOOD, {"is_counted": False}),
+    ("static", GOOD, {"has_program": False}),
+    ("in_turn", GOOD, {"rules": ONE_SLOT, "slots": "a"}),
+    *((name, nature, {}) for name, nature in NATURES.items()),
+    *((f"in_turn_{name}", nature, {"rules": ONE_SLOT, "slots": "a"}) for name, nature in NATURES.items()),
 )
 THOROUGH = tuple(
-    case(f"{name}_{hosts}x{balancers}", nature, hosts, balancers, **kinds)
-    for hosts, balancers in ((3, 1), (3, 2), (5, 1), (5, 2))
-    for name, nature, kinds in (
-        ("first", GOOD, {"serves": False}),
-        ("second", GOOD, {}),
-        ("timed", GOOD, {"is_counted": False}),
-        ("static", GOOD, {"has_program": False}),
-        ("in_turn", GOOD, {"rules": ONE_SLOT, "slots": "a"}),
-        *((name, nature, {}) for name, nature in NATURES.items()),
-        *((f"in_turn_{name}", nature, {"rules": ONE_SLOT, "slots": "a"}) for name, nature in NATURES.items()),
-    )
+    case(f"{name}_{hosts}x{balancers}", nature, hosts, balancers, **kinds) for hosts, balancers in ((2, 1), (3, 2), (5, 2)) for name, nature, kinds in KINDS
 )

@@ -1,7 +1,8 @@
-"""One store for all model rollouts of a session, each under a name of its own."""
+"""A store of its own for each model rollout, on a copy of an empty database."""
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,13 +10,22 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from manor.state.store import Store
 from tests.rollout.running import InlineStore
 
 
 @pytest.fixture(scope="session")
-def rollouts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    with InlineStore.open(tmp_path_factory.mktemp("rollouts")) as store:
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("empty")
+    InlineStore.open(folder).close()
+    return folder / "state.db"
+
+
+@pytest.fixture
+def rollouts(tmp_path: Path, empty: Path) -> Iterator[InlineStore]:
+    folder = tmp_path / "state"
+    folder.mkdir(mode=0o700)
+    shutil.copy(empty, folder / "state.db")
+    with InlineStore.open(folder) as store:
         sa.event.listen(store._engine, "connect", without_fsync)
         store._engine.dispose()
         yield store

@@ -6,7 +6,6 @@ Time passes only where somebody waits; 0.1 s a tick. The model knows nothing of 
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
@@ -104,7 +103,9 @@ class ModelBalancer:
 class World:
     """All that really is."""
 
-    def __init__(self, hosts: int, balancers: int, natures: Mapping[str, Behaviour], *, is_counted: bool = True, slots: str = "ab", has_program: bool = True) -> None:
+    def __init__(
+        self, hosts: int, balancers: int, natures: Mapping[str, Behaviour], *, is_counted: bool = True, slots: str = "ab", has_program: bool = True
+    ) -> None:
         self.now = STARTS_AT
         self.natures = natures
         self.has_program = has_program
@@ -132,7 +133,7 @@ class World:
         self.slow: dict[str, float] = {}
         """Server → seconds that each of its requests takes."""
         self.ticks = 0
-        self.durations = itertools.cycle(DURATIONS)
+        self.requests = 0
 
     def serve(self, release: str, slot: SlotLetter = "a", *, certified: bool = True) -> None:
         """Have a release serve everywhere, as after an earlier rollout."""
@@ -196,7 +197,8 @@ class World:
         if self.has_program and (program is None or not program.answers(self.now)):
             self.losses.append(Loss(self.now, server, "refused", is_fault=program is not None and program.is_dead))
             return
-        balancer.in_flight.setdefault(server, []).append(self.now + self.slow.get(server, next(self.durations)))
+        balancer.in_flight.setdefault(server, []).append(self.now + self.slow.get(server, DURATIONS[self.requests % len(DURATIONS)]))
+        self.requests += 1
 
     def cut(self, server: str, why: str, *, is_fault: bool = False) -> None:
         """Lose what a server has in flight."""

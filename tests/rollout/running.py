@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
+import copy
 import itertools
+import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 import sqlalchemy as sa
 
-from manor.errors import Paused
 from manor.estate.model import Health, RolloutRules
 from manor.estate.topology import TrafficState
 from manor.operations.chaos import Point
@@ -33,6 +33,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 PIDS = itertools.count(1)
 NAMES = itertools.count(1)
+WITHIN = "within an act"
 
 
 class Killed(BaseException):
@@ -51,7 +52,7 @@ class Killer:
     def __call__(self, seq: int, kind: str, point: Point) -> None:
         self.pass_by(f"{seq} {kind} {point}")
 
-    def pass_by(self, where: str = "within an act") -> None:
+    def pass_by(self, where: str = WITHIN) -> None:
         if self.is_dead:
             raise Killed
         self.passed += 1
@@ -61,8 +62,50 @@ class Killer:
             raise Killed
 
 
+@dataclass(frozen=True)
+class Photo:
+    """The store and the world at a moment at which the executor could have been killed."""
+
+    where: str
+    store: sqlite3.Connection
+    world: World
+
+
+class Photographer(Killer):
+    """Kills nobody, and takes a picture of each moment; one right after another without anything between shows the same."""
+
+    def __init__(self, run: Run) -> None:
+        super().__init__()
+        self.run = run
+        self.photos: list[Photo] = []
+
+    def __call__(self, seq: int, kind: str, point: Point) -> None:
+        shown_before = bool(self.photos) and (point is Point.BEFORE_INTENT or (point is Point.AFTER_ACT and self.photos[-1].where == WITHIN))
+        if not shown_before:
+            self.pass_by(f"{seq} {kind} {point}")
+
+    def pass_by(self, where: str = WITHIN) -> None:
+        self.photos.append(Photo(where, self.run.store.photograph(), copy.deepcopy(self.run.world)))
+
+
 class InlineStore(Store):
-    """The store without its threads: many thousands of small transactions are carried out at once."""
+    """The store without its threads, on one connection, so that many thousands of small transactions are quick; it can be photographed."""
+
+    @property
+    def raw(self) -> sqlite3.Connection:
+        """The driver's connection."""
+        with self._engine.connect() as connection:
+            return cast(sqlite3.Connection, connection.connection.dbapi_connection)
+
+    def photograph(self) -> sqlite3.Connection:
+        """Return all that is in it, as it is now."""
+        photo = sqlite3.connect(":memory:")
+        self.raw.backup(photo)
+        return photo
+
+    def restore(self, photo: sqlite3.Connection) -> None:
+        """Be again as it was then."""
+        photo.backup(self.raw)
 
     async def write(self, do: Callable[Concatenate[sa.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         return self.write_now(do, *args, **kwargs)
@@ -108,7 +151,7 @@ class Run:
     """One operation in one world, and how its executors go on with it."""
 
     case: Case
-    store: Store
+    store: InlineStore
     world: World
     order: RolloutOrder
     operation: str
@@ -135,6 +178,7 @@ class Run:
 
     async def killed_at(self, kills: Sequence[int]) -> Result:
         """Be killed at each of these moments of each executor, then come to an end."""
+        self.world.advance(0.5)
         for n in kills:
             ended = await self.execute(Killer(n))
             if ended is not None and ended.operation.state.is_final:
@@ -147,7 +191,7 @@ class Run:
         return await standing(self.store, self.operation)
 
 
-async def begin(case: Case, store: Store) -> Run:
+async def begin(case: Case, store: InlineStore) -> Run:
     """Plan a case's rollout as an operation in a world of its own."""
     world = case.world()
     store.clock = ModelClock(world)
@@ -193,12 +237,27 @@ def host_problems(world: World, host: str, release: str) -> list[str]:
     return found
 
 
-async def count_moments(case: Case, store: Store) -> int:
-    """Return how many moments a case has at which it can be killed, and require that it ends well unkilled."""
+async def photographed(case: Case, store: InlineStore) -> tuple[Run, list[Photo]]:
+    """Return a case's run, and what each moment looked like at which it can be killed. Requires that it ends well unkilled."""
     run = await begin(case, store)
-    killer = Killer()
-    with contextlib.suppress(Paused):
-        result = await run.execute(killer)
+    photographer = Photographer(run)
+    result = await run.execute(photographer)
     assert result is not None
-    assert not problems_of(run, result), (case.name, problems_of(run, result), [(s.seq, s.plan, s.kind, s.host, s.outcome, s.evidence) for s in result.steps])
-    return killer.passed
+    require_accepted(run, result, "not killed")
+    return run, photographer.photos
+
+
+async def resumed(run: Run, photo: Photo, kills: Sequence[int] = ()) -> Result:
+    """Go on from a moment, and come to an end that is accepted."""
+    run.store.restore(photo.store)
+    run.world = copy.deepcopy(photo.world)
+    result = await run.killed_at(kills)
+    require_accepted(run, result, f"{photo.where} {kills}")
+    return result
+
+
+def require_accepted(run: Run, result: Result, when: str) -> None:
+    """Require an end that may be accepted."""
+    found = problems_of(run, result)
+    steps = [f"{step.seq} {step.plan} {step.kind} {step.host} {step.outcome} {step.evidence}" for step in result.steps]
+    assert not found, "\n".join([f"{run.case}, killed: {when}", *found, *steps])

@@ -1,32 +1,62 @@
 """A rollout is killed at every moment; whoever goes on ends it as it may end, with nothing lost and nothing orphaned.
 
-Moments are counted by running: every boundary of the journal and every single change within an act (docs/rollout.md, proof).
+Moments are found by running: every boundary of the journal and every single change within an act (docs/rollout.md, proof).
 """
 
 from __future__ import annotations
 
 import pytest
 
-from manor.state.store import Store
-from tests.rollout.cases import QUICK, THOROUGH
-from tests.rollout.running import Case, begin, count_moments, problems_of
+from manor.operations.chaos import Point
+from manor.state.words import OperationState
+from tests.rollout.cases import QUICK, THOROUGH, case
+from tests.rollout.running import Case, InlineStore, Killer, Run, begin, photographed, require_accepted, resumed
 
-
-async def require_accepted(case: Case, store: Store, kills: list[int]) -> None:
-    run = await begin(case, store)
-    result = await run.killed_at(kills)
-    found = problems_of(run, result)
-    assert not found, (str(case), kills, found, [(s.seq, s.plan, s.kind, s.host, str(s.outcome), s.evidence) for s in result.steps])
+WHOLE = {"second", "500s", "first"}
+"""Killed at all their moments in the default run; the others at every third, and at all under the marker `crash`."""
 
 
 @pytest.mark.parametrize("case", QUICK, ids=str)
-async def test_killed_at_every_moment(case: Case, rollouts: Store) -> None:
-    for n in range(1, await count_moments(case, rollouts) + 1):
-        await require_accepted(case, rollouts, [n])
+async def test_killed_at_moments(case: Case, rollouts: InlineStore) -> None:
+    run, photos = await photographed(case, rollouts)
+    for photo in photos if case.name in WHOLE else photos[len(case.name) % 3 :: 3]:
+        await resumed(run, photo)
 
 
 @pytest.mark.crash
-@pytest.mark.parametrize("case", THOROUGH, ids=str)
-async def test_killed_at_every_moment_of_larger_fleets(case: Case, rollouts: Store) -> None:
-    for n in range(1, await count_moments(case, rollouts) + 1):
-        await require_accepted(case, rollouts, [n])
+@pytest.mark.parametrize("case", [*QUICK, *THOROUGH], ids=str)
+async def test_killed_at_every_moment(case: Case, rollouts: InlineStore) -> None:
+    run, photos = await photographed(case, rollouts)
+    for photo in photos:
+        await resumed(run, photo)
+
+
+@pytest.mark.parametrize("name", ["second", "500s", "in_turn_500s"])
+async def test_killed_again_while_going_on(name: str, rollouts: InlineStore) -> None:
+    run, photos = await photographed(next(one for one in QUICK if one.name == name), rollouts)
+    for number, photo in enumerate(photos[::9]):
+        await resumed(run, photo, [1 + number % 7, 2 + number % 5])
+
+
+class Interrupter(Killer):
+    """Asks for a stop, as Ctrl-C does, when the ninth moment is passed."""
+
+    def __init__(self, run: Run) -> None:
+        super().__init__()
+        self.run = run
+
+    def __call__(self, seq: int, kind: str, point: Point) -> None:
+        super().__call__(seq, kind, point)
+        if self.passed == 9:
+            self.run.stop.request("stopped by SIGINT")
+
+
+async def test_interrupted_once_it_pauses_and_can_be_gone_on_with(rollouts: InlineStore) -> None:
+    run = await begin(case("interrupted", hosts=2), rollouts)
+    result = await run.execute(Interrupter(run))
+    assert result is not None
+    assert result.operation.state is OperationState.PAUSED
+    assert not any(step.is_open for step in result.steps)
+    assert not run.world.lost
+    run.stop = type(run.stop)()
+    require_accepted(run, await run.killed_at([]), "interrupted")

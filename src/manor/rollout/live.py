@@ -24,7 +24,8 @@ from manor.integrations.supervisors.base import ProgramStatus, ProgramView, prog
 from manor.observe.slots import active_slot, read_slots
 from manor.operations.step import Here
 from manor.reconcile.desired import DesiredHost
-from manor.reconcile.steps import SLACK_SECONDS, Site, end_leftovers, fence, start_supervisor, with_parents
+from manor.reconcile.site import SLACK_SECONDS, Site, fence, with_parents
+from manor.reconcile.supervising import end_leftovers, start_supervisor
 from manor.rollout.balancing import Balancing
 from manor.rollout.checking import Checking
 from manor.rollout.fleet import Balancer, Checked, ProbeSummary, SlotLetter, SlotRef
@@ -37,6 +38,7 @@ from manor.state.words import Slot, Standing, Traffic
 
 LAST_WORDS_BYTES = 600
 PATIENCE_SECONDS = 15.0
+SETTLE_POLL_SECONDS = 0.1
 REASON_LENGTH = 300
 
 
@@ -183,7 +185,20 @@ class LiveFleet:
             if not self.patience_seconds:
                 raise
         await start_supervisor(host, runner)
+        await self._settle(host, runner)
         return await runner.carry_out(act)
+
+    async def _settle(self, host: DesiredHost, runner: Runner) -> None:
+        """Wait until a supervisor that was just started has seen the wrappers of idle slots end; what it takes for running then really runs."""
+        limit = self.now() + self.patience_seconds
+        wanted = {program.name: program.wanted for program in host.supervised.programs}
+        there = await runner.digest([path for path in wanted.values() if path])
+        while self.now() < limit:
+            views = host.supervisor.parse_status(await runner.carry_out(host.supervisor.status(host.supervised)))
+            idle = {name for name, path in wanted.items() if path and path not in there}
+            if not any(view.status is ProgramStatus.STARTING or (view.name in idle and has_process(view)) for view in views):
+                return
+            await self.sleep(SETTLE_POLL_SECONDS)
 
     async def _tell(self, host: DesiredHost, runner: Runner, act: Act) -> None:
         problem = host.supervisor.parse_done(act, await self._supervise(host, runner, act))

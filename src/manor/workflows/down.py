@@ -13,7 +13,7 @@ from manor.observe.hosts import observe_programs
 from manor.operations.events import Event, Listener, What, silent
 from manor.operations.leasing import hold
 from manor.reconcile.desired import DesiredHost
-from manor.reconcile.steps import end_leftovers
+from manor.reconcile.supervising import end_leftovers
 from manor.state import places
 from manor.workflows.applying import question_of
 from manor.workflows.context import Context

@@ -61,17 +61,17 @@ class LocalProber:
         await runner.start(self._step(operation))
 
     async def _mark(self, operation: str) -> None:
-        """Remember once how the first tier's logs stand, so that the receipt can tell what was cut off meanwhile."""
+        """Remember once how the outer tiers' logs stand, so that the receipt can tell what was cut off meanwhile."""
         path = self.folder(operation) / "marks.json"
         if path.exists():
             return
         site = self.context.site(self.environment, self.service)
-        firsts = [(host, tier) for host in site.hosts.values() for tier in host.tiers if tier.node.is_first]
-        marks = {host.name: await mark_log(site.runners[host.name], tier.node.folders.access_log) for host, tier in firsts}
+        outer = [(host, tier) for host in site.hosts.values() for tier in host.tiers if tier.node.place <= 1]
+        marks = {f"{host.name}/{tier.node.key}": await mark_log(site.runners[host.name], tier.node.folders.access_log) for host, tier in outer}
         await self._runner().change([PutFile(HostPath(path), MARKS.dump_json(marks))])
 
     def marks(self, operation: str) -> dict[str, LogMark]:
-        """Return how the first tier's logs stood at the beginning, by host."""
+        """Return how the outer two tiers' logs stood at the beginning, by `<host>/<tier>`."""
         path = self.folder(operation) / "marks.json"
         return MARKS.validate_json(path.read_bytes()) if path.exists() else {}
 

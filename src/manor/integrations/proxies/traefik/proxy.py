@@ -29,6 +29,7 @@ class Traefik(Proxy):
         switch=Switch.TIMED,
         switch_checks=frozenset({"http"}),
         makes_request_ids=False,
+        logs_slots=False,
         in_flight_source="none: Traefik counts open connections of an entry point, not requests of a server; a drain waits its whole time",
     )
 
