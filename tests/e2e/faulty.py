@@ -132,7 +132,10 @@ class Faulty:
         assert all(slot["is_healthy"] for slot in slots if slot["seen"] == "ready"), slots
         words = {(slot["remembered"], slot["seen"]) for slot in slots}
         assert words == {("ready", "ready"), ("none", "maint")}, slots
-        wait_until(lambda: orphans_of(self.estate.folder) == [], 5, "nothing is left over")
+        limit = time.monotonic() + 5
+        while left := orphans_of(self.estate.folder):
+            assert time.monotonic() < limit, left
+            time.sleep(0.2)
 
 
 @dataclass

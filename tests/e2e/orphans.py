@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 
@@ -13,6 +13,7 @@ class Process:
 
     pid: int
     parent: int
+    group: int
     instance: str
     """Its MANOR_INSTANCE; empty: none."""
     is_waiting: bool
@@ -22,7 +23,16 @@ class Process:
 
 def processes_of(folder: Path) -> list[Process]:
     """Return the live processes that carry an instance of the estate, or name its folder."""
-    return [process for process in every_process() if str(folder) in process.instance or str(folder) in process.words]
+    groups = dict(noted_groups(folder))
+    known = [process if process.instance else replace(process, instance=groups.get(process.group, "")) for process in every_process()]
+    return [process for process in known if str(folder) in process.instance or str(folder) in process.words]
+
+
+def noted_groups(folder: Path) -> Iterator[tuple[int, str]]:
+    """Yield the process group and instance of each last start, for programs that wipe their environment, as nginx does."""
+    for note in folder.rglob(".*.start"):
+        _, _, _, group, _, instance = note.read_text().split()
+        yield int(group), instance
 
 
 def every_process() -> Iterator[Process]:
@@ -38,7 +48,7 @@ def every_process() -> Iterator[Process]:
             continue
         if stat[0] != "Z":
             named = dict(line.partition("=")[::2] for line in environ)
-            yield Process(int(entry.name), int(stat[1]), named.get("MANOR_INSTANCE", ""), "MANOR_WAITING" in named, words)
+            yield Process(int(entry.name), int(stat[1]), int(stat[2]), named.get("MANOR_INSTANCE", ""), "MANOR_WAITING" in named, words)
 
 
 def instances_of(folder: Path) -> dict[str, list[Process]]:
@@ -66,15 +76,10 @@ def orphans_of(folder: Path) -> list[str]:
     """Return what runs without a reason: not wanted, not under its supervisor, twice, or a process of an operation that has ended."""
     everything = processes_of(folder)
     supervisors = {process.pid for process in everything if "supervisor.supervisord" in process.words}
-    found = [f"{process.pid} {process.words}" for process in everything if not process.instance and process.pid not in supervisors and not is_tier(process)]
+    found = [f"{process.pid} {process.words}" for process in everything if not process.instance and process.pid not in supervisors]
     for instance, processes in instances_of(folder).items():
         found += [f"{instance}: {why}" for why in problems_of(instance, processes, supervisors)]
     return found
-
-
-def is_tier(process: Process) -> bool:
-    """Tell whether it is a worker that hides its environment."""
-    return process.words.startswith(("nginx: ", "haproxy "))
 
 
 def problems_of(instance: str, processes: list[Process], supervisors: set[int]) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from tests.e2e.estates import LiveEstate, wait_until
 from tests.e2e.faulty import ESTATE, RATE, Faulty, kill
-from tests.e2e.orphans import every_process, pids_of, supervisor_of
+from tests.e2e.orphans import pids_of, processes_of, supervisor_of
 
 SECONDS_TO_COME_BACK = 6.0
 """So long a killed tier may be away; a wrapper waits one second before it starts anything a second time within a second."""
@@ -73,7 +74,7 @@ def test_a_killed_web_server_comes_back(faulty: Faulty, which: int) -> None:
     with faulty.watched() as watch:
         verb = faulty.start(*faulty.words(f"web-{which}"))
         verb.until("warm", host="web-2")
-        kill(nginx_of(folder, "web-1")[which])
+        kill(pids_of(folder, "web-1", WEB)[which])
         code = verb.finish()
     watch.require_bounded(LOST_AT_MOST, SECONDS_TO_COME_BACK)
     assert code in (0, 5), verb.told()
@@ -81,18 +82,12 @@ def test_a_killed_web_server_comes_back(faulty: Faulty, which: int) -> None:
     faulty.require_well(faulty.estate.certified("prod") if code == 0 else before)
 
 
-def nginx_of(folder: Path, host: str) -> list[int]:
-    """Return the pids of a host's nginx: the master, then its workers."""
-    master = pids_of(folder, host, WEB)[0]
-    return [master, *(process.pid for process in every_process() if process.parent == master)]
-
-
 def test_a_killed_probe_proves_nothing(faulty: Faulty) -> None:
     before, folder = faulty.certified, faulty.estate.folder
     with faulty.watched() as watch:
         verb = faulty.start(*faulty.words("unproven"))
         verb.until("warm", host="web-2")
-        kill(next(process.pid for process in every_process() if "manor.observe.probe" in process.words and str(folder) in process.words))
+        kill(next(process.pid for process in processes_of(folder) if process.words.startswith(f"{sys.executable} -m manor.observe.probe")))
         assert verb.finish() == 5, verb.told()
     assert "the probe was killed after " in verb.told()
     assert "so nothing is certified" in verb.told()
