@@ -39,7 +39,7 @@ class CheckTier(HostStep):
         problems = await check_tier(tier, runner, ports.hosts[self.host].layout.operation(here.operation) / "check" / self.key)
         if problems:
             raise Refused(f"{self.host}: {self.key} refused: {'; '.join(problems)}; nothing was changed")
-        return "accepted"
+        return f"{self.key}: {tier.proxy.name} accepts it"
 
 
 async def check_tier(tier: DesiredTier, runner: Runner, folder: HostPath) -> tuple[str, ...]:
@@ -80,9 +80,9 @@ class ChangeTier(HostStep):
         await write_changed(runner, tier.files)
         await remove_strays(tier.node.folders.etc, (file.path for file in tier.files), runner, tier.node.subject)
         if not await is_running(host, runner, tier):
-            return "written; it is not running yet"
+            return f"{self.key}: written; starts below"
         if await loaded(host, runner, tier) == tier.digest:
-            return "running with them"
+            return f"{self.key}: runs with these files already"
         try:
             word = await take_over(tier, host, runner, before)
             await verify(tier, host, runner, ports)

@@ -123,7 +123,7 @@ def examine_address_file(machine: Machine) -> Finding:
     file = machine.file
     try:
         claims = machine.claims
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         return Finding("address file", False, f"{file} can't be read: {error}", f"rm {quoted(file)}   # each estate claims anew with `manor up`")
     if not os.access(file if file.exists() else file.parent, os.W_OK):
         return Finding("address file", False, f"{file} can't be written", f"sudo chmod 666 {quoted(file)}")
