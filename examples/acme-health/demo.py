@@ -32,6 +32,7 @@ MANOR = Path(sys.executable).with_name("manor")
 CACHEABLE_RATE, PAST_CACHE_RATE = 450.0, 50.0
 LONGEST_SECONDS = 900.0
 BEGAN = time.monotonic()
+os.environ["MANOR_WHEELHOUSE"] = str(ROOT / ".cache" / "wheelhouse")
 
 
 def say(text: str) -> None:
@@ -53,10 +54,10 @@ def run(*words: str | Path, cwd: Path = HERE, quiet: bool = False) -> str:
 
 
 def bring_up() -> tuple[str, str]:
-    """Bring environments and controller up; return the controller's URL and the first admin token, as they are printed."""
+    """Bring every environment and the controller up; return the controller's URL and the first admin token."""
     WORK.mkdir(parents=True, exist_ok=True)
-    os.environ["MANOR_WHEELHOUSE"] = str(ROOT / ".cache" / "wheelhouse")  # the controller's pipelines install from it
-    lines = run(MANOR, "up").splitlines()
+    out = run(MANOR, "up")
+    lines = [line.strip() for line in out.splitlines()]
     url = next(line.split()[1] for line in lines if line.startswith("controller "))
     return url, next(line.split(": ", 1)[1] for line in lines if "shown this once" in line)
 
@@ -85,7 +86,7 @@ def change(tree: Path) -> None:
 def addresses() -> dict[str, str]:
     """Return the address of the service in each environment."""
     rows = [json.loads(line) for line in run(MANOR, "up", "--json", quiet=True).splitlines()]
-    return {row["environment"]: row["urls"]["warehouse"] for row in rows if "urls" in row}
+    return {row["environment"]: row["urls"]["warehouse"] for row in rows if row["event"] == "result" and "urls" in row}
 
 
 def target(name: str, url: str, path: str, rate: float) -> Target:

@@ -5,14 +5,15 @@ Invariant: a changed definition of a running slot waits for its next rollout.
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from manor.errors import ApplyFailed, Refused
 from manor.execution.base import Runner
 from manor.execution.values import Detached, MakeFolder, PutFile, Remove
-from manor.integrations.supervisors.base import ProgramStatus
+from manor.integrations.supervisors.base import Program, ProgramStatus, ended
 from manor.observe.hosts import HostQuestion, observe_programs
 from manor.operations.step import Evidence, Here
 from manor.reconcile.desired import DesiredHost, definitions_of
@@ -110,6 +111,12 @@ async def changed_programs(host: DesiredHost, runner: Runner, known: set[str], r
 async def remember_programs(host: DesiredHost, runner: Runner, definitions: Mapping[str, str]) -> None:
     """Remember which definitions the supervisor has taken over."""
     await runner.change([PutFile(host.layout.loaded("supervisor"), (json.dumps(definitions, indent=1, sort_keys=True) + "\n").encode())])
+
+
+async def end_leftovers(host: DesiredHost, runner: Runner, programs: Iterable[Program]) -> None:
+    """End whatever of stopped programs lives on without the supervisor's knowledge; by today's wrapper. Raises CommandFailed if something cannot be ended."""
+    await write_changed(runner, (file for file in host.base if file.path == host.layout.exec))
+    await asyncio.gather(*(runner.run(ended(program, host.layout)) for program in programs))
 
 
 async def start_supervisor(host: DesiredHost, runner: Runner) -> None:

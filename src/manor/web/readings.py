@@ -46,6 +46,10 @@ class Readings:
         self._estate = estate
         self._environments = environments
 
+    def declare(self, estate: str, environments: Sequence[EnvironmentFacts]) -> None:
+        """Show the estate as it is declared now."""
+        self._estate, self._environments = estate, environments
+
     async def status(self) -> StatusPage:
         """Return everything that the status page shows."""
         return await self._store.read(self._status)

@@ -13,6 +13,7 @@ from manor.execution.values import HostPath
 from manor.integrations.supervisors.base import ProgramStatus
 from manor.observe.hosts import HostQuestion, ObservedHost, observe_host
 from manor.observe.slots import read_slots
+from manor.operations.chaos import Chaos, no_chaos
 from manor.operations.engine import OnFailure, execute
 from manor.operations.events import Listener, silent
 from manor.operations.leasing import hold
@@ -96,6 +97,7 @@ async def apply_plan(
     expected: str = "",
     wait_seconds: float = 0.0,
     allow_destroy: bool = False,
+    chaos: Chaos = no_chaos,
 ) -> Result | None:
     """Carry a plan out as an operation; None if there is nothing to do.
 
@@ -123,7 +125,7 @@ async def apply_plan(
         steps = apply_steps(plan, planned.site.hosts, running_tiers(planned))
         operation: Operation = await create(context.store, new, steps, APPLY_KINDS)
         confirming = confirming_changes(context.store)
-        return await execute(context.store, operation.id, planned.site, APPLY_KINDS, lease, on_failure=confirming, tell=tell, stop=stop)
+        return await execute(context.store, operation.id, planned.site, APPLY_KINDS, lease, on_failure=confirming, tell=tell, stop=stop, chaos=chaos)
 
 
 async def require_unmoved(context: Context, plan: Plan) -> None:
