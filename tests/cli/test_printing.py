@@ -31,6 +31,13 @@ def test_a_rollout_ends_with_what_its_receipt_says() -> None:
 
 
 def test_what_did_not_go_on_says_why() -> None:
-    assert (
-        line_of(Delivered("prod", "", "", note="waits for `manor promote shop --to prod`")).split() == "prod waits for `manor promote shop --to prod`".split()
-    )
+    assert line_of(Delivered("prod", "", "", note="waits for `manor promote shop --to prod`")).split() == [
+        "prod",
+        "waits",
+        "for",
+        "`manor",
+        "promote",
+        "shop",
+        "--to",
+        "prod`",
+    ]

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from manor.state import releases
 from manor.state.receipts import ReceiptRow, add
 from manor.state.releases import Certification, Deployment, SlotRow
 from manor.state.store import Connection, Store
 from manor.state.words import Slot, Standing, Traffic
-from manor.state import releases
 from manor.web.readings import EnvironmentFacts, Readings, service_view
 
 CASES = Path(__file__).parents[1] / "rollout" / "receipt" / "cases"
