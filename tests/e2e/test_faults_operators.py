@@ -19,7 +19,8 @@ INTERRUPTED = 130
 @pytest.fixture(scope="module")
 def faulty(make_estate: Callable[[str], LiveEstate], echo: Path, tmp_path_factory: pytest.TempPathFactory) -> Faulty:
     """The estate, with a release that serves."""
-    return Faulty(make_estate(ESTATE), echo, tmp_path_factory.mktemp("releases")).begin()
+    patient = ESTATE.replace("instance_deadline: 5s", "instance_deadline: 60s")
+    return Faulty(make_estate(patient), echo, tmp_path_factory.mktemp("releases")).begin()
 
 
 def crash(point: str) -> dict[str, str]:
