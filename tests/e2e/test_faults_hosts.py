@@ -86,7 +86,7 @@ def test_what_a_checker_refuses_changes_nothing(faulty: Faulty, declared: Callab
     with faulty.watched() as watch:
         for verb in ("check", "up"):
             done = faulty.estate.run(verb, ok=(4,))
-            assert 'web-1-nginx refused: unknown directive "bogus_directive"' in done.stderr
+            assert 'web-1: 1-web-nginx refused: unknown directive "bogus_directive"' in done.stderr
         assert "nothing was changed" in done.stderr
     assert {path: path.read_bytes() for path in files.rglob("*") if path.is_file()} == digests
     watch.require_nothing_lost(before)
@@ -124,23 +124,25 @@ def test_an_untouchable_that_the_estate_needs_is_refused_by_name(faulty: Faulty,
     faulty.require_well(faulty.certified)
 
 
-def test_an_untouchable_path_that_a_service_shares_is_refused_by_the_guard(faulty: Faulty, declared: Callable[[str, str], None]) -> None:
+def test_an_untouchable_path_behind_a_link_is_refused_by_the_guard(faulty: Faulty) -> None:
     """What no rule of the estate can foresee is stopped where it would be done."""
     before = faulty.certified
     foreign = faulty.folder / "legacy"
     foreign.mkdir()
-    root = faulty.host_folder("web-1")
-    (root / "shared").rmdir()
-    (root / "shared").symlink_to(foreign)
-    declared("hosts: {edge: 1, web: 2}", HOSTS.format(rule=f"paths: [{foreign}]"))
+    manifest = faulty.host_folder("web-1") / "manifest.json"
+    theirs = manifest.rename(foreign / "theirs.json")
+    manifest.symlink_to(theirs)
+    text = ESTATE.replace("hosts: {edge: 1, web: 2}", HOSTS.format(rule=f"paths: [{foreign}]"))
+    faulty.estate.write(text.replace("interval: 250ms", "interval: 300ms"))
+    content = theirs.read_bytes()
     try:
         with faulty.watched() as watch:
             done = faulty.estate.run("up", ok=(4,))
         assert f"prod/web-1: untouchable.paths: {foreign} is not Manor's to touch" in done.stderr
         assert "nothing was done" in done.stderr
+        assert theirs.read_bytes() == content
         watch.require_nothing_lost(before)
     finally:
-        (root / "shared").unlink()
-        (root / "shared").mkdir()
+        theirs.replace(manifest)
         faulty.estate.write(ESTATE)
     faulty.require_well(before)
