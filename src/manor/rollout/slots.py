@@ -181,17 +181,19 @@ class WarmSlot(SlotStep):
             if streak.lasts(self.passes, self.min_healthy_seconds, ports.now()) and await healthy_everywhere(ports, self.ref):
                 return
             if ports.now() >= limit:
-                raise ApplyFailed(await self._too_late(ports, checked))
+                raise await self._too_late(ports, here, checked)
             word = checked.detail or "answers as it should; not yet for long enough, or not yet for every balancer"
             if word != told:
                 here.say(word)
             told = word
             await ports.sleep(self.interval_seconds)
 
-    async def _too_late(self, ports: Fleet, checked: Checked) -> str:
-        why = checked.detail or "it answers, but did not stay healthy on every balancer for long enough"
+    async def _too_late(self, ports: Fleet, here: Here, checked: Checked) -> ApplyFailed:
         words = await ports.last_words(self.ref)
-        return f"{self.host}: {why}; {self.name} was not healthy in time ({self.timeout_seconds - LOOK_SECONDS:g} s){'; it wrote: ' + words if words else ''}"
+        if words:
+            here.say(f"it wrote: {words}")
+        why = checked.detail or "it answers, but did not stay healthy on every balancer for long enough"
+        return ApplyFailed(f"{self.host}: {why}; {self.name} was not healthy in time ({self.timeout_seconds - LOOK_SECONDS:g} s)")
 
 
 @dataclass(frozen=True)
