@@ -11,7 +11,7 @@ import pytest
 from tests.e2e.estates import LiveEstate
 from tests.e2e.faulty import ESTATE, Faulty
 
-KILLED_AT = ("place:after_act", "warm:after_intent", "admit:after_act", "drain:after_intent", "stop:after_act", "certify:after_intent")
+KILLED_AT = ("warm:after_intent", "admit:after_act", "drain:after_intent", "certify:after_intent")
 KILLED = -9
 INTERRUPTED = 130
 
