@@ -14,6 +14,8 @@ from tests.e2e.estates import LiveEstate
 from tests.e2e.faulty import ESTATE, Faulty
 
 SMALL = "48m"
+PLAIN_ROUTES = "    routes: [{host: echo}]\n"
+EXTRA = "    routes: [{{host: echo}}]\n    extra: {{nginx: {{server: {file}}}}}\n"
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +84,7 @@ def test_what_a_checker_refuses_changes_nothing(faulty: Faulty, declared: Callab
     (faulty.estate.folder / "bad.inc").write_text("bogus_directive on;\n")
     files = faulty.host_folder("web-1") / "etc"
     digests = {path: path.read_bytes() for path in files.rglob("*") if path.is_file()}
-    declared("    routes: [{host: echo}]\n", "    routes: [{host: echo}]\n    extra: {nginx: {server: bad.inc}}\n")
+    declared(PLAIN_ROUTES, EXTRA.format(file="bad.inc"))
     with faulty.watched() as watch:
         for verb in ("check", "up"):
             done = faulty.estate.run(verb, ok=(4,))
@@ -129,20 +131,21 @@ def test_an_untouchable_path_behind_a_link_is_refused_by_the_guard(faulty: Fault
     before = faulty.certified
     foreign = faulty.folder / "legacy"
     foreign.mkdir()
-    manifest = faulty.host_folder("web-1") / "manifest.json"
-    theirs = manifest.rename(foreign / "theirs.json")
-    manifest.symlink_to(theirs)
+    operations = faulty.host_folder("web-1") / "ops"
+    kept = operations.rename(operations.with_name("ops.kept"))
+    operations.symlink_to(foreign)
     text = ESTATE.replace("hosts: {edge: 1, web: 2}", HOSTS.format(rule=f"paths: [{foreign}]"))
-    faulty.estate.write(text.replace("interval: 250ms", "interval: 300ms"))
-    content = theirs.read_bytes()
+    (faulty.estate.folder / "good.inc").write_text("# a file that differs is a change\n")
+    faulty.estate.write(text.replace(PLAIN_ROUTES, EXTRA.format(file="good.inc")))
     try:
         with faulty.watched() as watch:
             done = faulty.estate.run("up", ok=(4,))
         assert f"prod/web-1: untouchable.paths: {foreign} is not Manor's to touch" in done.stderr
         assert "nothing was done" in done.stderr
-        assert theirs.read_bytes() == content
+        assert list(foreign.iterdir()) == []
         watch.require_nothing_lost(before)
     finally:
-        theirs.replace(manifest)
+        operations.unlink()
+        kept.rename(operations)
         faulty.estate.write(ESTATE)
     faulty.require_well(before)
