@@ -58,7 +58,7 @@ class Controller:
     def __post_init__(self) -> None:
         """Find the repositories and the ledger."""
         self._adopting: dict[str, asyncio.Task[None]] = {}
-        self.deliveries = Deliveries(lambda: self.context, Carrying(ACTOR, log_event, wait_seconds=WAIT_SECONDS, chaos=self.chaos))
+        self.deliveries = Deliveries(lambda: self.context, self.settle, Carrying(ACTOR, log_event, wait_seconds=WAIT_SECONDS, chaos=self.chaos))
         self.runner = LocalRunner("controller", Guard("controller"))
         self.hosting: Hosting = product("repositories", default_product("repositories"))
         self.repositories = HostedRepositories(self.context.store.folder.repositories, self.hosting, self.runner, self.rules)
@@ -159,14 +159,19 @@ class Controller:
         """Bring a service's operations whose executor died to their end before anything new is begun."""
         for operation in await find_orphans(self.context.store):
             if operation.service == service:
-                await self._adopting.setdefault(operation.id, asyncio.create_task(self._adopt(operation, carrying)))
+                await self._adoption(operation, carrying)
 
     async def adopt(self) -> None:
         """Go on with operations whose executor died, side by side."""
-        self._adopting = {name: task for name, task in self._adopting.items() if not task.done()}
         for operation in await find_orphans(self.context.store):
-            if operation.id not in self._adopting:
-                self._adopting[operation.id] = asyncio.create_task(self._adopt(operation, Carrying(ACTOR, log_event, chaos=self.chaos)))
+            self._adoption(operation, Carrying(ACTOR, log_event, chaos=self.chaos))
+
+    def _adoption(self, operation: Operation, carrying: Carrying) -> asyncio.Task[None]:
+        """Return the task that goes on with an operation: the one under way, else a new one."""
+        self._adopting = {name: task for name, task in self._adopting.items() if not task.done()}
+        if operation.id not in self._adopting:
+            self._adopting[operation.id] = asyncio.create_task(self._adopt(operation, carrying), name=f"adopt {operation.id}")
+        return self._adopting[operation.id]
 
     async def _adopt(self, operation: Operation, carrying: Carrying) -> None:
         """Go on with one operation, and with the delivery that it is part of. One that fails is told and left for a person."""
