@@ -7,7 +7,7 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
-import jsonschema
+import jsonschema  # type: ignore[import-untyped]
 import pytest
 import yaml
 
@@ -113,7 +113,6 @@ def test_state_goes_into_a_file_and_back(estate: Shell) -> None:
 
 
 def test_a_restore_over_a_state_needs_a_word(estate: Shell) -> None:
-    (estate.state / "artifacts").mkdir(parents=True)
     (estate.state / "artifacts" / "x.tar").touch()
     estate.run("state", "backup", "b.tar")
     done = estate.run("state", "restore", "b.tar")
@@ -204,3 +203,12 @@ def test_a_request_id_is_held_to_its_shape(estate: Shell) -> None:
 def test_a_log_that_is_not_there_is_said(estate: Shell) -> None:
     done = estate.run("logs", "nope", "-e", "dev")
     assert (done.exit_code, "services: shop; tiers: balancer, cache, router, web; hosts: all-1" in done.stderr) == (2, True)
+
+
+@pytest.mark.native
+def test_a_repository_is_made_and_listed(estate: Shell) -> None:
+    assert estate.run("repo", "list").stdout == "no repositories\n"
+    assert estate.objects("repo", "create", "shop")[0]["name"] == "shop"
+    assert (estate.state / "repositories" / "shop.git" / "HEAD").exists()
+    assert [row["name"] for row in estate.objects("repo", "list")[0]["repositories"]] == ["shop"]
+    assert estate.run("repo", "create", "a;b").exit_code == 2

@@ -51,16 +51,15 @@ QUICK = (
     case("timed", hosts=1, is_counted=False),
     case("static", hosts=1, has_program=False),
 )
+KINDS: tuple[tuple[str, Behaviour, dict[str, Any]], ...] = (
+    ("first", GOOD, {"serves": False}),
+    ("second", GOOD, {}),
+    ("timed", GOOD, {"is_counted": False}),
+    ("static", GOOD, {"has_program": False}),
+    ("in_turn", GOOD, {"rules": ONE_SLOT, "slots": "a"}),
+    *((name, nature, {}) for name, nature in NATURES.items()),
+    *((f"in_turn_{name}", nature, {"rules": ONE_SLOT, "slots": "a"}) for name, nature in NATURES.items()),
+)
 THOROUGH = tuple(
-    case(f"{name}_{hosts}x{balancers}", nature, hosts, balancers, **kinds)
-    for hosts, balancers in ((2, 1), (3, 2), (5, 2))
-    for name, nature, kinds in (
-        ("first", GOOD, {"serves": False}),
-        ("second", GOOD, {}),
-        ("timed", GOOD, {"is_counted": False}),
-        ("static", GOOD, {"has_program": False}),
-        ("in_turn", GOOD, {"rules": ONE_SLOT, "slots": "a"}),
-        *((name, nature, {}) for name, nature in NATURES.items()),
-        *((f"in_turn_{name}", nature, {"rules": ONE_SLOT, "slots": "a"}) for name, nature in NATURES.items()),
-    )
+    case(f"{name}_{hosts}x{balancers}", nature, hosts, balancers, **kinds) for hosts, balancers in ((2, 1), (3, 2), (5, 2)) for name, nature, kinds in KINDS
 )

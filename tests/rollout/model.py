@@ -191,7 +191,8 @@ class World:
         server = balancer.choose()
         if server is None:
             if self.is_expected or self.is_probed:
-                self.losses.append(Loss(self.now, "", f"{balancer.name.host}: no server"))
+                ended = any(program.is_dead and program.traffic_since is not None for program in self.programs.values())
+                self.losses.append(Loss(self.now, "", f"{balancer.name.host}: no server", is_fault=ended))
             return
         program = self.programs.get(server)
         if self.has_program and (program is None or not program.answers(self.now)):

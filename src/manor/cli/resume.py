@@ -27,14 +27,14 @@ def command(operation: str, estate: Path | None, environment: str, wait_seconds:
     from manor.operations.chaos import chaos_from
     from manor.workflows.context import open_context
     from manor.workflows.delivery import go_on, summary_lines
-    from manor.workflows.resuming import find_operation, resume_operation
-    from manor.workflows.rolling import Carrying, require_done
+    from manor.workflows.resuming import find_operation, require_ended_well, resume_operation
+    from manor.workflows.rolling import Carrying
 
     with open_context(estate) as context:
         tell = printer(as_json=as_json)
         found = run(lambda stop: find_operation(context.store, operation, environment=environment))
         result = run(lambda stop: resume_operation(context, found, Carrying(actor(), tell, stop, chaos_from(os.environ), wait_seconds)))
-        require_done(result)
+        require_ended_well(result)
         print_result({"operation": found.id, "state": result.operation.state}, as_json=as_json, text=f"{found.id}: {result.operation.summary}")
         delivered = run(lambda stop: go_on(context, result, Carrying(actor(), tell, stop, chaos_from(os.environ), wait_seconds)))
         for one, line in zip(delivered, summary_lines(delivered), strict=True):

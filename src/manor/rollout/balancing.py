@@ -16,7 +16,7 @@ from manor.execution.values import Act, Completed
 from manor.integrations.proxies.base import Proxy, ServerView
 from manor.observe.slots import IN_STORE, read_slots, traffic_of
 from manor.operations.step import Here
-from manor.reconcile.steps import Site, fence, with_parents
+from manor.reconcile.site import Site, fence, with_parents
 from manor.rollout.fleet import Balancer
 from manor.state import releases
 from manor.state.words import Slot

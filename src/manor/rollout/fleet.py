@@ -62,10 +62,12 @@ class ProbeSummary:
     sent: int
     lost: int
     first_losses: tuple[str, ...] = ()
+    is_whole: bool = True
+    """False: the probe did not come to its own end, so nobody knows what was lost after its last word."""
 
     def __str__(self) -> str:
         """Return it for people."""
-        return f"sent {self.sent}, lost {self.lost}"
+        return f"sent {self.sent}, lost {self.lost}{'' if self.is_whole else '; it was killed before its end'}"
 
 
 class Fleet(Protocol):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from manor.errors import ApplyFailed
+from manor.errors import ApplyFailed, Unreachable
 from manor.operations.step import Evidence, Here, Holds, Step
 from manor.rollout.fleet import Fleet, SlotLetter, SlotRef
 
@@ -83,11 +83,13 @@ class StopProbe(ServiceStep):
         return f"{self.service}: the probe ends"
 
     async def act(self, ports: Fleet, here: Here) -> Evidence:
-        """Stop it. Raises ApplyFailed if more was lost than the budget allows."""
+        """Stop it. Raises ApplyFailed if more was lost than the budget allows, Unreachable if it was killed: that is no fault of the release."""
         seen = await ports.stop_probe(self.service, here)
-        here.say(f"sent {seen.sent}, lost {seen.lost}")
+        here.say(str(seen))
         if self.judges and seen.lost > self.budget:
             raise ApplyFailed(f"{self.service}: the probe lost {seen.lost} of {seen.sent} requests: {'; '.join(seen.first_losses)}")
+        if self.judges and not seen.is_whole:
+            raise Unreachable(f"{self.service}: the probe was killed after {seen.sent} requests; what was lost later nobody knows, so nothing is certified")
         return seen
 
 

@@ -20,11 +20,12 @@ from manor.estate.topology import ServiceView, SlotServer, TrafficState
 from manor.execution.base import Runner
 from manor.execution.values import Act, Completed, Connect, Effect, PutFile, Remove, Touch
 from manor.integrations.proxies.base import ServerView
-from manor.integrations.supervisors.base import ProgramStatus, ProgramView
+from manor.integrations.supervisors.base import ProgramStatus, ProgramView, program_of
 from manor.observe.slots import active_slot, read_slots
 from manor.operations.step import Here
 from manor.reconcile.desired import DesiredHost
-from manor.reconcile.steps import SLACK_SECONDS, Site, fence, start_supervisor, with_parents
+from manor.reconcile.site import SLACK_SECONDS, Site, fence, with_parents
+from manor.reconcile.supervising import end_leftovers, start_supervisor
 from manor.rollout.balancing import Balancing
 from manor.rollout.checking import Checking
 from manor.rollout.fleet import Balancer, Checked, ProbeSummary, SlotLetter, SlotRef
@@ -37,6 +38,7 @@ from manor.state.words import Slot, Standing, Traffic
 
 LAST_WORDS_BYTES = 600
 PATIENCE_SECONDS = 15.0
+SETTLE_POLL_SECONDS = 0.1
 REASON_LENGTH = 300
 
 
@@ -94,10 +96,17 @@ class LiveFleet:
     async def preflight(self, slots: tuple[SlotRef, ...], release: str) -> tuple[str, ...]:
         """Return what stands in the way."""
         problems = [] if (self.artifacts / f"{self.catalog[release].artifact}.tar").exists() else [f"the artifact of {release} is not in the store"]
+        for name in dict.fromkeys((*(slot.host for slot in slots), *(balancer.host for balancer in self.balancers))):
+            await self._revive(name)
         problems += await self.balancing.dead()
         for slot in slots:
             problems += await self._in_the_way(slot)
         return tuple(problems)
+
+    async def _revive(self, name: str) -> None:
+        """Have a host's supervisor run: without it, a program that dies in the rollout would not come back."""
+        host, runner = self.site.hosts[name], self.site.runners[name]
+        await self._supervise(host, runner, host.supervisor.status(host.supervised))
 
     async def _in_the_way(self, slot: SlotRef) -> list[str]:
         server = self._server(slot)
@@ -176,7 +185,20 @@ class LiveFleet:
             if not self.patience_seconds:
                 raise
         await start_supervisor(host, runner)
+        await self._settle(host, runner)
         return await runner.carry_out(act)
+
+    async def _settle(self, host: DesiredHost, runner: Runner) -> None:
+        """Wait until a supervisor that was just started has seen the wrappers of idle slots end; what it takes for running then really runs."""
+        limit = self.now() + self.patience_seconds
+        wanted = {program.name: program.wanted for program in host.supervised.programs}
+        there = await runner.digest([path for path in wanted.values() if path])
+        while self.now() < limit:
+            views = host.supervisor.parse_status(await runner.carry_out(host.supervisor.status(host.supervised)))
+            idle = {name for name, path in wanted.items() if path and path not in there}
+            if not any(view.status is ProgramStatus.STARTING or (view.name in idle and has_process(view)) for view in views):
+                return
+            await self.sleep(SETTLE_POLL_SECONDS)
 
     async def _tell(self, host: DesiredHost, runner: Runner, act: Act) -> None:
         problem = host.supervisor.parse_done(act, await self._supervise(host, runner, act))
@@ -193,7 +215,7 @@ class LiveFleet:
             await self._tell(host, runner, host.supervisor.start_program(host.supervised, slot_program(self.service, slot.slot)))
 
     async def stop(self, slot: SlotRef, here: Here) -> None:
-        """End the slot's program."""
+        """End the slot's program, and what of it lives on though its supervisor takes it for stopped. Raises CommandFailed if something cannot be ended."""
         host, runner = self._host(slot)
         await fence(host, runner, self.site.state_id, self.site.lease, here.token)
         touch = Touch(subject=f"service/{self.service}", effect=Effect.INCLUDE)
@@ -201,7 +223,9 @@ class LiveFleet:
         if self.view.has_program:
             run = self.declared.run
             seconds = run.stop.timeout if run else 30.0
-            await self._tell(host, runner, host.supervisor.stop_program(host.supervised, slot_program(self.service, slot.slot), seconds + SLACK_SECONDS))
+            name = slot_program(self.service, slot.slot)
+            await self._tell(host, runner, host.supervisor.stop_program(host.supervised, name, seconds + SLACK_SECONDS))
+            await end_leftovers(host, runner, [program_of(host.supervised, name)])
 
     async def check(self, slot: SlotRef) -> Checked:
         """Check the slot's health once."""

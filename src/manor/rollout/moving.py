@@ -187,7 +187,7 @@ class WithholdSlots(Step[Fleet]):
 class ForgetSlot(SlotStep):
     """Remember that nothing serves on a host: the way back of a first release, or of a host's first."""
 
-    kind = "forget"
+    kind = "withdraw"
     phase = "rolling_back"
 
     @property

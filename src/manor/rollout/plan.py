@@ -14,7 +14,7 @@ from manor.operations.step import Planned, Step
 from manor.rollout.fleet import Fleet, SlotLetter
 from manor.rollout.framing import Bake, Certify, Preflight, SetMaintenance, StartProbe, StopProbe
 from manor.rollout.moving import EXTENSIONS, SLACK_SECONDS, AdmitSlot, DrainSlot
-from manor.rollout.slots import PlaceRelease, StartSlot, StopSlot, WarmSlot
+from manor.rollout.slots import LOOK_SECONDS, PlaceRelease, StartSlot, StopSlot, WarmSlot
 
 FAST_CHECK_SECONDS = 0.5
 
@@ -192,7 +192,7 @@ def warm(order: RolloutOrder, host: str, slot: SlotLetter, release: str) -> Warm
         passes=order.health.passes,
         min_healthy_seconds=order.min_healthy_seconds,
         interval_seconds=min(order.health.interval, FAST_CHECK_SECONDS),
-        timeout_seconds=min(rules.instance_deadline, rules.longest_outage or rules.instance_deadline),
+        timeout_seconds=min(rules.instance_deadline, rules.longest_outage or rules.instance_deadline) + LOOK_SECONDS,
         progress_seconds=0.0 if order.is_return else rules.progress_deadline,
     )
 

@@ -15,6 +15,9 @@ from manor.operations.step import Evidence, Here, Holds, Step
 from manor.rollout.fleet import Checked, Fleet, SlotLetter, SlotRef
 from manor.rollout.views import has_process, healthy_everywhere, is_in_traffic, is_out, serves_everywhere
 
+LOOK_SECONDS = 10.0
+"""So long a last look at a slot may take on a busy machine; what waits is given it beyond its deadline, to tell what it saw."""
+
 
 @dataclass(frozen=True)
 class SlotStep(Step[Fleet]):
@@ -165,7 +168,7 @@ class WarmSlot(SlotStep):
 
     async def _limit(self, ports: Fleet, here: Here) -> float:
         """Return when it is too late: a little before the engine would end it, so that the reason can be told."""
-        own = here.deadline - self.interval_seconds
+        own = here.deadline - LOOK_SECONDS
         return min(own, await ports.progressed_at(here) + self.progress_seconds) if self.progress_seconds else own
 
     async def _wait(self, ports: Fleet, here: Here, limit: float) -> None:
@@ -178,17 +181,19 @@ class WarmSlot(SlotStep):
             if streak.lasts(self.passes, self.min_healthy_seconds, ports.now()) and await healthy_everywhere(ports, self.ref):
                 return
             if ports.now() >= limit:
-                raise ApplyFailed(await self._too_late(ports, checked))
+                raise await self._too_late(ports, here, checked)
             word = checked.detail or "answers as it should; not yet for long enough, or not yet for every balancer"
             if word != told:
                 here.say(word)
             told = word
             await ports.sleep(self.interval_seconds)
 
-    async def _too_late(self, ports: Fleet, checked: Checked) -> str:
-        why = checked.detail or "it answers, but did not stay healthy on every balancer for long enough"
+    async def _too_late(self, ports: Fleet, here: Here, checked: Checked) -> ApplyFailed:
         words = await ports.last_words(self.ref)
-        return f"{self.host}: {why}; {self.name} was not healthy in time ({self.timeout_seconds:g} s){'; it wrote: ' + words if words else ''}"
+        if words:
+            here.say(f"it wrote: {words}")
+        why = checked.detail or "it answers, but did not stay healthy on every balancer for long enough"
+        return ApplyFailed(f"{self.host}: {why}; {self.name} was not healthy in time ({self.timeout_seconds - LOOK_SECONDS:g} s)")
 
 
 @dataclass(frozen=True)

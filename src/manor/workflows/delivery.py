@@ -7,9 +7,11 @@ from dataclasses import dataclass, replace
 
 from manor.errors import DifferencesFound, UsageError
 from manor.operations.planning import Result
+from manor.rollout.receipt_text import verdict
 from manor.state import releases
 from manor.state.words import OperationState, Standing
 from manor.workflows.context import Context
+from manor.workflows.finding_receipts import receipt_of
 from manor.workflows.gates import gate_problems
 from manor.workflows.receipts import write_receipt
 from manor.workflows.rolling import (
@@ -38,6 +40,8 @@ class Delivered:
     operation: str
     """Empty: it was there already."""
     lost: int = 0
+    verdict: str = ""
+    """The receipt's one sentence; one without a probe claims nothing about losses."""
     note: str = ""
 
 
@@ -133,7 +137,7 @@ async def finish(context: Context, environment: str, result: Result | None, rele
         return nothing_to_do(environment, release)
     receipt = await write_receipt(context, result) if result.operation.state.is_final else None
     require_done(result)
-    return Delivered(environment, release, result.operation.id, receipt.lost if receipt else 0)
+    return Delivered(environment, release, result.operation.id, receipt.lost if receipt else 0, verdict(receipt_of(receipt)) if receipt else "")
 
 
 def heard_in(carrying: Carrying, environment: str) -> Carrying:
@@ -192,4 +196,4 @@ def line_of(one: Delivered) -> str:
     """Return one environment's line."""
     if not one.operation:
         return f"{one.environment:<10} {one.release:<14} {one.note}"
-    return f"{one.environment:<10} {one.release:<14} certified · lost {one.lost} · `manor receipt {one.operation}`"
+    return f"{one.environment:<10} {one.release:<14} {one.verdict} · `manor receipt {one.operation}`"

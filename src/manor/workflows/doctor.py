@@ -24,7 +24,7 @@ from manor.execution.machine import Machine, can_bind
 from manor.execution.values import Command
 from manor.integrations.proxies.base import Proxy
 from manor.observe.hosts import observe_programs
-from manor.reconcile.steps import Site
+from manor.reconcile.site import Site
 from manor.registry import product, products
 from manor.state import places
 from manor.workflows.applying import question_of
@@ -123,7 +123,7 @@ def examine_address_file(machine: Machine) -> Finding:
     file = machine.file
     try:
         claims = machine.claims
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         return Finding("address file", False, f"{file} can't be read: {error}", f"rm {quoted(file)}   # each estate claims anew with `manor up`")
     if not os.access(file if file.exists() else file.parent, os.W_OK):
         return Finding("address file", False, f"{file} can't be written", f"sudo chmod 666 {quoted(file)}")

@@ -13,7 +13,8 @@ from manor.execution.values import Command, Effect, HostPath, Touch
 from manor.observe.hosts import observe_programs
 from manor.operations.leasing import hold
 from manor.reconcile.desired import DesiredHost, DesiredTier
-from manor.reconcile.steps import Site, start_supervisor
+from manor.reconcile.site import Site
+from manor.reconcile.supervising import start_supervisor
 from manor.state import places
 from manor.workflows.applying import question_of
 from manor.workflows.context import Context

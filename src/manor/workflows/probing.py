@@ -83,8 +83,11 @@ class LocalProber:
         runner = self._runner()
         await runner.change([PutFile(HostPath(folder / "stop"), b"")])
         await self._wait(operation)
+        if not (folder / "results.jsonl").exists():
+            return ProbeSummary(0, 0, is_whole=False)
         result = self.result(operation)
-        return ProbeSummary(result.sent, result.lost, tuple(loss_line(loss) for loss in result.losses[:SHOWN_LOSSES]))
+        losses = tuple(loss_line(loss) for loss in result.losses[:SHOWN_LOSSES])
+        return ProbeSummary(result.sent, result.lost, losses, self.recording(operation).ended)
 
     async def _wait(self, operation: str) -> None:
         runner, step = self._runner(), self._step(operation)

@@ -13,7 +13,7 @@ from manor.observe.window import Window
 from manor.operations.planning import Result
 from manor.operations.step import decode_evidence
 from manor.reconcile.desired import DesiredHost, DesiredTier
-from manor.reconcile.steps import Site
+from manor.reconcile.site import Site
 from manor.rollout.moving import AdmitSlot, Drained, DrainSlot
 from manor.rollout.plan import RolloutOrder
 from manor.rollout.receipt import Drain, EdgeColumn, Gate, Moment, Origin, ProbeColumn, Receipt, Timing, probe_column, render_json
@@ -28,7 +28,8 @@ from manor.workflows.rolling import ORDER, load_release
 ENDS = {OperationState.DONE: "certified", OperationState.REVERTED: "rolled_back", OperationState.ABANDONED: "abandoned"}
 LOG_FLUSH_SECONDS = 1.5
 """A tier writes its access log at least once a second."""
-NOT_ASKED = ProbeColumn((), 0.0, 0, 0, 0, incomplete=("not asked: there is no route or no path to ask for",))
+NOT_ASKED = ProbeColumn((), 0.0, 0, 0, 0, incomplete=("not asked: the probe never began, or there is no route or no path to ask for",))
+TOO_SHORT = ProbeColumn((), 0.0, 0, 0, 0, incomplete=("it was ended before its first request was due; a first release is probed during its bake time only",))
 
 
 async def write_receipt(context: Context, result: Result) -> receipts.ReceiptRow:
@@ -94,11 +95,13 @@ async def make_receipt(context: Context, result: Result) -> Receipt:
 
 def probe_part(prober: LocalProber, operation: str) -> ProbeColumn:
     """Return the probe's column; one that says why there is nothing where nothing was asked."""
-    if not (prober.folder(operation) / "results.jsonl").exists():
+    if not (prober.folder(operation) / "config.json").exists():
         return NOT_ASKED
+    if not (prober.folder(operation) / "results.jsonl").exists():
+        return TOO_SHORT
     recording = prober.recording(operation)
     moments = [outcome.due for outcome in recording.outcomes]
-    return probe_column(recording, Window(min(moments), max(moments) + 1e-6)) if moments else NOT_ASKED
+    return probe_column(recording, Window(min(moments), max(moments) + 1e-6)) if moments else TOO_SHORT
 
 
 async def edge_column(site: Site, marks: dict[str, LogMark], service: str, window: Window) -> tuple[EdgeColumn | None, str]:

@@ -19,7 +19,7 @@ from manor.operations.engine import execute
 from manor.operations.leasing import hold
 from manor.operations.planning import Result, create
 from manor.operations.step import Evidence, Here, Holds, Planned, StepKinds
-from manor.reconcile.steps import fence
+from manor.reconcile.site import fence
 from manor.rollout.fleet import Fleet, SlotLetter
 from manor.rollout.live import LiveFleet
 from manor.rollout.moving import DrainSlot
