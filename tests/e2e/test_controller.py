@@ -34,6 +34,14 @@ environments:
   prod: {after: dev, hosts: {edge: 1, web: 1}}
 """
 
+OTHER = """\
+  other:
+    repository: other
+    run: {command: "python3 -m echo --bind {address}:{port}", port: 8310}
+    health: {http: /healthz}
+    routes: [{host: other}]
+"""
+
 
 @pytest.fixture(scope="module")
 def served(make_estate: Callable[[str], LiveEstate], echo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Controlled]:
@@ -65,7 +73,7 @@ def api(served: Controlled, path: str, *options: str) -> subprocess.CompletedPro
 def test_a_push_goes_through_to_prod_and_is_shown(served: Controlled) -> None:
     commit = served.commit()
     said = served.push().stderr
-    for expected in ("remote: · build", "remote: · test: passed", "remote: · package: passed", "certified · lost 0"):
+    for expected in ("remote: · build", "remote: · test: passed", "remote: · package: passed", "certified, lost 0 of "):
         assert expected in said, said
     served.delivered(commit)
     status = json.loads(api(served, "/status").stdout)
@@ -73,7 +81,7 @@ def test_a_push_goes_through_to_prod_and_is_shown(served: Controlled) -> None:
     assert states == {"dev": [("shop", "certified")], "prod": [("shop", "certified")]}
     run = served.runs_of(commit)[0]
     log = api(served, f"/runs/{run.id}/log").stdout
-    assert "certified · lost 0" in log
+    assert "certified, lost 0 of " in log
     events = [json.loads(line) for line in api(served, f"/operations/{served.operations('prod')[-1].id}/events").stdout.splitlines() if line]
     assert events[-1]["event"] == "ended"
     assert {"place", "admit", "certify"} <= {event.get("kind") for event in events}
@@ -226,6 +234,24 @@ def test_a_killed_supervisor_is_started_again(served: Controlled) -> None:
     commit = served.commit()
     served.push()
     served.delivered(commit)
+
+
+def test_a_changed_estate_is_taken_over_and_a_wrong_one_is_not(served: Controlled) -> None:
+    def shown() -> set[str]:
+        environments = json.loads(api(served, "/status").stdout)["environments"]
+        return {service["name"] for one in environments for service in one["services"]}
+
+    another = ESTATE.replace("traffic:", OTHER + "traffic:")
+    try:
+        served.estate.write(another)
+        wait_until(lambda: (served.folder / "repositories" / "other.git" / "HEAD").exists(), 20 * crowding(), "the repository of the new service")
+        wait_until(lambda: "other" in shown(), 20 * crowding(), "the new service on the status page")
+        served.estate.write(another + "nonsense: true\n")
+        wait_until(lambda: "the estate is not taken over" in served.log.read_text(), 20 * crowding(), "the complaint")
+        assert "other" in shown()
+    finally:
+        served.estate.write(ESTATE)
+    wait_until(lambda: "other" not in shown(), 20 * crowding(), "the former estate")
 
 
 def lasting(served: Controlled) -> set[int]:

@@ -68,21 +68,19 @@ class Controller:
         """Return what may be pushed to a repository."""
         return RepositoryRules()
 
-    async def reload(self) -> bool:
-        """Take the estate over as its file is now, and tell whether it changed; one that is wrong is told once and leaves the former in force."""
+    async def reload(self) -> None:
+        """Take the estate over as its file is now; one that is wrong is told once and leaves the former in force."""
         try:
             estate = await in_thread(lambda: load_estate(self.context.file))
         except InvalidEstate as error:
             if str(error) != self.complaint:
                 log.warning("the estate is not taken over: %s", error)
             self.complaint = str(error)
-            return False
+            return
         self.complaint = ""
-        if estate.digest == self.context.estate.digest:
-            return False
-        self.context = replace(self.context, estate=estate)
-        await self.prepare()
-        return True
+        if estate.digest != self.context.estate.digest:
+            self.context = replace(self.context, estate=estate)
+            await self.prepare()
 
     async def prepare(self) -> None:
         """Make the repositories that services name, and bring all to their rules."""
