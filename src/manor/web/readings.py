@@ -112,7 +112,7 @@ def service_view(
 ) -> ServiceView:
     """Return a service of one environment with its instances and their slots."""
     instances = [instance_view(row, [slot for slot in slots if slot.instance == row.instance and slot.service == name]) for row in deployments]
-    serving = sorted({slot.release for view in instances for slot in view.slots if slot.traffic == SERVING})
+    serving = sorted({slot.release for slot in slots if slot.service == name and slot.traffic is Traffic.READY})
     standing = releases.standing_of(connection, facts.name, name, serving[0]) if len(serving) == 1 else None
     state = standing.standing.value if standing else "mixed" if serving[1:] else "deployed" if serving else ""
     return ServiceView(name=name, release=", ".join(release[:12] for release in serving), state=state, url=facts.urls.get(name, ""), instances=tuple(instances))
