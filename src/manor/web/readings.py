@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
+from manor.rollout.receipt import parse_receipt
 from manor.state import operations, receipts, releases, runs
 from manor.state.store import Connection, Store
 from manor.state.words import OperationState, Traffic
@@ -139,5 +140,6 @@ def operation_view(row: operations.Operation) -> OperationView:
 
 def receipt_view(row: receipts.ReceiptRow, *, with_body: bool = False) -> ReceiptView:
     """Return a receipt as the API shows it."""
-    values = {name: getattr(row, name) for name in ReceiptView.model_fields}
-    return ReceiptView.model_validate({**values, "body": row.body if with_body else ""})
+    values = {name: getattr(row, name) for name in ReceiptView.model_fields if name != "sent"}
+    sent = parse_receipt(row.body).probe.sent
+    return ReceiptView.model_validate({**values, "sent": sent, "body": row.body if with_body else ""})
