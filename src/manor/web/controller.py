@@ -132,10 +132,14 @@ def shipping(controller: Controller) -> Callable[[Handed], Awaitable[OperationVi
 
 
 def reloading(controller: Controller, readings: Readings) -> Callable[[], Awaitable[None]]:
-    """Return what takes a changed estate over."""
+    """Return what takes a changed estate over and shows it, whoever noticed the change."""
+    shown = controller.context.estate.digest
 
     async def reload() -> None:
-        if await controller.reload():
+        nonlocal shown
+        await controller.reload()
+        if controller.context.estate.digest != shown:
+            shown = controller.context.estate.digest
             readings.declare(controller.context.estate.name, environment_facts(controller.context))
 
     return reload
