@@ -14,9 +14,12 @@ from manor.operations.events import Event, Listener, What, silent
 from manor.operations.leasing import hold
 from manor.reconcile.desired import DesiredHost
 from manor.reconcile.supervising import end_leftovers
-from manor.state import places
+from manor.state import operations, places
 from manor.workflows.applying import question_of
 from manor.workflows.context import Context
+from manor.workflows.probing import LocalProber
+
+MOST_OPERATIONS = 100
 
 
 async def take_down(context: Context, environments: tuple[str, ...], tell: Listener = silent) -> None:
@@ -26,9 +29,17 @@ async def take_down(context: Context, environments: tuple[str, ...], tell: Liste
         if name not in known:
             continue
         site = context.site(name)
+        await end_probes(context, name)
         async with hold(context.store, name):
             await asyncio.gather(*(end_host(host, site.runners[key], tell, name, context) for key, host in site.hosts.items()))
             await context.store.write(places.give_back, name)
+
+
+async def end_probes(context: Context, environment: str) -> None:
+    """Have the probes of an environment's rollouts end: an operation that was never gone on with leaves one behind."""
+    for operation in await context.store.read(operations.recent, environment, None, (), MOST_OPERATIONS):
+        if operation.service:
+            await LocalProber(context, environment, operation.service).end(operation.id)
 
 
 async def end_host(host: DesiredHost, runner: Runner, tell: Listener, environment: str, context: Context) -> None:
