@@ -20,7 +20,7 @@ from bench.report import render, table
 from bench.results import FILE, PAGE, Report, Result
 from bench.stage import stage
 
-BENCHMARKS = ("rollouts", "idle", "throughput", "cache", "fifty", "crash", "controller", "steps", "checks", "help")
+BENCHMARKS = ("rollouts", "idle", "throughput", "fifty", "crash", "controller", "steps", "checks", "help")
 
 
 def main(argv: list[str]) -> int:

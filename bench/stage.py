@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -59,6 +59,10 @@ class Stage:
             folder = release_of(self.artifact(), self.folder / f"release-{number}", str(number))
             shutil.make_archive(str(folder), "tar", folder)
         return file
+
+    def clear(self) -> None:
+        """End everything there is so far."""
+        self.cleaning.close()
 
     def program(self, argv: Sequence[str], log: str, *, cwd: Path | None = None) -> subprocess.Popen[bytes]:
         """Start a program in a session of its own; it is ended with the stage."""
@@ -141,6 +145,21 @@ def wait_for(holds: Callable[[], bool], seconds: float, what: str) -> float:
             raise TimeoutError(f"{what}: not within {seconds:g} s")
         time.sleep(ASK_SECONDS)
     return time.monotonic() - start
+
+
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that nobody has."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def fill(source: Path, target: Path, values: Mapping[str, str]) -> None:
+    """Write a peer's configuration with its addresses and folders put in for `@NAME@`."""
+    text = source.read_text()
+    for name, value in values.items():
+        text = text.replace(f"@{name}@", value)
+    target.write_text(text)
 
 
 def listens(address: str, port: int) -> bool:
