@@ -71,5 +71,7 @@ def row(hosts: int, seconds: float) -> Result:
         "ms",
         goal=f"< {GOAL_SECONDS * 1000:g} ms" if has_goal else "",
         met=seconds < GOAL_SECONDS if has_goal else None,
-        note="As `manor check --offline`: reading, merging and every rule of our own, for four environments; without the start of Python and imports." if has_goal else "",
+        note="As `manor check --offline`: reading, merging and every rule of our own, for four environments; without the start of Python and imports."
+        if has_goal
+        else "",
     )

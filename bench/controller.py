@@ -11,7 +11,7 @@ from bench.results import Result
 from bench.stage import Stage, wait_for
 
 GOAL_BYTES = 200 * 10**6
-REST_SECONDS = 15
+REST_SECONDS = 8
 
 
 def measure(stage: Stage) -> list[Result]:

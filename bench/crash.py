@@ -45,7 +45,10 @@ def result(who: str, seconds: list[float], note: str) -> Result:
         unit="s",
         goal=f"< {GOAL_SECONDS} s",
         met=max(seconds) < GOAL_SECONDS,
-        note=f"The longest of {len(seconds)} kills (median {statistics.median(seconds):.2f} s) in the steps {' and '.join(KILLED_IN)}, until the journal has the first entry under the next token; each rollout then ended as if nothing had happened. {note}",
+        note=(
+            f"The longest of {len(seconds)} kills (median {statistics.median(seconds):.2f} s) in the steps {' and '.join(KILLED_IN)}, "
+            f"until the journal has the first entry under the next token; each rollout then ended as if nothing had happened. {note}"
+        ),
     )
 
 
@@ -67,7 +70,8 @@ def kill_in(estate: LiveEstate, artifact: str, kind: str) -> tuple[float, int]:
     """Start a rollout and kill its executor when it has begun a step of that kind; return when (since 1970), and its token."""
     before = int(ask(estate, "SELECT coalesce(max(token), 0) FROM journal"))
     process = estate.start("ship", "echo", "--artifact", artifact, "--commit", "c1")
-    begun = "SELECT count(*) FROM journal JOIN steps ON steps.operation = journal.operation AND steps.seq = journal.seq WHERE journal.token > ? AND kind LIKE ? AND event = 'intent'"
+    steps = "journal JOIN steps ON steps.operation = journal.operation AND steps.seq = journal.seq"
+    begun = f"SELECT count(*) FROM {steps} WHERE journal.token > ? AND kind LIKE ? AND event = 'intent'"
     wait_for(lambda: ask(estate, begun, before, f"%{kind}%") > 0, 60, f"a step of kind {kind}")
     killed = time.time()
     os.kill(process.pid, signal.SIGKILL)

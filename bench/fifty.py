@@ -1,8 +1,9 @@
-"""A local estate of 50 hosts: how long until all serve, how much memory, how long a rollback takes until the first and the last host serve the certified release."""
+"""A local estate of 50 hosts: seconds until all serve, memory, and seconds of a rollback until the first and the last host serve the certified release."""
 
 from __future__ import annotations
 
 import http.client
+import sqlite3
 import ssl
 import threading
 import time
@@ -105,8 +106,15 @@ def measure(stage: Stage) -> list[Result]:
     assert watcher.lost == 0, f"{watcher.lost} requests lost in the rollback"
     stage.say(f"rollback: first after {soon:.1f} s, all after {late:.1f} s, ended after {whole:.1f} s; {len(watcher.seen)} requests, none lost")
     at = f"{hosts} hosts"
+    kinds = time_by_kind(estate)
+    stage.say(kinds)
     return [
-        in_seconds(f"local estate of {at}, nginx and one small service each: from nothing until all serve", up + first, UP_GOAL_SECONDS, f"`up` {up:.1f} s, then the first release on all of them {first:.1f} s; {TIMINGS}."),
+        in_seconds(
+            f"local estate of {at}, nginx and one small service each: from nothing until all serve",
+            up + first,
+            UP_GOAL_SECONDS,
+            f"`up` {up:.1f} s, then the first release on all of them {first:.1f} s; {TIMINGS}.",
+        ),
         Result(
             "fifty",
             f"memory of a local estate of {at}, nginx and one small service each",
@@ -116,9 +124,33 @@ def measure(stage: Stage) -> list[Result]:
             met=memory < MEMORY_GOAL_BYTES,
             note="Proportional set size of all its processes (supervisords, tiers, programs).",
         ),
-        in_seconds(f"rollback on {at}: until the first host serves the certified release", soon, FIRST_GOAL_SECONDS, f"Seen at the front door, asked 100 times a second, {len(watcher.seen)} requests, none lost; {TIMINGS}."),
-        in_seconds(f"rollback on {at}: until no host serves the other release any more", late, ALL_GOAL_SECONDS, f"The verb ended after {whole:.1f} s; the rollout before, forward, took {second:.1f} s."),
+        in_seconds(
+            f"rollback on {at}: until the first host serves the certified release",
+            soon,
+            FIRST_GOAL_SECONDS,
+            f"Seen at the front door, asked 100 times a second, {len(watcher.seen)} requests, none lost; {TIMINGS}.",
+        ),
+        in_seconds(
+            f"rollback on {at}: until no host serves the other release any more",
+            late,
+            ALL_GOAL_SECONDS,
+            f"The verb ended after {whole:.1f} s; the rollout before, forward, took {second:.1f} s. By kind of step, stages of the rollback: {kinds}.",
+        ),
     ]
+
+
+def time_by_kind(estate: LiveEstate) -> str:
+    """Return the newest operation's time by kind of step: from the first begun to the last done of each stage."""
+    stages = (
+        "SELECT kind, max(done_at) - min(intent_at) AS took FROM steps WHERE operation = "
+        "(SELECT id FROM operations ORDER BY created_at DESC LIMIT 1) AND done_at IS NOT NULL GROUP BY stage, kind"
+    )
+    connection = sqlite3.connect(f"file:{estate.folder / '.manor' / 'state' / 'state.db'}?mode=ro", uri=True, timeout=5)
+    try:
+        rows = connection.execute(f"SELECT kind, sum(took), count(*) FROM ({stages}) GROUP BY kind ORDER BY 2 DESC").fetchall()
+    finally:
+        connection.close()
+    return ", ".join(f"{kind} {seconds:.1f} s in {stages}" for kind, seconds, stages in rows)
 
 
 def in_seconds(name: str, value: float, goal: float, note: str) -> Result:

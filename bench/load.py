@@ -90,7 +90,8 @@ class Seen:
     def __str__(self) -> str:
         """Return it in words."""
         losses = f" ({self.kinds})" if self.kinds else ""
-        return f"lost {self.lost} of {self.sent}{losses}; p99 {self.p99_seconds * 1000:.0f} ms; the probe itself was late by {self.lateness_p99 * 1000:.0f} ms at its 99th percentile"
+        late = f"the probe itself was late by {self.lateness_p99 * 1000:.0f} ms at its 99th percentile"
+        return f"lost {self.lost} of {self.sent}{losses}; p99 {self.p99_seconds * 1000:.0f} ms; {late}"
 
 
 def seen(recording: Recording) -> Seen:

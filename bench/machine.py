@@ -39,7 +39,7 @@ def describe() -> dict[str, str]:
 
 def cpu() -> str:
     """Return the model of the first core."""
-    return re.findall(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())[0].strip()
+    return str(re.findall(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())[0]).strip()
 
 
 def memory_bytes() -> int:

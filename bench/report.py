@@ -9,9 +9,11 @@ from bench.results import Report, Result
 HEAD = """\
 # Benchmarks
 
-Written by `make bench` from [benchmarks.json](benchmarks.json); don't edit it. How each is measured stands in `bench/`, the peers' configurations, with the page of the manual that they follow, in `bench/peers/`.
+Written by `make bench` from [benchmarks.json](benchmarks.json); don't edit it.
+How each is measured stands in `bench/`; the peers' configurations, with the page of the manual that they follow, in `bench/peers/`.
 
-Everything runs on one machine: load, tiers, services and controller share its cores. So absolute numbers are small; the ratios, and zero or not zero, are what counts.
+Everything runs on one machine: load, tiers, services and controller share its cores.
+So absolute numbers are small; the ratios, and zero or not zero, are what counts.
 """
 
 

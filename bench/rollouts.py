@@ -44,7 +44,12 @@ environments:
   prod: {hosts: {edge: 1, web: 2}}
 traffic: {chain: [{balancer: haproxy}, {web: nginx}]}
 """
-TIMINGS = "1 edge with HAProxy, 2 hosts with nginx, one machine; health every 250 ms, 2 passes, min_healthy_time 0.5 s, settle 0.2 s; the service listens 1 s after its start"
+TIMINGS = (
+    "1 edge with HAProxy, 2 hosts with nginx, one machine; health every 250 ms, 2 passes, min_healthy_time 0.5 s, settle 0.2 s; "
+    "the service listens 1 s after its start"
+)
+PAUSE_SECONDS = 0.5
+"""Between two changes."""
 
 
 @dataclass(frozen=True)
@@ -77,14 +82,14 @@ class Bed:
         return start_load(self.stage, name, both_ways(self.estate, "prod", kept=self.rate, new=NEW_A_SECOND))
 
     def trial(self, what: str, times: int, change: str) -> Trial:
-        """Do a change so often under load, a second apart, and return what was lost."""
+        """Do a change so often under load, and return what was lost."""
         load = self.load(change)
         time.sleep(2)
         begin = time.monotonic()
         for number in range(times):
             getattr(self, change)()
             self.stage.say(f"{what}: {number + 1} of {times}")
-            time.sleep(1)
+            time.sleep(PAUSE_SECONDS)
         trial = Trial(what, times, time.monotonic() - begin, seen(load.stop()))
         self.stage.say(f"{what}: {trial.found}")
         return trial
@@ -118,7 +123,7 @@ class Bed:
     def socket(self, host: str) -> str:
         """Return the socket of a host's supervisord."""
         text = (self.estate.host_folder("prod", host) / "etc" / "supervisor" / "supervisord.conf").read_text()
-        return re.findall(r"^file = (.*)$", text, re.MULTILINE)[0]
+        return str(re.findall(r"^file = (.*)$", text, re.MULTILINE)[0])
 
     def listener(self, host: str) -> str:
         """Return the URL of a host's web server for the slot that serves."""

@@ -1,6 +1,6 @@
 """Runs the benchmarks and writes docs/benchmarks.json, and docs/benchmarks.md from it.
 
-Usage: .venv/bin/python -m bench.run [--only NAME ...] [--quick]
+Usage: .venv/bin/python -m bench.run [--only NAME ...] [--quick] [--render]
 
 `--quick` does each thing a few times only, prints what it found and writes nothing. `--only` replaces the results of those benchmarks.
 """
@@ -28,10 +28,16 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser("bench.run", description="Measures Manor beside its peers.")
     parser.add_argument("--only", action="append", choices=BENCHMARKS, metavar="NAME", help=", ".join(BENCHMARKS))
     parser.add_argument("--quick", action="store_true", help="few repetitions; nothing is written")
+    parser.add_argument("--render", action="store_true", help="measure nothing; write the page anew from what was measured")
     chosen = parser.parse_args(argv)
+    if chosen.render:
+        PAGE.write_text(render(results.from_json(FILE.read_text())))
+        return 0
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     report, failed = measure(chosen.only or BENCHMARKS, quick=chosen.quick)
     print(table(report.results))
+    for one in report.results:
+        print(f"- {one.name}: {one.note}")
     print(f"{sum(report.durations.values()):.0f} s in all")
     if not chosen.quick:
         write(report)

@@ -114,9 +114,22 @@ def take_down(estate: LiveEstate) -> None:
 
 
 def pids_of(folder: Path) -> list[int]:
-    """Return the processes that run for an estate: its folder is in their command line or their environment."""
+    """Return the processes that run for an estate or a peer: its folder is in their command line or environment, or in that of one they come from."""
     mark = str(folder).encode() + b"/"
-    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit() and int(entry.name) != os.getpid() and mark in words_of(entry)]
+    processes = [entry for entry in Path("/proc").iterdir() if entry.name.isdigit() and int(entry.name) != os.getpid()]
+    parents = {int(entry.name): parent_of(entry) for entry in processes}
+    found = {int(entry.name) for entry in processes if mark in words_of(entry)}
+    while more := {pid for pid, parent in parents.items() if parent in found} - found:
+        found |= more
+    return sorted(found)
+
+
+def parent_of(process: Path) -> int:
+    """Return the pid of a process's parent; 0 if it is gone."""
+    try:
+        return int((process / "stat").read_text().rpartition(") ")[2].split()[1])
+    except OSError:
+        return 0
 
 
 def words_of(process: Path) -> bytes:
