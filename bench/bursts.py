@@ -1,16 +1,19 @@
 """Bursts at an idle limit: requests that arrive just when a connection behind the first tier is given up.
 
-Each client keeps its own connection and sends its next request the limit ± 15 ms after its last answer, so that every burst covers the whole stretch.
+All clients, each with a connection of its own, ask at the same moment, the limit ± 15 ms after the middle of the last burst's answers.
 """
 
 from __future__ import annotations
 
 import asyncio
 import ssl
+import statistics
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 
-JITTER_SECONDS = 0.015
+OFFSETS_SECONDS = (-0.015, -0.010, -0.005, 0.0, 0.005, 0.010, 0.015)
+"""Of one burst after the other."""
 ANSWER_SECONDS = 20.0
 BODY = b"name=value"
 
@@ -46,34 +49,46 @@ class Tally:
 async def burst(door: Door, method: str, *, limit_seconds: float, clients: int, bursts: int) -> Tally:
     """Return what came of so many bursts; the first one, that only fills the pools, is counted too."""
     tally = Tally()
-    await asyncio.gather(*(client(door, method, limit_seconds + offset(number, clients), bursts, tally) for number in range(clients)))
+    everyone = [Client(door, method, tally) for _ in range(clients)]
+    for number in range(bursts + 1):
+        ends = await asyncio.gather(*(one.ask() for one in everyone))
+        if number < bursts:
+            due = statistics.median(ends) + limit_seconds + OFFSETS_SECONDS[number % len(OFFSETS_SECONDS)]
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
+    for one in everyone:
+        one.close()
     return tally
 
 
-def offset(number: int, clients: int) -> float:
-    """Return a client's place within ± 15 ms."""
-    return JITTER_SECONDS * (2 * number / max(1, clients - 1) - 1)
+@dataclass
+class Client:
+    """A client with a connection of its own; a lost request is counted, never repeated."""
 
-
-async def client(door: Door, method: str, pause: float, bursts: int, tally: Tally) -> None:
-    """Ask, pause, ask again; a lost request is counted, never repeated."""
+    door: Door
+    method: str
+    tally: Tally
     streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
-    for number in range(bursts + 1):
-        if number:
-            await asyncio.sleep(pause)
-        tally.sent += 1
+
+    async def ask(self) -> float:
+        """Ask once; return when the answer ended."""
+        self.tally.sent += 1
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
-                streams = streams or await connect(door)
-                status = await ask(streams, door, method)
+                self.streams = self.streams or await connect(self.door)
+                status = await ask(self.streams, self.door, self.method)
         except (OSError, asyncio.IncompleteReadError) as error:
-            tally.lost[type(error).__name__] += 1
-            streams = None
+            self.tally.lost[type(error).__name__] += 1
+            self.close()
         else:
             if status != 200:
-                tally.lost[str(status)] += 1
-    if streams is not None:
-        streams[1].close()
+                self.tally.lost[str(status)] += 1
+        return time.monotonic()
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self.streams is not None:
+            self.streams[1].close()
+        self.streams = None
 
 
 async def connect(door: Door) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

@@ -24,7 +24,7 @@ BENCHMARKS = ("rollouts", "idle", "throughput", "fifty", "crash", "controller", 
 
 
 def main(argv: list[str]) -> int:
-    """Return 0, or 1 when a benchmark could not be carried out; a goal that is missed is no failure."""
+    """Return 0, 130 after Ctrl-C, or 1 when a benchmark could not be carried out; a goal that is missed is no failure."""
     parser = argparse.ArgumentParser("bench.run", description="Measures Manor beside its peers.")
     parser.add_argument("--only", action="append", choices=BENCHMARKS, metavar="NAME", help=", ".join(BENCHMARKS))
     parser.add_argument("--quick", action="store_true", help="few repetitions; nothing is written")
@@ -33,8 +33,13 @@ def main(argv: list[str]) -> int:
     if chosen.render:
         PAGE.write_text(render(results.from_json(FILE.read_text())))
         return 0
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    report, failed = measure(chosen.only or BENCHMARKS, quick=chosen.quick)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+    try:
+        report, failed = measure(chosen.only or BENCHMARKS, quick=chosen.quick)
+    except KeyboardInterrupt:
+        print("interrupted; everything is taken down, nothing is written", file=sys.stderr)
+        return 130
     print(table(report.results))
     for one in report.results:
         print(f"- {one.name}: {one.note}")

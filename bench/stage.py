@@ -89,6 +89,7 @@ def stage(*, quick: bool) -> Iterator[Stage]:
     finally:
         with uninterrupted():
             made.cleaning.close()
+            end_leftovers(folder)
             shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -107,8 +108,13 @@ def take_down(estate: LiveEstate) -> None:
     """Take an estate down; what it left running after all is ended by pid."""
     with contextlib.suppress(AssertionError, subprocess.TimeoutExpired):
         estate.down()
-    for pid in pids_of(estate.folder):
-        print(f"  the estate left process {pid} behind; ending it", flush=True)
+    end_leftovers(estate.folder)
+
+
+def end_leftovers(folder: Path) -> None:
+    """End by pid, and tell, what still runs for a folder that nothing should run for."""
+    for pid in pids_of(folder):
+        print(f"  process {pid} was left behind; ending it", flush=True)
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
 
