@@ -11,11 +11,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -33,6 +32,7 @@ MANOR = Path(sys.executable).with_name("manor")
 CACHEABLE_RATE, PAST_CACHE_RATE = 450.0, 50.0
 LONGEST_SECONDS = 900.0
 BEGAN = time.monotonic()
+os.environ["MANOR_WHEELHOUSE"] = str(ROOT / ".cache" / "wheelhouse")
 
 
 def say(text: str) -> None:
@@ -53,27 +53,13 @@ def run(*words: str | Path, cwd: Path = HERE, quiet: bool = False) -> str:
     return "".join(lines)
 
 
-def wait_for(found: Callable[[], bool], seconds: float, what: str) -> None:
-    """Wait, at most so long."""
-    limit = time.monotonic() + seconds
-    while not found():
-        if time.monotonic() > limit:
-            sys.exit(f"{what}: not within {seconds:g} s")
-        time.sleep(0.1)
-
-
-def start_controller() -> tuple[str, str]:
-    """Start `manor serve` in a session of its own; return its URL and the first admin token."""
+def bring_up() -> tuple[str, str]:
+    """Bring every environment and the controller up; return the controller's URL and the first admin token."""
     WORK.mkdir(parents=True, exist_ok=True)
-    log = WORK / "controller.log"
-    environment = {**os.environ, "MANOR_WHEELHOUSE": str(ROOT / ".cache" / "wheelhouse")}
-    with log.open("w") as out:
-        process = subprocess.Popen([MANOR, "serve", "-v"], cwd=HERE, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True)
-    (WORK / "controller.pid").write_text(str(process.pid))
-    wait_for(lambda: " on http" in log.read_text() or process.poll() is not None, 30, f"the controller (see {log})")
-    lines = log.read_text().splitlines()
-    token = next(line.split(": ", 1)[1] for line in lines if "shown this once" in line)
-    return next(line.rsplit(" on ", 1)[1] for line in lines if line.startswith("serving")), token
+    out = run(MANOR, "up")
+    lines = [line.strip() for line in out.splitlines()]
+    url = next(line.split()[1] for line in lines if line.startswith("controller "))
+    return url, next(line.split(": ", 1)[1] for line in lines if "shown this once" in line)
 
 
 def make_repository(url: str, token: str) -> Path:
@@ -100,7 +86,7 @@ def change(tree: Path) -> None:
 def addresses() -> dict[str, str]:
     """Return the address of the service in each environment."""
     rows = [json.loads(line) for line in run(MANOR, "up", "--json", quiet=True).splitlines()]
-    return {row["environment"]: row["urls"]["warehouse"] for row in rows if row["event"] == "result"}
+    return {row["environment"]: row["urls"]["warehouse"] for row in rows if row["event"] == "result" and "urls" in row}
 
 
 def target(name: str, url: str, path: str, rate: float) -> Target:
@@ -160,8 +146,7 @@ def up() -> int:
     """Run the demonstration; return the exit code."""
     down(quiet=True)
     say("dev, test, stage and prod come up on this machine (prod: 1 edge, 3 web hosts)")
-    run(MANOR, "up")
-    url, token = start_controller()
+    url, token = bring_up()
     say(f"the controller serves git, pipelines, API and the status page at {url}")
     tree = make_repository(url, token)
     say("git push: the pipeline builds, tests and packages it; it goes through the environments")
@@ -206,21 +191,9 @@ def conclude(seen: ProbeResult, first: str, second: str, urls: dict[str, str], c
 
 def down(*, quiet: bool = False) -> int:
     """Stop and remove everything."""
-    pid_file = WORK / "controller.pid"
-    if pid_file.exists():
-        stop_process(int(pid_file.read_text()))
     if STATE.exists():
         run(MANOR, "down", "--purge", quiet=quiet)
     return 0
-
-
-def stop_process(pid: int) -> None:
-    """End the controller that we started, if it still is that."""
-    command = Path(f"/proc/{pid}/cmdline")
-    if not command.exists() or b"serve" not in command.read_bytes():
-        return
-    os.kill(pid, signal.SIGTERM)
-    wait_for(lambda: not command.exists() or not command.read_bytes(), 30, "the controller's end")
 
 
 if __name__ == "__main__":

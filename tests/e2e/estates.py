@@ -60,7 +60,7 @@ class LiveEstate:
 
     def environ(self, **extra: str) -> dict[str, str]:
         """Return the environment of a command."""
-        return {**os.environ, "PYTHONPATH": str(ROOT / "src"), **self.env, **extra}
+        return {**os.environ, "PYTHONPATH": str(ROOT / "src"), "MANOR_NO_CONTROLLER": "1", **self.env, **extra}
 
     def command(self, *words: str) -> list[str]:
         """Return the argv of a verb."""

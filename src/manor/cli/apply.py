@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -23,6 +24,8 @@ def command(estate: Path | None, environments: tuple[str, ...], expected: str, a
 
     Nothing is written before every tool has accepted its part. Exit code 5: failed, and all is as before. 6: not all is.
     """
+    from manor.operations.chaos import chaos_from
+    from manor.reconcile.ending import raise_unless_applied
     from manor.workflows.applying import apply_plan, plan_site
     from manor.workflows.context import open_context
     from manor.workflows.snapshots import keep_estate
@@ -42,9 +45,10 @@ def command(estate: Path | None, environments: tuple[str, ...], expected: str, a
                     expected=expected,
                     wait_seconds=wait_seconds,
                     allow_destroy=allow_destroy,
+                    chaos=chaos_from(os.environ),
                 )
             )
             if result is not None:
-                result.raise_unless_done()
+                raise_unless_applied(result)
             word = "nothing to do; all is as declared" if result is None else f"applied, operation {result.operation.id}"
             print_result({"environment": name, "changed": result is not None, "plan": planned.plan.hash}, as_json=as_json, text=f"{name}: {word}")

@@ -33,4 +33,4 @@ def command(estate: Path | None, environments: tuple[str, ...], offline: bool, a
         names = environments or tuple(context.estate.environments)
         accepted = run(lambda stop: check_tools(context, names))
         for line in accepted:
-            print_result(vars(line), as_json=as_json, text=f"{line.environment}/{line.host:<12} {line.tier:<22} {line.product} {line.version}: accepted")
+            print_result(vars(line), as_json=as_json, text=f"{f'{line.environment}/{line.host}':<18} {line.tier:<22} {line.product} {line.version}: accepted")

@@ -17,12 +17,15 @@ from manor.cli.shared.running import run
 @click.option("--purge", is_flag=True, help="Also remove the state folder: releases, receipts, audit and all.")
 @json_option
 def command(estate: Path | None, environments: tuple[str, ...], purge: bool, as_json: bool) -> None:
-    """End every program of local environments; releases, receipts and files stay, and `manor up` brings all back."""
+    """End every program of local environments, and without -e the controller; releases, receipts and files stay, and `manor up` brings all back."""
     from manor.workflows.context import open_context
+    from manor.workflows.controlling import stop_controller
     from manor.workflows.down import give_machine_back, purge_state, take_down
 
     with open_context(estate) as context:
         names = environments or tuple(context.estate.environments)
+        if not environments:
+            run(lambda stop: stop_controller(context))
         run(lambda stop: take_down(context, names, printer(as_json=as_json)))
         if not environments:
             give_machine_back(context)

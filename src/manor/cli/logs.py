@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING
 import click
 
 from manor.cli.shared.options import environment_option, estate_option, json_option
-from manor.cli.shared.running import run
+from manor.cli.shared.running import run_reading
 
 if TYPE_CHECKING:
-    from manor.operations.stop import Stop
     from manor.workflows.log_lines import Line
     from manor.workflows.logs import Logs
 
@@ -46,10 +45,10 @@ def command(
 
     with open_context(estate) as context:
         logs = open_logs(context, environments or tuple(context.estate.environments), Wanted(name, host, slot or "", access))
-        run(lambda stop: show(logs, count, stop, follow=follow, as_json=as_json))
+        run_reading(show(logs, count, follow=follow, as_json=as_json))
 
 
-async def show(logs: Logs, count: int, stop: Stop, *, follow: bool, as_json: bool) -> None:
+async def show(logs: Logs, count: int, *, follow: bool, as_json: bool) -> None:
     """Print what is there, then what comes."""
     for line in await logs.last(count):
         click.echo(as_object(line) if as_json else as_text(line))

@@ -14,6 +14,7 @@ from manor.cli.shared.printing import print_result
 from manor.cli.shared.running import run
 
 if TYPE_CHECKING:
+    from manor.rollout.receipt import Receipt
     from manor.state.receipts import ReceiptRow
 
 
@@ -36,12 +37,13 @@ def command(named: str, estate: Path | None, environment: str, limit: int, as_js
             print_result(found, as_json=as_json, text=render_text(receipt_of(row)).rstrip("\n"))
             return
         rows = run(lambda stop: last_receipts(context, environment, limit))
-        lines = [receipt_line(row, receipt_of(row).state) for row in rows]
+        lines = [receipt_line(row, receipt_of(row)) for row in rows]
         listed = [{key: value for key, value in vars(row).items() if key != "body"} for row in rows]
         print_result({"receipts": listed}, as_json=as_json, text="\n".join(lines) or "there are no receipts yet; `manor ship` makes the first")
 
 
-def receipt_line(row: ReceiptRow, state: str) -> str:
+def receipt_line(row: ReceiptRow, receipt: Receipt) -> str:
     """Return a receipt's line in the list."""
     at = datetime.datetime.fromtimestamp(row.created_at, datetime.UTC).strftime("%Y-%m-%d %H:%M:%S")
-    return f"{at}  {row.environment:<10} {row.service:<16} {row.release:<12}  {state:<10} lost {row.lost:<6} {row.operation}"
+    lost = f"lost {row.lost}" if receipt.probe.has_evidence else "not probed"
+    return f"{at}  {row.environment:<10} {row.service:<16} {row.release:<12}  {receipt.state:<11} {lost:<10} {row.operation}"

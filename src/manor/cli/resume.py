@@ -21,16 +21,21 @@ from manor.cli.shared.running import actor, run
 def command(operation: str, estate: Path | None, environment: str, wait_seconds: float, as_json: bool) -> None:
     """Go on with OPERATION: an id, a service, or nothing if only one is unfinished.
 
-    What was done is not done again; what was begun is looked at first.
+    What was done is not done again; what was begun is looked at first. A release that was on its way through the environments goes on into those
+    that follow, as it would have.
     """
     from manor.operations.chaos import chaos_from
     from manor.workflows.context import open_context
-    from manor.workflows.resuming import find_operation, resume_operation
+    from manor.workflows.delivery import go_on, summary_lines
+    from manor.workflows.resuming import find_operation, require_ended_well, resume_operation
     from manor.workflows.rolling import Carrying
 
     with open_context(estate) as context:
         tell = printer(as_json=as_json)
         found = run(lambda stop: find_operation(context.store, operation, environment=environment))
         result = run(lambda stop: resume_operation(context, found, Carrying(actor(), tell, stop, chaos_from(os.environ), wait_seconds)))
-        result.raise_unless_done()
+        require_ended_well(result)
         print_result({"operation": found.id, "state": result.operation.state}, as_json=as_json, text=f"{found.id}: {result.operation.summary}")
+        delivered = run(lambda stop: go_on(context, result, Carrying(actor(), tell, stop, chaos_from(os.environ), wait_seconds)))
+        for one, line in zip(delivered, summary_lines(delivered), strict=True):
+            print_result(vars(one), as_json=as_json, text=line)

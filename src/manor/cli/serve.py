@@ -25,6 +25,7 @@ def command(estate: Path | None, address: str, port: int | None, verbose: bool) 
     from manor.workflows.context import open_context
 
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(asctime)s %(levelname)-7s %(message)s")
+    logging.getLogger("httpx2").setLevel(logging.WARNING)
     control = importlib.import_module("manor.web.controller").control
     with open_context(estate) as context:
         asyncio.run(control(context, address, port, click.echo))

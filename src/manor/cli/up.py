@@ -15,13 +15,15 @@ from manor.cli.shared.running import actor, run
 @estate_argument
 @environment_option
 @click.option("--allow-destroy", is_flag=True, help="Also remove what is no longer declared.")
+@click.option("--no-controller", is_flag=True, envvar="MANOR_NO_CONTROLLER", help="Do not start `manor serve` beside it.")
 @json_option
-def command(estate: Path | None, environments: tuple[str, ...], allow_destroy: bool, as_json: bool) -> None:
-    """Bring environments up: every host as declared, every tier answering.
+def command(estate: Path | None, environments: tuple[str, ...], allow_destroy: bool, no_controller: bool, as_json: bool) -> None:
+    """Bring environments up: every host as declared, every tier answering; and the controller, which goes on in the background.
 
-    Does nothing, and says so, where all is as declared.
+    Does nothing, and says so, where all is as declared. The first time an admin token is shown, once.
     """
     from manor.workflows.context import open_context
+    from manor.workflows.controlling import start_controller
     from manor.workflows.up import bring_up, ways_in
 
     with open_context(estate) as context:
@@ -35,3 +37,8 @@ def command(estate: Path | None, environments: tuple[str, ...], allow_destroy: b
             lines = [f"{name}: {word}", *(f"  {way.service:<20} {way.url}\n  {'':<20} {way.curl}" for way in ways)]
             found = {"environment": name, "changed": result is not None, "urls": {way.service: way.url for way in ways}}
             print_result(found, as_json=as_json, text="\n".join(lines))
+        if not no_controller:
+            controller, token = run(lambda stop: start_controller(context))
+            shown = {"controller": controller.url, **({"first_admin_token": token.value} if token else {})}
+            words = [f"controller  {controller.url}", *([f"first admin token, shown this once: {token.value}"] if token else [])]
+            print_result(shown, as_json=as_json, text="\n".join(words))

@@ -1,4 +1,4 @@
-"""The one table of ports (docs/estate.md, ports).
+"""The one table of ports (docs/ports.md).
 
 Invariant: a port follows from the service or the tier's place alone, so that it is the same on every host.
 """

@@ -58,6 +58,8 @@ class ProxyTraits:
     switch: Switch = Switch.NONE
     switch_checks: frozenset[Literal["http", "tcp", "command"]] = frozenset()
     """Kinds of health it can check by itself as the switching tier."""
+    logs_slots: bool = True
+    """As the first tier it logs slot and cache of each answer; False: they are counted from the next tier's log."""
     makes_request_ids: bool = False
     """False for a first tier whose trace id becomes the request id at the next tier."""
     in_flight_source: str = ""

@@ -104,10 +104,15 @@ class Execution(Generic[PortsT]):
             steps = await self._carry_out(operation.plan)
             bad = [step for step in steps if step.is_bad]
             if not self._has_failed(operation.plan, steps) and not (bad and operation.plan):
-                return end_of(operation.plan), summary_of(bad)
+                return end_of(operation.plan), summary_of(bad or await self._failed_before(operation.plan))
             if not await self._plan_revert(operation, bad):
                 await self.store.write(give_up, self.identifier, self.attempts.lease.token, operation.plan, at=self.store.clock.now())
                 return OperationState.FAILED, summary_of(bad)
+
+    async def _failed_before(self, plan: int) -> list[StepRow]:
+        """Return what made the plans before this one fail: a way back that went well still has to say why it was needed."""
+        steps = await self.store.read(journal.steps, self.identifier) if plan else ()
+        return [step for step in steps if step.is_bad and step.plan < plan]
 
     async def _require_known(self, plan: int) -> None:
         """Raise Paused with a diagnosis, before anything is done, if a step of the plan is not known here."""

@@ -25,6 +25,7 @@ from manor.pipeline.globs import Glob
 
 FILE = ".manor/pipeline.yaml"
 LONGEST_SCRIPT = 100_000
+RESERVED = "deliver"
 KINDS = ("run", "test", "artifact")
 
 
@@ -32,7 +33,7 @@ def parse_commands(value: object) -> tuple[str, ...]:
     """Return the command lines of a step from one text or a list of texts. Raises ValueError."""
     lines = [value] if isinstance(value, str) else value
     if not isinstance(lines, list | tuple) or not lines or not all(isinstance(line, str) and line.strip() for line in lines):
-        raise ValueError(f"{show(value)} is not a command line or a list of them; write e.g. python3 build.py")
+        raise ValueError(f"{show(value)} is neither a command line nor a list of such, none empty; write e.g. python3 build.py")
     if any("\0" in line for line in lines) or sum(len(line.encode()) for line in lines) > LONGEST_SCRIPT:
         raise ValueError(f"holds a NUL character or more than {LONGEST_SCRIPT} bytes; put long scripts into a file of the repository")
     return tuple(lines)
@@ -173,11 +174,19 @@ def read_steps(root: Node) -> tuple[dict[str, Step], list[Finding]]:
 
 def read_step(name: str, node: Node) -> tuple[Step | None, list[Finding]]:
     """Return one step, or what is wrong with it."""
-    found = [] if NAME.fullmatch(name) else [Finding((), f"{show(name)} is not a name; use a-z, 0-9 and -, beginning with a letter, at most 31 characters")]
+    found = check_name(name)
     if not isinstance(node.value, dict):
         return None, [*found, Finding((), f"{show(node.plain())} is not a mapping; write e.g. {{run: make}}")]
     step, wrong = validate(Step, node, STEP_LATER)
     return step, [*found, *wrong, *check_kind(node)]
+
+
+def check_name(name: str) -> list[Finding]:
+    """Return what is wrong with a step's name."""
+    if name == RESERVED:
+        return [Finding((), f"{name} is the name of Manor's own last step; choose another")]
+    fits = NAME.fullmatch(name)
+    return [] if fits else [Finding((), f"{show(name)} is not a name; use a-z, 0-9 and -, beginning with a letter, at most 31 characters")]
 
 
 def check_kind(node: Node) -> list[Finding]:
@@ -197,7 +206,7 @@ def check_kind(node: Node) -> list[Finding]:
 
 def check_artifacts(steps: Mapping[str, Step]) -> list[Finding]:
     """Return a finding for each artifact after the first."""
-    packing = [name for name, step in steps.items() if step.kind == "artifact"]
+    packing = [name for name, step in steps.items() if step.artifact is not None and not step.commands]
     return [Finding(("steps", name, "artifact"), f"a second artifact, after {packing[0]}, is not supported yet; keep one of them") for name in packing[1:]]
 
 
@@ -214,21 +223,30 @@ def check_needs(steps: Mapping[str, Step], node: Node) -> list[Finding]:
 
 
 def circles(steps: Mapping[str, Step]) -> list[tuple[str, ...]]:
-    """Return the first circle of needs, told from the step that stands first in it; empty if there is none."""
+    """Return circles of needs, each told from the step that stands first in it, until none would be left if they were mended."""
     left = dict(steps)
-    while free := [name for name, step in left.items() if not any(need in left for need in step.needs or ())]:
-        for name in free:
+    found: list[tuple[str, ...]] = []
+    while True:
+        while free := [name for name, step in left.items() if not any(need in left for need in step.needs or ())]:
+            for name in free:
+                del left[name]
+        if not left:
+            return found
+        circle = first_circle(left)
+        found.append((*circle, circle[0]))
+        for name in circle:
             del left[name]
-    if not left:
-        return []
+
+
+def first_circle(left: Mapping[str, Step]) -> tuple[str, ...]:
+    """Return a circle among steps each of which needs one of them."""
     path = [next(iter(left))]
     while True:
         following = next(need for need in left[path[-1]].needs or () if need in left)
         if following in path:
             circle = path[path.index(following) :]
-            first = min(range(len(circle)), key=lambda place: list(steps).index(circle[place]))
-            turned = (*circle[first:], *circle[:first])
-            return [(*turned, turned[0])]
+            first = min(range(len(circle)), key=lambda place: list(left).index(circle[place]))
+            return (*circle[first:], *circle[:first])
         path.append(following)
 
 

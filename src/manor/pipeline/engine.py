@@ -17,7 +17,7 @@ from manor.pipeline.book import Book
 from manor.pipeline.definition import Pipeline, load_pipeline
 from manor.pipeline.ports import Deliver, PipelinePorts, RunFolder
 from manor.pipeline.results import last_attempts, result_of
-from manor.pipeline.steps import OPEN, Attempts, Task, end_left
+from manor.pipeline.steps import OPEN, Attempts, Task, end_left, is_small
 from manor.state import releases
 from manor.state.leases import Lease
 from manor.state.runs import Run, RunStep
@@ -79,11 +79,13 @@ class _Graph:
         self.service = pipeline.service or ports.service_of(run.repository) or ""
         self.rows: tuple[RunStep, ...] = ()
         self.machine = ""
+        self.is_small = False
 
     async def carry_out(self) -> Mapping[str, RunStep]:
         """Return how each step ended, in order. Raises what a step raises that says nothing of the step: FencedOff, Unreachable."""
         self.rows = await self.book.steps()
         self.machine = await in_thread(self.ports.describe_machine)
+        self.is_small = await in_thread(lambda: is_small(self.folder.source))
         watching = asyncio.create_task(self._watch())
         tasks: dict[str, asyncio.Task[RunStep]] = {}
         try:
@@ -111,7 +113,7 @@ class _Graph:
         received = tuple(digest for row in before.values() if (digest := result_of(row).outputs))
         place = list(self.pipeline.steps).index(name)
         deadline = self.run.deadline or self.ports.store.clock.now() + self.pipeline.timeout
-        task = Task(name, self.pipeline.steps[name], place, self.run, self.service, self.folder, received, self.machine, deadline)
+        task = Task(name, self.pipeline.steps[name], place, self.run, self.service, self.folder, received, self.machine, deadline, self.is_small)
         return await self.attempts.carry_out(task, self.rows)
 
     async def _skip(self, name: str, why: str) -> RunStep:

@@ -28,10 +28,12 @@ async def rerun(store: Store, run: str, actor: str, from_step: str | None = None
     folder = RunFolder(store.folder.runs, run)
     rows = await store.read(runs.steps, run)
     last = last_attempts(rows)
+    pipeline = load_pipeline(folder.source) if last else None
+    last = {name: row for name, row in last.items() if pipeline is not None and name in pipeline.steps}
     if from_step is None:
         chosen = {name for name, row in last.items() if row.state is not RunState.PASSED}
-    elif from_step in last:
-        chosen = {from_step, *load_pipeline(folder.source).after(from_step)}
+    elif pipeline is not None and from_step in last:
+        chosen = {from_step, *pipeline.after(from_step)}
     else:
         raise UsageError(f"run {run} has no step {from_step}; it has: {', '.join(last) or 'none yet'}")
     again = [again_after(row, is_forced=from_step is not None) for name, row in last.items() if name in chosen]

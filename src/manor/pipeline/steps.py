@@ -51,6 +51,8 @@ class Task:
     machine: str
     deadline: float
     """Of the whole run."""
+    is_copied_here: bool
+    """The commit's files are few, so the engine copies them; `step.sh` does otherwise."""
 
     @property
     def source(self) -> Path | None:
@@ -105,7 +107,7 @@ class Attempts:
             return last
         while True:
             row = running or await self._begin(task, key, number)
-            done = await self._attempt(task, row, archives)
+            done = await self._attempt(task, row, archives, is_new=running is None)
             lost += result_of(done).lost
             if not result_of(done).lost or lost >= MOST_LOST:
                 return done
@@ -118,9 +120,10 @@ class Attempts:
         await self.book.put(row)
         return row
 
-    async def _attempt(self, task: Task, row: RunStep, archives: Sequence[Path]) -> RunStep:
+    async def _attempt(self, task: Task, row: RunStep, archives: Sequence[Path], *, is_new: bool) -> RunStep:
         program = self._program(task, row, archives)
-        state = await self._end_of(program, row, task.source)
+        state = DetachedState(started=False) if is_new else await self.ports.runner.attach(program)
+        state = await self._end_of(program, row, task, state)
         workspace = task.folder.attempt(task.name, row.attempt) / "workspace"
         verdict, result = self._judge(state, row, task)
         if verdict is RunState.PASSED or (verdict is RunState.FAILED and task.step.kind == "test" and not result.lost):
@@ -131,10 +134,10 @@ class Attempts:
 
     def _program(self, task: Task, row: RunStep, archives: Sequence[Path]) -> Detached:
         folder = task.folder.attempt(task.name, row.attempt)
-        is_large = task.source is not None and not is_small(task.source)
+        source = "" if task.source is None or task.is_copied_here else str(task.source)
         env = environment(task.run, task.service, folder, task.folder.cache(task.run.repository), self.ports)
         command = Command(
-            ("/bin/sh", str(SCRIPT), script(task.step), str(task.source) if is_large else "", *map(str, archives)),
+            ("/bin/sh", str(SCRIPT), script(task.step), source, *map(str, archives)),
             touch=Touch(effect=Effect.INCLUDE, paths=(HostPath(folder),)),
             env={**env, **task.step.env},
             cwd=HostPath(folder),
@@ -142,15 +145,14 @@ class Attempts:
         limit = max((row.deadline or 0.0) - self.book.store.clock.now(), 0.001)
         return Detached(f"{row.run}/{row.name}/{row.attempt}", HostPath(folder), command, timeout_seconds=limit)
 
-    async def _end_of(self, program: Detached, row: RunStep, source: Path | None) -> DetachedState:
-        """Start the program unless it was, and return how it stands when it runs no more."""
+    async def _end_of(self, program: Detached, row: RunStep, task: Task, state: DetachedState) -> DetachedState:
+        """Start the program unless it was, and return how it stands when it runs no more. `state`: how it stands now."""
         clock, runner = self.book.store.clock, self.ports.runner
         deadline = row.deadline or 0.0
-        state = await runner.attach(program)
         if not state.started and (clock.now() >= deadline or self.is_cancelled):
             return replace(state, timed_out=not self.is_cancelled)
         if not state.started:
-            await in_thread(lambda: lay_out(Path(program.folder), source))
+            await in_thread(lambda: lay_out(Path(program.folder), task.source if task.is_copied_here else None))
             state = await runner.start(program)
         began = clock.now()
         while state.code is None and not state.lost:
@@ -196,7 +198,7 @@ async def end_left(row: RunStep, folder: RunFolder, ports: PipelinePorts) -> Run
 
 
 def lay_out(attempt: Path, source: Path | None) -> None:
-    """Make an attempt's folders, with the commit's files if they are few: copying those here takes less time than starting `cp`.
+    """Make an attempt's folders, with the commit's files if they are to be copied here.
 
     Once `workspace` has its name it is not touched: an executor that died may have started a wrapper that has not claimed the folder yet.
     """
@@ -205,7 +207,7 @@ def lay_out(attempt: Path, source: Path | None) -> None:
     new = attempt / ".workspace"
     shutil.rmtree(new, ignore_errors=True)
     (attempt / "home").mkdir(mode=0o700, parents=True, exist_ok=True)
-    if source is not None and is_small(source):
+    if source is not None:
         shutil.copytree(source, new, symlinks=True)
     else:
         new.mkdir()
@@ -213,7 +215,7 @@ def lay_out(attempt: Path, source: Path | None) -> None:
 
 
 def is_small(folder: Path) -> bool:
-    """Tell whether a folder holds so few files, and no large one, that copying them is quick."""
+    """Tell whether a folder holds so few files, and no large one, that copying them here takes less time than starting `cp`."""
     found = itertools.islice(folder.rglob("*"), MOST_COPIED + 1)
     sizes = [path.lstat().st_size for path in found]
     return len(sizes) <= MOST_COPIED and sum(sizes) <= MOST_COPIED_BYTES

@@ -18,6 +18,7 @@ from manor.state.runs import Run
 from manor.state.words import RunState
 
 LOOK_SECONDS = 0.5
+LOOK_AGAIN_SECONDS = 0.05
 MOST_RUNS = 4
 
 
@@ -64,6 +65,7 @@ class Worker:
         await self.look()
         while self._tasks:
             await asyncio.wait(self._tasks.values())
+            await self._ports.store.clock.sleep(LOOK_AGAIN_SECONDS)
             await self.look()
 
     async def _carry_out(self, run: Run, ref: str) -> None:

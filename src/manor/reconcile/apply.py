@@ -5,12 +5,15 @@ Invariant: pure. All checks come before the first change; running tiers change o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from manor.operations.step import Planned, Step
 from manor.reconcile.desired import DesiredHost
 from manor.reconcile.plan import Plan
-from manor.reconcile.steps import ChangeTier, CheckTier, FenceHost, PrepareHost, Site, Supervise, VerifyTier
+from manor.reconcile.site import Site
+from manor.reconcile.steps import FenceHost, PrepareHost
+from manor.reconcile.supervising import CheckSupervisor, Supervise
+from manor.reconcile.tiers import ChangeTier, CheckTier, ConfirmTier, VerifyTier
 
 Wave = list[Step[Site]]
 
@@ -26,10 +29,15 @@ def apply_steps(plan: Plan, hosts: Mapping[str, DesiredHost], running: Iterable[
     waves: list[Wave] = [
         [FenceHost(host=host.name) for host in touched],
         [PrepareHost(host=host.name) for host in touched],
-        [CheckTier(host=name, key=key) for name, _, key in every],
+        [*(CheckTier(host=name, key=key) for name, _, key in every), *(CheckSupervisor(host=host.name) for host in touched)],
         [ChangeTier(host=name, key=key) for name, key in fresh],
         *one_by_one,
         [Supervise(host=host.name) for host in touched],
         [VerifyTier(host=name, key=key) for name, key in fresh],
     ]
     return [Planned(stage, step) for stage, wave in enumerate(wave for wave in waves if wave) for step in wave]
+
+
+def confirming_steps(begun: Sequence[Step[Site]]) -> list[Planned[Site]]:
+    """Return what follows a failure: each tier whose change was begun must be seen to work, with its old files or the new."""
+    return [Planned(0, ConfirmTier(host=step.host, key=step.key)) for step in begun if isinstance(step, ChangeTier)]

@@ -187,3 +187,8 @@ def slot_definition(name: str, slot: str, service: Service, layout: HostLayout) 
         stop_signal=service.run.stop.signal,
         stop_seconds=service.run.stop.timeout,
     )
+
+
+def definitions_of(host: DesiredHost) -> Mapping[str, str]:
+    """Return a digest of each program's definition: what the supervisor must have taken over."""
+    return {program.name: hashlib.sha256(repr(program).encode()).hexdigest() for program in host.supervised.programs}

@@ -15,9 +15,11 @@ from enum import StrEnum
 from manor.execution.values import HostPath
 from manor.integrations.supervisors.base import ProgramStatus
 from manor.observe.hosts import ObservedHost
-from manor.reconcile.desired import DesiredFile, DesiredHost, DesiredTier
+from manor.reconcile.desired import DesiredFile, DesiredHost, DesiredTier, definitions_of
 
 ABSENT = "absent"
+SUPERVISOR_MARK = "supervisor"
+"""Under this key a host keeps which definitions its supervisor has taken over."""
 
 
 class Action(StrEnum):
@@ -125,7 +127,18 @@ def plan_processes(host: DesiredHost, found: ObservedHost) -> tuple[Change, ...]
     known = {view.name for view in found.programs}
     wanted = {program.name for program in host.supervised.programs}
     gone = tuple(Change(host.name, "host", Action.STOP, name, is_destructive=True) for name in sorted(known - wanted))
-    return (*gone, *starts(host, found), *(change for tier in host.tiers for change in plan_loaded(host, tier, found)))
+    return (*gone, *starts(host, found), *plan_definitions(host, found), *(change for tier in host.tiers for change in plan_loaded(host, tier, found)))
+
+
+def plan_definitions(host: DesiredHost, found: ObservedHost) -> tuple[Change, ...]:
+    """Return the programs whose definition the supervisor has not taken over; a running slot's waits for its rollout."""
+    text = found.texts.get(host.layout.loaded(SUPERVISOR_MARK))
+    taken: Mapping[str, str] = json.loads(text) if text else {}
+    running = {view.name for view in found.programs or () if view.status is ProgramStatus.RUNNING}
+    waits = {program.name for program in host.supervised.programs if program.wanted is not None and program.name in running}
+    wanted = definitions_of(host)
+    stale = [name for name in sorted(wanted) if name in taken and taken[name] != wanted[name] and name not in waits]
+    return tuple(Change(host.name, "host", Action.UPDATE, name, before=taken[name], after=wanted[name]) for name in stale)
 
 
 def starts(host: DesiredHost, found: ObservedHost) -> tuple[Change, ...]:
@@ -165,5 +178,4 @@ def found_part(host: ObservedHost) -> dict[str, object]:
         "files": {str(path): digest for path, digest in host.digests.items()},
         "strays": [str(path) for path in host.strays],
         "loaded": {str(path): text.decode("utf-8", "replace") for path, text in host.texts.items()},
-        "programs": sorted(view.name for view in host.programs or ()),
     }

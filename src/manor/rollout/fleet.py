@@ -6,6 +6,7 @@ Invariant: rollouts act through this only, so that the same plan runs on real ti
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -61,10 +62,14 @@ class ProbeSummary:
     sent: int
     lost: int
     first_losses: tuple[str, ...] = ()
+    is_whole: bool = True
+    """False: the probe did not come to its own end, so nobody knows what was lost after its last word."""
+    outage_seconds: float = 0.0
+    """The longest stretch without an answer."""
 
     def __str__(self) -> str:
         """Return it for people."""
-        return f"sent {self.sent}, lost {self.lost}"
+        return f"sent {self.sent}, lost {self.lost}{'' if self.is_whole else '; it was killed before its end'}"
 
 
 class Fleet(Protocol):
@@ -73,6 +78,10 @@ class Fleet(Protocol):
     @property
     def balancers(self) -> tuple[Balancer, ...]:
         """Every switching tier that may send traffic to the service's slots."""
+        ...
+
+    def alone(self) -> AbstractAsyncContextManager[object]:
+        """Bound a look and the act that rests on it: within the body no other step of this fleet takes a server out of traffic."""
         ...
 
     def now(self) -> float:
@@ -135,8 +144,16 @@ class Fleet(Protocol):
         """End the outside probe and return what it saw; asking again gives the same."""
         ...
 
-    async def set_active(self, slot: SlotRef, release: str, here: Here) -> None:
-        """Remember that the slot is the one that serves."""
+    async def active(self, service: str, host: str) -> SlotLetter | None:
+        """Return the slot that is remembered to serve on a host; None: none."""
+        ...
+
+    async def set_active(self, service: str, host: str, slot: SlotLetter | None, here: Here) -> None:
+        """Remember which slot serves on a host."""
+        ...
+
+    async def progressed_at(self, here: Here) -> float:
+        """Return when an instance of this operation last became healthy or an old one was emptied, else when it began."""
         ...
 
     async def set_phase(self, phase: str, here: Here) -> None:
@@ -145,4 +162,8 @@ class Fleet(Protocol):
 
     async def certify(self, service: str, release: str, here: Here) -> None:
         """Remember that the release held: it is now what a rollback returns to."""
+        ...
+
+    async def burn(self, service: str, release: str, why: str, here: Here) -> None:
+        """Remember that the release failed here; a certified one keeps its standing."""
         ...

@@ -1,6 +1,6 @@
-"""Plans a rollout: which slots, in which batches, in which order; and the way back (docs/rollout.md).
+"""Plans a rollout: which slots, in which batches, in which order (docs/rollout.md).
 
-Invariant: pure. The way forward is fixed when the rollout is planned; the way back is planned from what the journal says was touched.
+Invariant: pure, and fixed when the rollout is planned; the way back is planned from what was begun (`wayback.py`).
 """
 
 from __future__ import annotations
@@ -12,22 +12,9 @@ from dataclasses import dataclass, replace
 from manor.estate.model import Health, RolloutRules
 from manor.operations.step import Planned, Step
 from manor.rollout.fleet import Fleet, SlotLetter
-from manor.rollout.steps import (
-    EXTENSIONS,
-    AdmitSlot,
-    Bake,
-    Certify,
-    DrainSlot,
-    PlaceRelease,
-    Preflight,
-    SetMaintenance,
-    SlotStep,
-    StartProbe,
-    StartSlot,
-    StopProbe,
-    StopSlot,
-    WarmSlot,
-)
+from manor.rollout.framing import BAKE_SLACK_SECONDS, Bake, Certify, Preflight, SetMaintenance, StartProbe, StopProbe
+from manor.rollout.moving import EXTENSIONS, SLACK_SECONDS, AdmitSlot, DrainSlot
+from manor.rollout.slots import LOOK_SECONDS, PlaceRelease, StartSlot, StopSlot, WarmSlot
 
 FAST_CHECK_SECONDS = 0.5
 
@@ -42,6 +29,9 @@ class InstanceNow:
     release: str = ""
     """What the active slot holds."""
     is_healthy: bool = True
+    """It serves on every balancer."""
+    is_idle_used: bool = False
+    """The other slot still runs or has a mark on a balancer: left over from something that was given up."""
 
     @property
     def idle(self) -> SlotLetter:
@@ -77,6 +67,7 @@ class RolloutOrder:
         return math.ceil(len(self.instances) * self.rules.min_healthy)
 
 
+Slots = tuple[tuple[str, SlotLetter], ...]
 Wave = list[Step[Fleet]]
 
 
@@ -89,11 +80,16 @@ def plan_rollout(order: RolloutOrder) -> list[Planned[Fleet]]:
     before: list[Wave] = [[Preflight(order.service, order.release, hosts)], probe if served_before else []]
     after: list[Wave] = [
         [] if served_before else probe,
-        [Bake(order.service, order.release, order.bake_seconds, hosts, timeout_seconds=order.bake_seconds + 60)],
-        [StopProbe(order.service, order.release, order.loss_budget, judges=order.rules.strategy != "interrupt")],
+        [Bake(order.service, order.release, order.bake_seconds, hosts, timeout_seconds=order.bake_seconds + BAKE_SLACK_SECONDS)],
+        [StopProbe(order.service, order.release, order.loss_budget, longest_outage=outage_allowed(order.rules))],
         [Certify(order.service, order.release)],
     ]
     return staged([*before, *strategies[order.rules.strategy](order), *after])
+
+
+def outage_allowed(rules: RolloutRules) -> float | None:
+    """Return how long the service may be away; None for a strategy that loses nothing."""
+    return rules.longest_outage if rules.strategy == "interrupt" else None
 
 
 def slot_for(order: RolloutOrder, now: InstanceNow) -> SlotLetter:
@@ -107,58 +103,92 @@ def staged(waves: Iterable[Wave]) -> list[Planned[Fleet]]:
     return [Planned(stage, step) for stage, wave in enumerate(filled) for step in wave]
 
 
+def total_seconds(steps: Iterable[Planned[Fleet]]) -> float:
+    """Return how long all stages may take together: what the whole rollout is given, as an absolute deadline when it begins."""
+    longest: dict[int, float] = {}
+    for planned in steps:
+        longest[planned.stage] = max(longest.get(planned.stage, 0.0), planned.step.timeout_seconds)
+    return sum(longest.values())
+
+
 def batches(order: RolloutOrder) -> list[tuple[InstanceNow, ...]]:
     """Return the instances in the order they are moved: unhealthy ones first, then one alone, then as many as may be missing at once."""
-    ordered = sorted(order.instances, key=lambda now: (now.is_healthy, now.host))
+    ordered = in_order(order.instances)
     size = max(1, len(ordered) - order.others_needed)
     rest = ordered[1:]
     return [tuple(ordered[:1]), *(tuple(rest[at : at + size]) for at in range(0, len(rest), size))]
 
 
+def in_order(instances: Iterable[InstanceNow]) -> list[InstanceNow]:
+    """Return instances with unhealthy ones first, then by host."""
+    return sorted(instances, key=lambda now: (now.is_healthy, now.host))
+
+
 def rolling_waves(order: RolloutOrder) -> list[Wave]:
     """Two slots: the new one comes up beside the old one, which is then drained and stopped."""
-    return [wave for batch in batches(order) for wave in rolling_batch(order, batch)]
+    waves: list[Wave] = []
+    moved: list[InstanceNow] = []
+    for batch in batches(order):
+        moved += batch
+        waves += rolling_batch(order, batch, tuple((now.host, now.idle) for now in moved))
+    return waves
 
 
-def rolling_batch(order: RolloutOrder, batch: tuple[InstanceNow, ...]) -> list[Wave]:
-    """Return the waves of one batch."""
+def rolling_batch(order: RolloutOrder, batch: Sequence[InstanceNow], upheld: Slots) -> list[Wave]:
+    """Return the waves of one batch; `upheld` are all new slots up to this batch."""
     new = [(now.host, now.idle, order.release) for now in batch]
     old = [(now.host, now.active, now.release) for now in batch if now.active is not None]
     return [
+        *clearing(order, batch),
         [PlaceRelease(order.service, *slot) for slot in new],
         [StartSlot(order.service, *slot) for slot in new],
         [warm(order, *slot) for slot in new],
         [AdmitSlot(order.service, *slot) for slot in new],
-        [drain(order, *slot, others=order.others_needed) for slot in old],
+        [drain(order, *slot, others=order.others_needed, upheld=upheld) for slot in old],
         [StopSlot(order.service, *slot) for slot in old],
     ]
 
 
+def clearing(order: RolloutOrder, batch: Sequence[InstanceNow]) -> list[Wave]:
+    """Return the waves that empty idle slots in which something was left."""
+    left = [(now.host, now.idle, "") for now in batch if now.is_idle_used]
+    return [[drain(order, *slot, others=order.others_needed) for slot in left], [StopSlot(order.service, *slot) for slot in left]]
+
+
 def in_turn_waves(order: RolloutOrder) -> list[Wave]:
     """One slot: drained, stopped, replaced, started and admitted, host by host."""
-    return [
-        wave for now in sorted(order.instances, key=lambda now: (now.is_healthy, now.host)) for wave in replace_in_place(order, now, len(order.instances) > 1)
-    ]
+    ordered = in_order(order.instances)
+    return [wave for place, now in enumerate(ordered) for wave in replace_in_place(order, now, tuple((done.host, "a") for done in ordered[:place]))]
 
 
-def replace_in_place(order: RolloutOrder, now: InstanceNow, needs_others: bool) -> list[Wave]:
+def replace_in_place(order: RolloutOrder, now: InstanceNow, upheld: Slots) -> list[Wave]:
     """Return the waves that put the release into the only slot of an instance."""
-    slot: tuple[str, SlotLetter, str] = (now.host, "a", order.release)
-    others = min(order.others_needed, len(order.instances) - 1) if needs_others else 0
-    out: list[Wave] = (
-        [] if now.active is None else [[drain(order, now.host, "a", now.release, others=others)], [StopSlot(order.service, now.host, "a", now.release)]]
-    )
-    return [*out, [PlaceRelease(order.service, *slot)], [StartSlot(order.service, *slot)], [warm(order, *slot)], [AdmitSlot(order.service, *slot)]]
+    out: list[Wave] = []
+    if now.active is not None or now.is_idle_used:
+        out = [[drain(order, now.host, "a", now.release, others=others_in_turn(order), upheld=upheld)], [StopSlot(order.service, now.host, "a", now.release)]]
+    return [*out, *fill(order, now.host, "a", order.release)]
+
+
+def fill(order: RolloutOrder, host: str, slot: SlotLetter, release: str) -> list[Wave]:
+    """Return the waves that bring a release up in an empty slot."""
+    where: tuple[str, SlotLetter, str] = (host, slot, release)
+    return [[PlaceRelease(order.service, *where)], [StartSlot(order.service, *where)], [warm(order, *where)], [AdmitSlot(order.service, *where)]]
+
+
+def others_in_turn(order: RolloutOrder) -> int:
+    """Return how many healthy ones there must be beside one that has no second slot; a singleton has none."""
+    return min(order.others_needed, len(order.instances) - 1)
 
 
 def interrupt_waves(order: RolloutOrder) -> list[Wave]:
     """Replace a singleton behind the maintenance page."""
-    inner = [wave for now in order.instances for wave in replace_in_place(order, now, needs_others=False)]
+    inner = [wave for now in order.instances for wave in replace_in_place(order, now, ())]
     return [[SetMaintenance(order.service, order.release, on=True)], *inner, [SetMaintenance(order.service, order.release, on=False)]]
 
 
 def warm(order: RolloutOrder, host: str, slot: SlotLetter, release: str) -> WarmSlot:
     """Return the step that waits for a slot's health."""
+    rules = order.rules
     return WarmSlot(
         order.service,
         host,
@@ -167,11 +197,12 @@ def warm(order: RolloutOrder, host: str, slot: SlotLetter, release: str) -> Warm
         passes=order.health.passes,
         min_healthy_seconds=order.min_healthy_seconds,
         interval_seconds=min(order.health.interval, FAST_CHECK_SECONDS),
-        timeout_seconds=order.rules.instance_deadline,
+        timeout_seconds=min(rules.instance_deadline, rules.longest_outage or rules.instance_deadline) + LOOK_SECONDS,
+        progress_seconds=0.0 if order.is_return else rules.progress_deadline,
     )
 
 
-def drain(order: RolloutOrder, host: str, slot: SlotLetter, release: str, *, others: int) -> DrainSlot:
+def drain(order: RolloutOrder, host: str, slot: SlotLetter, release: str, *, others: int, upheld: Slots = ()) -> DrainSlot:
     """Return the step that takes a slot out of traffic."""
     return DrainSlot(
         order.service,
@@ -182,55 +213,11 @@ def drain(order: RolloutOrder, host: str, slot: SlotLetter, release: str, *, oth
         drain_seconds=order.drain_seconds,
         settle_seconds=order.rules.settle,
         policy=order.rules.drain_policy,
-        timeout_seconds=order.drain_seconds * EXTENSIONS + order.rules.settle + 30,
+        timeout_seconds=order.drain_seconds * EXTENSIONS + order.rules.settle + SLACK_SECONDS,
+        upheld=upheld,
     )
 
 
-def plan_return(order: RolloutOrder, touched: Sequence[SlotStep]) -> list[Planned[Fleet]]:
-    """Return the way back after a failure: every touched host to what it served before, then the new release away.
-
-    `order` is the rollout's; `touched` are the slot steps of it that were begun. With nothing certified yet, nothing is returned to
-    and the route stays at 503.
-    """
-    hosts = {step.host for step in touched}
-    back = replace(order, is_return=True, instances=tuple(now for now in order.instances if now.host in hosts))
-    strategies = {"rolling": return_rolling, "in_turn": return_in_place, "interrupt": return_interrupted}
-    waves = strategies[order.rules.strategy](back, order)
-    return staged([*waves, [StopProbe(order.service, order.release, judges=False)]])
-
-
-def return_rolling(back: RolloutOrder, order: RolloutOrder) -> list[Wave]:
-    """Old slots first, all together; then the new ones out."""
-    old = [(now.host, now.active, now.release) for now in back.instances if now.active is not None]
-    new = [(now.host, now.idle, order.release) for now in back.instances]
-    return [
-        [StartSlot(order.service, *slot) for slot in old],
-        [warm(back, *slot) for slot in old],
-        [AdmitSlot(order.service, *slot) for slot in old],
-        [drain(back, *slot, others=min(len(old), order.others_needed)) for slot in new],
-        [StopSlot(order.service, *slot) for slot in new],
-    ]
-
-
-def return_in_place(back: RolloutOrder, order: RolloutOrder) -> list[Wave]:
-    """Host by host, the old release into the only slot again."""
-    return [wave for now in back.instances for wave in return_one(back, order, now)]
-
-
-def return_one(back: RolloutOrder, order: RolloutOrder, now: InstanceNow) -> list[Wave]:
-    """Return one instance to what it served before, or to nothing."""
-    out: list[Wave] = [[drain(back, now.host, "a", order.release, others=0)], [StopSlot(order.service, now.host, "a", order.release)]]
-    if now.active is None:
-        return out
-    slot: tuple[str, SlotLetter, str] = (now.host, "a", now.release)
-    return [*out, [PlaceRelease(order.service, *slot)], [StartSlot(order.service, *slot)], [warm(back, *slot)], [AdmitSlot(order.service, *slot)]]
-
-
-def return_interrupted(back: RolloutOrder, order: RolloutOrder) -> list[Wave]:
-    """Behind the maintenance page, then the page away."""
-    return [*return_in_place(back, order), [SetMaintenance(order.service, order.release, on=False)]]
-
-
-def certified_return(order: RolloutOrder) -> RolloutOrder:
-    """Return the order for a rollback: the certified release on every host, by the same rules, without waiting."""
-    return replace(order, release=order.certified, is_return=True, bake_seconds=0.0)
+def returning(order: RolloutOrder, release: str) -> RolloutOrder:
+    """Return the order as it is on a way back: another release, by the same rules, without waiting beyond the passes."""
+    return replace(order, release=release, is_return=True)

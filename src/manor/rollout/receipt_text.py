@@ -99,7 +99,8 @@ def probe_lines(receipt: Receipt) -> list[str]:
     """Return the first column."""
     probe = receipt.probe
     asked = ", ".join(probe.requests)
-    title = f"PROBE    from outside, past the cache: {asked}; {probe.rate:g} a second however slow the answers, never repeated"
+    how = f", past the cache: {asked}; {probe.rate:g} a second however slow the answers, never repeated" if asked else ""
+    title = f"PROBE    from outside{how}"
     if not probe.has_evidence:
         return [title, "  nothing was sent: the probe shows nothing"]
     return [title, *(f"  {line}" for line in (counts_text(receipt), bound_text(receipt), *latency_text(probe, receipt.window.seconds)) if line)]

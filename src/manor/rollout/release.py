@@ -143,6 +143,12 @@ def render_env(env: Mapping[str, str]) -> bytes:
     return "".join(f"{key}={value}\n" for key, value in sorted(env.items())).encode()
 
 
+def parse_env(text: bytes) -> dict[str, str]:
+    """Return what `render_env` wrote."""
+    pairs = (line.partition("=") for line in text.decode().split("\n"))
+    return {key: value for key, found, value in pairs if found}
+
+
 def render_start(service: Service, where: Where) -> bytes:
     """Return the script that sets the limits and becomes the program."""
     run = service.run

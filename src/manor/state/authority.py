@@ -1,5 +1,7 @@
 """The local certificate authority: keeps its key in the state folder and issues the first tiers' certificates.
 
+Key identifiers are in every certificate: clients that verify strictly, e.g. Python 3.13, refuse those without (RFC 5280, 4.2.1.1).
+
 Invariant: a certificate is issued again only when its names changed or less than 30 days of it are left; the key never leaves the folder.
 """
 
@@ -63,6 +65,7 @@ class Authority:
         builder = self._builder(name, name, key.public_key(), AUTHORITY_DAYS)
         builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         builder = builder.add_extension(AUTHORITY_USAGE, critical=True)
+        builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         certificate = builder.sign(key, hashes.SHA256())
         write_durably(self.folder / "authority.key", key_pem(key), 0o600)
         write_durably(self.certificate_file, certificate.public_bytes(serialization.Encoding.PEM), 0o644)
@@ -98,6 +101,8 @@ class Authority:
         builder = builder.add_extension(x509.SubjectAlternativeName([general_name(name) for name in names]), critical=False)
         builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         builder = builder.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        builder = builder.add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(own.public_key()), critical=False)  # type: ignore[arg-type]  # as below
         certificate = builder.sign(own_key, hashes.SHA256())  # type: ignore[arg-type]  # it is the elliptic key made in prepare()
         return IssuedCertificate(certificate.public_bytes(serialization.Encoding.PEM), key_pem(key))
 

@@ -100,12 +100,6 @@ def get_artifact(connection: sa.Connection, digest: str) -> Artifact:
     return found
 
 
-def describe_artifact(connection: sa.Connection, digest: str, manifest: str) -> Artifact:
-    """Write what is known about an artifact now, e.g. what its tests said; return it. Raises UsageError if there is none."""
-    connection.execute(tables.artifacts.update().where(tables.artifacts.c.digest == digest).values(manifest=manifest))
-    return get_artifact(connection, digest)
-
-
 def release_id(manifest: str) -> str:
     """Return the id of the release with this manifest."""
     return hashlib.sha256(manifest.encode()).hexdigest()

@@ -6,35 +6,45 @@ Invariant: may be killed at any moment; the next one goes on from the store, the
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from manor.errors import Busy, ManorError
 from manor.execution.durable import Disk
 from manor.execution.files import carry_out
 from manor.execution.values import HostPath, MakeFolder, PutFile
+from manor.operations.chaos import chaos_from
 from manor.pipeline.worker import Worker as PipelineWorker
+from manor.state.lock import take
 from manor.state.runs import Run
-from manor.web.api import ApiPorts
+from manor.web.api import ApiPorts, Handed
 from manor.web.app import WebPorts, make_app
 from manor.web.git import GitPorts, GitServer
-from manor.web.readings import EnvironmentFacts, Readings
+from manor.web.readings import EnvironmentFacts, Readings, operation_view
 from manor.web.server import Listener, Worker, every, listen_on_port, log, serve
 from manor.web.sessions import Sessions, session_key
 from manor.web.tokens import ensure_first_admin, token_check
+from manor.web.views import OperationView
 from manor.workflows.context import Context
 from manor.workflows.serving import Controller, default_wheelhouse
 from manor.workflows.up import ways_in
 
 FIRST_PORT, LAST_PORT = 7080, 7179
-LEDGER_SECONDS, ADOPT_SECONDS, HOUSE_SECONDS = 10.0, 3.0, 5.0
+LEDGER_SECONDS, ADOPT_SECONDS, HOUSE_SECONDS, RELOAD_SECONDS, PACK_SECONDS = 10.0, 2.0, 5.0, 2.0, 86400.0
 
 
 async def control(context: Context, address: str, port: int | None, say: Callable[[str], None]) -> None:
-    """Serve until SIGTERM or Ctrl-C. Raises Busy if another controller of this state folder listens."""
-    controller = Controller(context, default_wheelhouse())
+    """Serve until SIGTERM or Ctrl-C. Raises Busy if another controller of this state folder runs, or the port is taken."""
+    with take(context.folder / "controller.lock", fcntl.LOCK_EX, "has a controller already, which `manor down` ends", 0.0):
+        await control_alone(context, address, port, say)
+
+
+async def control_alone(context: Context, address: str, port: int | None, say: Callable[[str], None]) -> None:
+    """Serve; nobody else does for this state folder."""
+    controller = Controller(context, default_wheelhouse(), chaos_from(os.environ))
     await controller.prepare()
     listener, stopping = listen(context, address, port), asyncio.Event()
     git = GitServer(git_ports(controller, listener))
@@ -43,17 +53,20 @@ async def control(context: Context, address: str, port: int | None, say: Callabl
         status=readings.status,
         runs=readings.runs,
         run=readings.run,
-        run_log=controller.follow,
+        run_log=controller.read_log,
         operations=readings.operations,
         operation=readings.operation,
+        operation_events=controller.events,
         receipts=readings.receipts,
         receipt=readings.receipt,
+        ship=shipping(controller),
+        incoming=context.store.folder.artifacts / "incoming",
     )
     sessions = Sessions(session_key(context.folder / "web.key"))
     app = make_app(WebPorts(token_check(context.store), sessions, api, git, stopping))
     announce(context, listener, say)
     try:
-        await serve(app, listener, workers(controller), stopping, git.close)
+        await serve(app, listener, workers(controller, readings), stopping, git.close)
     finally:
         controller_file(context).unlink(missing_ok=True)
 
@@ -108,14 +121,41 @@ def environment_facts(context: Context) -> list[EnvironmentFacts]:
     ]
 
 
-def workers(controller: Controller) -> list[Worker]:
+def shipping(controller: Controller) -> Callable[[Handed], Awaitable[OperationView]]:
+    """Return what takes an artifact in and answers with the operation that delivers it."""
+
+    async def ship(handed: Handed) -> OperationView:
+        about = {"commit": handed.commit, "build_url": handed.build_url, "to": handed.to, "actor": handed.actor}
+        return operation_view(await controller.hand_in(handed.service, handed.upload.file, **about))
+
+    return ship
+
+
+def reloading(controller: Controller, readings: Readings) -> Callable[[], Awaitable[None]]:
+    """Return what takes a changed estate over and shows it, whoever noticed the change."""
+    shown = controller.context.estate.digest
+
+    async def reload() -> None:
+        nonlocal shown
+        await controller.reload()
+        if controller.context.estate.digest != shown:
+            shown = controller.context.estate.digest
+            readings.declare(controller.context.estate.name, environment_facts(controller.context))
+
+    return reload
+
+
+def workers(controller: Controller, readings: Readings) -> list[Worker]:
     """Return what goes on in the background."""
     pipelines = PipelineWorker(controller.pipeline_ports(), controller.deliver_run, on_trouble=tell_trouble)
     return [
         every(LEDGER_SECONDS, "ledger", controller.ledger.catch_up_all),
         Worker("pipelines", pipelines.work),
         every(ADOPT_SECONDS, "adoption", controller.adopt),
+        every(ADOPT_SECONDS, "deliveries", controller.deliveries.catch_up),
         every(HOUSE_SECONDS, "housekeeping", controller.keep_house),
+        every(RELOAD_SECONDS, "estate", reloading(controller, readings)),
+        every(PACK_SECONDS, "packing", controller.repositories.housekeeping),
     ]
 
 

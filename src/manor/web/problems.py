@@ -29,7 +29,7 @@ STATUS: tuple[tuple[type[errors.ManorError], int, str], ...] = (
     (errors.ManorError, 500, "`manor why` shows what led to it"),
 )
 HINTS = {
-    401: "send `Authorization: Bearer <token>`; `manor user token` makes one",
+    401: "send `Authorization: Bearer <token>`; `manor repo token NAME --scope …` makes one",
     403: "ask for a token with the scope that the error names",
     404: "docs/api.md lists what there is",
     405: "docs/api.md lists what can be asked how",

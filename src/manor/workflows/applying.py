@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from manor.errors import DifferencesFound, UsageError
+from manor.estate.layout import tier_program
 from manor.execution.values import HostPath
 from manor.integrations.supervisors.base import ProgramStatus
 from manor.observe.hosts import HostQuestion, ObservedHost, observe_host
 from manor.observe.slots import read_slots
-from manor.operations.engine import execute
+from manor.operations.chaos import Chaos, no_chaos
+from manor.operations.engine import OnFailure, execute
 from manor.operations.events import Listener, silent
 from manor.operations.leasing import hold
-from manor.operations.planning import Result, create
+from manor.operations.planning import Result, create, standing
+from manor.operations.step import Planned as PlannedStep
 from manor.operations.step import StepKinds
 from manor.operations.stop import Stop
-from manor.reconcile.apply import apply_steps
+from manor.reconcile.apply import apply_steps, confirming_steps
 from manor.reconcile.desired import DesiredHost
-from manor.reconcile.plan import ABSENT, Observed, Plan, plan_environment
-from manor.reconcile.steps import KINDS, Site
-from manor.state import operations
+from manor.reconcile.plan import ABSENT, SUPERVISOR_MARK, Action, Observed, Plan, plan_environment
+from manor.reconcile.site import Site
+from manor.reconcile.steps import KINDS
+from manor.state import journal, operations, releases
+from manor.state.journal import StepRow
 from manor.state.operations import NewOperation, Operation
+from manor.state.store import Store
 from manor.workflows.context import Context
 
 APPLY_KINDS: StepKinds[Site] = StepKinds(KINDS)
@@ -41,7 +47,7 @@ class Planned:
 def question_of(host: DesiredHost) -> HostQuestion:
     """Return what to look at on a host."""
     paths = tuple(file.path for file in host.files)
-    texts = tuple(host.layout.loaded(tier.node.key) for tier in host.tiers)
+    texts = (host.layout.loaded(SUPERVISOR_MARK), *(host.layout.loaded(tier.node.key) for tier in host.tiers))
     return HostQuestion(paths, host.folders, texts, host.supervised, host.supervisor)
 
 
@@ -91,6 +97,7 @@ async def apply_plan(
     expected: str = "",
     wait_seconds: float = 0.0,
     allow_destroy: bool = False,
+    chaos: Chaos = no_chaos,
 ) -> Result | None:
     """Carry a plan out as an operation; None if there is nothing to do.
 
@@ -100,29 +107,65 @@ async def apply_plan(
     plan = planned.plan
     done = await context.store.read(operations.carried_out, plan.environment, expected) if expected else None
     if done is not None:
-        raise UsageError(f"the plan {expected[:12]} was carried out already, as operation {done.id}: {done.summary}")
+        return await standing(context.store, done.id)
     if expected and not plan.hash.startswith(expected):
         raise DifferencesFound(
-            f"the plan {expected[:12]} is not what would be done now ({plan.hash[:12]}); estate or hosts have changed since: `manor plan {plan.environment}`"
+            f"the plan {expected[:12]} is not what would be done now ({plan.hash[:12]}); estate or hosts have changed since: `manor plan -e {plan.environment}`"
         )
     if plan.is_empty:
         return None
-    require_allowed(plan, allow_destroy=allow_destroy)
+    require_allowed(plan, context.estate.removed, allow_destroy=allow_destroy)
+    await require_drained(context, plan.environment)
     new = NewOperation(
         "apply", plan.environment, actor=actor, estate_digest=plan.estate_digest, plan_hash=plan.hash, arguments=json.dumps({"environment": plan.environment})
     )
-    steps = apply_steps(plan, planned.site.hosts, running_tiers(planned))
     async with hold(context.store, plan.environment, wait_seconds=wait_seconds) as lease:
         await context.store.read(operations.require_none_unfinished, plan.environment)
+        await require_unmoved(context, plan)
+        steps = apply_steps(plan, planned.site.hosts, running_tiers(planned))
         operation: Operation = await create(context.store, new, steps, APPLY_KINDS)
-        return await execute(context.store, operation.id, planned.site, APPLY_KINDS, lease, tell=tell, stop=stop)
+        confirming = confirming_changes(context.store)
+        return await execute(context.store, operation.id, planned.site, APPLY_KINDS, lease, on_failure=confirming, tell=tell, stop=stop, chaos=chaos)
 
 
-def require_allowed(plan: Plan, *, allow_destroy: bool) -> None:
-    """Raise UsageError naming what would be destroyed, unless that is allowed."""
-    destroyed = [f"{change.host}: {change.action} {change.what}" for change in plan.changes if change.is_destructive]
-    if destroyed and not allow_destroy:
-        raise UsageError(f"the plan removes: {'; '.join(destroyed)}. If that is meant, add --allow-destroy")
+async def require_unmoved(context: Context, plan: Plan) -> None:
+    """Look once more, now that nobody else may change anything. Raises DifferencesFound if the plan is not what would be done now."""
+    now = (await plan_site(context, plan.environment)).plan
+    if now.hash != plan.hash:
+        raise DifferencesFound(
+            f"{plan.environment} has changed since it was looked at ({plan.hash[:12]}, now {now.hash[:12]}): `manor plan {plan.environment}`"
+        )
+
+
+def confirming_changes(store: Store) -> OnFailure[Site]:
+    """Return what makes sure, after a failure, that every tier whose change was begun works."""
+
+    async def plan(operation: Operation, _failed: Sequence[StepRow], _site: Site) -> Sequence[PlannedStep[Site]]:
+        rows = await store.read(journal.steps, operation.id, 0)
+        return confirming_steps([APPLY_KINDS.decode(row) for row in rows if row.intent_at is not None])
+
+    return plan
+
+
+def require_allowed(plan: Plan, removed: Iterable[str], *, allow_destroy: bool) -> None:
+    """Raise UsageError naming what would be destroyed, unless that is declared under `removed` and allowed."""
+    ended = [change for change in plan.changes if change.is_destructive]
+    slots = {change.what.rsplit("-", 1)[0] for change in ended if change.action is Action.STOP and not change.what.startswith(tier_program(""))}
+    undeclared = sorted(slots - set(removed))
+    if undeclared:
+        raise UsageError(f"{', '.join(undeclared)} would vanish from {plan.environment}; say since when: `removed: {{{undeclared[0]}: <date>}}` in the estate")
+    if ended and not allow_destroy:
+        listed = "; ".join(f"{change.host}: {change.action} {change.what}" for change in ended)
+        raise UsageError(f"the plan removes: {listed}. If that is meant, add --allow-destroy")
+
+
+async def require_drained(context: Context, environment: str) -> None:
+    """Raise UsageError if a service that is no longer declared still has instances: an apply would end them under their requests."""
+    declared = context.environment(environment).services
+    left = sorted({row.service for row in await context.store.read(releases.deployments, environment)} - set(declared))
+    if left:
+        commands = "; ".join(f"`manor service remove {name} -e {environment}`" for name in left)
+        raise UsageError(f"{', '.join(left)}: no longer declared in {environment} and still there; drain it first: {commands}")
 
 
 def running_tiers(planned: Planned) -> list[tuple[str, str]]:

@@ -15,7 +15,7 @@ from manor.execution.guard import Guard
 from manor.execution.local import LocalRunner
 from manor.execution.values import HostPath, MakeFolder, PutFile
 from manor.reconcile.desired import DesiredHost, DesiredTier, certificate_files
-from manor.reconcile.steps import anyhow, with_parents
+from manor.reconcile.site import anyhow, with_parents
 from manor.workflows.context import Context
 
 AT_ONCE = max(2, os.cpu_count() or 2)

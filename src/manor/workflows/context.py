@@ -27,7 +27,7 @@ from manor.execution.local import LocalRunner
 from manor.execution.machine import FRONTS, Machine
 from manor.execution.values import HostPath
 from manor.reconcile.desired import DesiredHost, Material, desired_hosts
-from manor.reconcile.steps import Site
+from manor.reconcile.site import Site
 from manor.registry import product
 from manor.state import places
 from manor.state.authority import Authority

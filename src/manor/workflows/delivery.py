@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from manor.errors import DifferencesFound, UsageError
 from manor.operations.planning import Result
+from manor.rollout.receipt_text import verdict
 from manor.state import releases
-from manor.state.words import Standing
+from manor.state.words import OperationState, Standing
 from manor.workflows.context import Context
+from manor.workflows.finding_receipts import receipt_of
 from manor.workflows.gates import gate_problems
 from manor.workflows.receipts import write_receipt
-from manor.workflows.rolling import Carrying, carry_out_rollout, is_done, load_release, prepare_rollout, require_done, rollout_of
+from manor.workflows.rolling import (
+    ORDER,
+    Carrying,
+    Onward,
+    carry_out_rollout,
+    is_done,
+    load_release,
+    prepare_rollout,
+    read_onward,
+    require_done,
+    rollout_of,
+)
 from manor.workflows.up import prefixed
+
+SHIP = "ship"
 
 
 @dataclass(frozen=True)
@@ -25,6 +40,8 @@ class Delivered:
     operation: str
     """Empty: it was there already."""
     lost: int = 0
+    verdict: str = ""
+    """The receipt's one sentence; one without a probe claims nothing about losses."""
     note: str = ""
 
 
@@ -58,14 +75,33 @@ def first_environment(context: Context, service: str) -> str:
 
 async def deliver(context: Context, service: str, artifact: str, carrying: Carrying, *, start: str = "", to: str = "", again: str = "") -> list[Delivered]:
     """Roll an artifact out from environment to environment until one may not be entered. Raises what the failing one raises."""
+    path = path_from(context, start or first_environment(context, service), to=to)
+    return await deliver_along(context, service, artifact, carrying, path, Onward(to, again))
+
+
+async def deliver_along(
+    context: Context, service: str, artifact: str, carrying: Carrying, path: Sequence[str], onward: Onward, *, is_begun: bool = False
+) -> list[Delivered]:
+    """Roll an artifact out along a path; `is_begun`: it was in the environment before the path's first."""
     delivered: list[Delivered] = []
-    for number, name in enumerate(path_from(context, start or first_environment(context, service), to=to)):
+    for number, name in enumerate(path, start=int(is_begun)):
         held_back = await may_not_enter(context, service, artifact, name, number)
         if held_back:
             delivered.append(Delivered(name, "", "", note=held_back))
             break
-        delivered.append(await deliver_to(context, service, artifact, name, carrying, again=again))
+        delivered.append(await deliver_to(context, service, artifact, name, carrying, onward))
     return delivered
+
+
+async def go_on(context: Context, result: Result, carrying: Carrying) -> list[Delivered]:
+    """Go on with the delivery that a resumed operation is part of, into the environments after its own, as who began it would have."""
+    operation = result.operation
+    onward = read_onward(operation.arguments) if operation.verb == SHIP and operation.state is OperationState.DONE else None
+    if onward is None or operation.environment == onward.to:
+        return []
+    release = await load_release(context, ORDER.validate_json(operation.arguments).release)
+    path = path_from(context, operation.environment, to=onward.to)[1:]
+    return await deliver_along(context, operation.service, release.artifact, carrying, path, onward, is_begun=True)
 
 
 async def may_not_enter(context: Context, service: str, artifact: str, environment: str, number: int) -> str:
@@ -79,19 +115,29 @@ async def may_not_enter(context: Context, service: str, artifact: str, environme
     return "; ".join(problems)
 
 
-async def deliver_to(context: Context, service: str, artifact: str, environment: str, carrying: Carrying, *, again: str = "", verb: str = "ship") -> Delivered:
+async def deliver_to(
+    context: Context, service: str, artifact: str, environment: str, carrying: Carrying, onward: Onward | None = None, *, again: str = "", verb: str = SHIP
+) -> Delivered:
     """Roll an artifact out in one environment and write its receipt. Raises ApplyFailed when it was turned round, and its like."""
-    rollout = await prepare_rollout(context, environment, service, artifact, again=again)
+    rollout = await prepare_rollout(context, environment, service, artifact, again=onward.again if onward else again)
+    release = rollout.order.release
     if is_done(rollout):
-        return Delivered(environment, rollout.order.release, "", note="nothing to do; every instance serves it and it is certified")
-    return await finish(context, environment, await carry_out_rollout(rollout, heard_in(carrying, environment), verb), rollout.order.release)
+        return nothing_to_do(environment, release)
+    return await finish(context, environment, await carry_out_rollout(rollout, heard_in(carrying, environment), verb, onward), release)
 
 
-async def finish(context: Context, environment: str, result: Result, release: str) -> Delivered:
-    """Write the receipt of an ended rollout and return how it came out. Raises what its end means."""
+def nothing_to_do(environment: str, release: str) -> Delivered:
+    """Return how a release came out that was there already."""
+    return Delivered(environment, release, "", note="nothing to do; every instance serves it and it is certified")
+
+
+async def finish(context: Context, environment: str, result: Result | None, release: str) -> Delivered:
+    """Write the receipt of an ended rollout and return how it came out; None: somebody else had done it. Raises what its end means."""
+    if result is None:
+        return nothing_to_do(environment, release)
     receipt = await write_receipt(context, result) if result.operation.state.is_final else None
     require_done(result)
-    return Delivered(environment, release, result.operation.id, receipt.lost if receipt else 0)
+    return Delivered(environment, release, result.operation.id, receipt.lost if receipt else 0, verdict(receipt_of(receipt)) if receipt else "")
 
 
 def heard_in(carrying: Carrying, environment: str) -> Carrying:
@@ -126,17 +172,27 @@ async def certified_before(context: Context, service: str, environment: str, rel
 
 
 async def rollback(context: Context, service: str, environment: str, carrying: Carrying, *, to: str = "") -> Delivered:
-    """Return an environment to the last certified release other than the present one, or to a named certified one."""
+    """Return an environment to the last certified release; where that serves already, to the one certified before; or to a named one."""
     now = await context.store.read(releases.last_certified, environment, service)
     if to:
         target = await certified_before(context, service, environment, to)
     else:
-        found = await context.store.read(releases.last_certified, environment, service, but=now.id if now else "")
+        serving = await releases_serving(context, environment, service)
+        found = await context.store.read(releases.last_certified, environment, service, but=now.id if now and serving == {now.id} else "")
         if found is None:
             raise UsageError(f"{environment} has no other certified release of {service} to return to")
         target = found
     rollout = await rollout_of(context, environment, service, await load_release(context, target.id), is_return=True)
+    if is_done(rollout):
+        return Delivered(environment, rollout.order.release, "", note="nothing to do; every instance serves it and it is certified")
     return await finish(context, environment, await carry_out_rollout(rollout, heard_in(carrying, environment), "rollback"), rollout.order.release)
+
+
+async def releases_serving(context: Context, environment: str, service: str) -> set[str]:
+    """Return the releases that active slots hold."""
+    rows = await context.store.read(releases.slots, environment, service)
+    active = {(row.instance, row.active) for row in await context.store.read(releases.deployments, environment, service)}
+    return {row.release for row in rows if (row.instance, row.slot) in active}
 
 
 def summary_lines(delivered: Iterable[Delivered]) -> list[str]:
@@ -148,4 +204,4 @@ def line_of(one: Delivered) -> str:
     """Return one environment's line."""
     if not one.operation:
         return f"{one.environment:<10} {one.release:<14} {one.note}"
-    return f"{one.environment:<10} {one.release:<14} certified · lost {one.lost} · `manor receipt {one.operation}`"
+    return f"{one.environment:<10} {one.release:<14} {one.verdict} · `manor receipt {one.operation}`"

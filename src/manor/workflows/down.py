@@ -13,6 +13,7 @@ from manor.observe.hosts import observe_programs
 from manor.operations.events import Event, Listener, What, silent
 from manor.operations.leasing import hold
 from manor.reconcile.desired import DesiredHost
+from manor.reconcile.supervising import end_leftovers
 from manor.state import places
 from manor.workflows.applying import question_of
 from manor.workflows.context import Context
@@ -38,9 +39,16 @@ async def end_host(host: DesiredHost, runner: Runner, tell: Listener, environmen
                 host.supervisor.parse_done(act, await runner.carry_out(act))
             except (Unreachable, CommandFailed) as error:
                 tell(Event(What.SAID, context.store.clock.now(), "down", str(error), host=f"{environment}/{host.name}"))
+    if await has_wrapper(host, runner):
+        await end_leftovers(host, runner, host.supervised.programs)
     touch = Touch(effect=Effect.INCLUDE)
     await runner.change([Remove(host.layout.sockets, touch), *(Remove(host.layout.loaded(tier.node.key), touch) for tier in host.tiers)])
     tell(Event(What.DONE, context.store.clock.now(), "down", "ended", host=f"{environment}/{host.name}", kind="down"))
+
+
+async def has_wrapper(host: DesiredHost, runner: Runner) -> bool:
+    """Tell whether anything can ever have been started on a host."""
+    return host.layout.exec in await runner.digest([host.layout.exec])
 
 
 def give_machine_back(context: Context) -> None:

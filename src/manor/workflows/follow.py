@@ -5,13 +5,15 @@ Invariant: reads only; whoever stops following changes nothing.
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncGenerator, Iterable
 
 from manor.pipeline.log import OPEN, LogChunk, follow_log
-from manor.state import runs
+from manor.state import journal, operations, runs
+from manor.state.journal import JournalRow, StepRow
 from manor.state.runs import Run, RunStep
 from manor.state.store import Store
-from manor.state.words import RunState
+from manor.state.words import OperationState, RunState
 
 LOOK_SECONDS = 0.2
 
@@ -66,6 +68,28 @@ async def is_begun(store: Store, run: str, longest_wait_seconds: float) -> bool:
             return False
         await store.clock.sleep(LOOK_SECONDS)
     return True
+
+
+async def follow_operation(store: Store, operation: str) -> AsyncGenerator[str, None]:
+    """Yield the journal of an operation as JSON, one event a line, until nobody carries it out any more."""
+    told = 0
+    while True:
+        now = await store.read(operations.get, operation)
+        steps = {step.seq: step for step in await store.read(journal.steps, operation)}
+        rows = await store.read(journal.history, operation)
+        for row in rows[told:]:
+            yield event_line(row, steps.get(row.seq))
+        told = len(rows)
+        if now.state.is_final or now.state is OperationState.PAUSED:
+            yield json.dumps({"event": "ended", "at": now.ended_at, "state": now.state, "detail": now.summary})
+            return
+        await store.clock.sleep(LOOK_SECONDS)
+
+
+def event_line(row: JournalRow, step: StepRow | None) -> str:
+    """Return one entry of a journal as JSON, with what its step is."""
+    about = {"host": step.host, "kind": step.kind, "text": step.text} if step else {}
+    return json.dumps({"event": row.event, "at": row.at, "seq": row.seq, "attempt": row.attempt, **about, "detail": row.detail})
 
 
 def ending(step: RunStep) -> str:

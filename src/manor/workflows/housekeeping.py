@@ -13,7 +13,8 @@ from manor.execution.values import Command, Effect, HostPath, Touch
 from manor.observe.hosts import observe_programs
 from manor.operations.leasing import hold
 from manor.reconcile.desired import DesiredHost, DesiredTier
-from manor.reconcile.steps import Site, start_supervisor
+from manor.reconcile.site import Site
+from manor.reconcile.supervising import start_supervisor
 from manor.state import places
 from manor.workflows.applying import question_of
 from manor.workflows.context import Context
@@ -27,14 +28,19 @@ COPY = SHIFT + '; cp -p "$1" "$1.1.new"; mv "$1.1.new" "$1.1"; : > "$1"'
 
 
 async def revive(context: Context) -> list[str]:
-    """Start the supervisors that died on hosts of environments that are up; return what was done, in words."""
+    """Start the supervisors that died on hosts of environments that are up; return what was done, in words.
+
+    The lease is taken only where there is something to do, so that nobody else finds it held for a mere look.
+    """
     said = []
     for name in await environments_up(context):
-        try:
-            async with hold(context.store, name):
-                said += await revive_environment(context.site(name), name)
-        except Busy:
-            continue
+        if await dead_supervisors(context.site(name)):
+            try:
+                async with hold(context.store, name):
+                    is_still_up = name in await environments_up(context)
+                    said += await revive_environment(context.site(name), name) if is_still_up else []
+            except Busy:
+                continue
     return said
 
 
@@ -47,13 +53,20 @@ async def environments_up(context: Context) -> list[str]:
 async def revive_environment(site: Site, name: str) -> list[str]:
     """Start the supervisors of an environment that do not answer, where an apply has been."""
     said = []
+    for host in await dead_supervisors(site):
+        await start_supervisor(host, site.runners[host.name])
+        said.append(f"{name}/{host.name}: {host.supervisor.name} was gone and runs again")
+    return said
+
+
+async def dead_supervisors(site: Site) -> list[DesiredHost]:
+    """Return the hosts where an apply has been and the supervisor does not answer."""
+    found = []
     for host in site.hosts.values():
         runner = site.runners[host.name]
-        was_applied = host.layout.loaded("supervisor")
-        if await runner.digest([was_applied]) and await observe_programs(question_of(host), runner) is None:
-            await start_supervisor(host, runner)
-            said.append(f"{name}/{host.name}: {host.supervisor.name} was gone and runs again")
-    return said
+        if await runner.digest([host.layout.loaded("supervisor")]) and await observe_programs(question_of(host), runner) is None:
+            found.append(host)
+    return found
 
 
 async def rotate_logs(context: Context) -> list[str]:

@@ -15,7 +15,7 @@ from manor.execution.base import Runner
 from manor.execution.values import HostPath
 from manor.observe.edge import LogFile, is_readable, list_files, parse_files, read_part
 from manor.reconcile.desired import DesiredHost, DesiredTier
-from manor.reconcile.steps import Site
+from manor.reconcile.site import Site
 from manor.workflows.context import Context
 from manor.workflows.log_lines import Line, ParseAccess, merge, read_lines
 

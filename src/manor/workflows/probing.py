@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +19,7 @@ from manor.observe.edge import LogMark, mark_log
 from manor.observe.probe.model import Loss, ProbeConfig, Target
 from manor.observe.probe.process import argv
 from manor.observe.probe.results import Recording, read_results
-from manor.observe.probe.summary import ProbeResult, summarize
+from manor.observe.probe.summary import ProbeResult, measured_outage, summarize
 from manor.observe.window import Window
 from manor.rollout.fleet import ProbeSummary
 from manor.workflows.context import Context
@@ -61,17 +62,17 @@ class LocalProber:
         await runner.start(self._step(operation))
 
     async def _mark(self, operation: str) -> None:
-        """Remember once how the first tier's logs stand, so that the receipt can tell what was cut off meanwhile."""
+        """Remember once how the outer tiers' logs stand, so that the receipt can tell what was cut off meanwhile."""
         path = self.folder(operation) / "marks.json"
         if path.exists():
             return
         site = self.context.site(self.environment, self.service)
-        firsts = [(host, tier) for host in site.hosts.values() for tier in host.tiers if tier.node.is_first]
-        marks = {host.name: await mark_log(site.runners[host.name], tier.node.folders.access_log) for host, tier in firsts}
+        outer = [(host, tier) for host in site.hosts.values() for tier in host.tiers if tier.node.place <= 1]
+        marks = {f"{host.name}/{tier.node.key}": await mark_log(site.runners[host.name], tier.node.folders.access_log) for host, tier in outer}
         await self._runner().change([PutFile(HostPath(path), MARKS.dump_json(marks))])
 
     def marks(self, operation: str) -> dict[str, LogMark]:
-        """Return how the first tier's logs stood at the beginning, by host."""
+        """Return how the outer two tiers' logs stood at the beginning, by `<host>/<tier>`."""
         path = self.folder(operation) / "marks.json"
         return MARKS.validate_json(path.read_bytes()) if path.exists() else {}
 
@@ -83,8 +84,12 @@ class LocalProber:
         runner = self._runner()
         await runner.change([PutFile(HostPath(folder / "stop"), b"")])
         await self._wait(operation)
-        result = self.result(operation)
-        return ProbeSummary(result.sent, result.lost, tuple(loss_line(loss) for loss in result.losses[:SHOWN_LOSSES]))
+        if not (folder / "results.jsonl").exists():
+            return ProbeSummary(0, 0, is_whole=False)
+        result, recording = self.result(operation), self.recording(operation)
+        outage = measured_outage(recording.outcomes, Window(0.0, math.inf))
+        losses = tuple(loss_line(loss) for loss in result.losses[:SHOWN_LOSSES])
+        return ProbeSummary(result.sent, result.lost, losses, recording.ended, outage.seconds if outage else 0.0)
 
     async def _wait(self, operation: str) -> None:
         runner, step = self._runner(), self._step(operation)

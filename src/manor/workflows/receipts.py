@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import reduce
 
 from manor.errors import ManorError
@@ -12,10 +13,10 @@ from manor.observe.window import Window
 from manor.operations.planning import Result
 from manor.operations.step import decode_evidence
 from manor.reconcile.desired import DesiredHost, DesiredTier
-from manor.reconcile.steps import Site
+from manor.reconcile.site import Site
+from manor.rollout.moving import AdmitSlot, Drained, DrainSlot
 from manor.rollout.plan import RolloutOrder
 from manor.rollout.receipt import Drain, EdgeColumn, Gate, Moment, Origin, ProbeColumn, Receipt, Timing, probe_column, render_json
-from manor.rollout.steps import AdmitSlot, Drained, DrainSlot
 from manor.state import receipts, releases
 from manor.state.journal import StepRow
 from manor.state.words import OperationState, Outcome
@@ -27,7 +28,8 @@ from manor.workflows.rolling import ORDER, load_release
 ENDS = {OperationState.DONE: "certified", OperationState.REVERTED: "rolled_back", OperationState.ABANDONED: "abandoned"}
 LOG_FLUSH_SECONDS = 1.5
 """A tier writes its access log at least once a second."""
-NOT_ASKED = ProbeColumn((), 0.0, 0, 0, 0, incomplete=("not asked: there is no route or no path to ask for",))
+NOT_ASKED = ProbeColumn((), 0.0, 0, 0, 0, incomplete=("not asked: the probe never began, or there is no route or no path to ask for",))
+TOO_SHORT = ProbeColumn((), 0.0, 0, 0, 0, incomplete=("it was ended before its first request was due; a first release is probed during its bake time only",))
 
 
 async def write_receipt(context: Context, result: Result) -> receipts.ReceiptRow:
@@ -93,32 +95,45 @@ async def make_receipt(context: Context, result: Result) -> Receipt:
 
 def probe_part(prober: LocalProber, operation: str) -> ProbeColumn:
     """Return the probe's column; one that says why there is nothing where nothing was asked."""
-    if not (prober.folder(operation) / "results.jsonl").exists():
+    if not (prober.folder(operation) / "config.json").exists():
         return NOT_ASKED
+    if not (prober.folder(operation) / "results.jsonl").exists():
+        return TOO_SHORT
     recording = prober.recording(operation)
     moments = [outcome.due for outcome in recording.outcomes]
-    return probe_column(recording, Window(min(moments), max(moments) + 1e-6)) if moments else NOT_ASKED
+    return probe_column(recording, Window(min(moments), max(moments) + 1e-6)) if moments else TOO_SHORT
 
 
 async def edge_column(site: Site, marks: dict[str, LogMark], service: str, window: Window) -> tuple[EdgeColumn | None, str]:
-    """Return what the first tier's logs say on all its hosts, or why nothing can be said."""
-    firsts = [(host, tier) for host in site.hosts.values() for tier in host.tiers if tier.node.is_first]
+    """Return what the first tier's logs say on all its hosts, or why nothing can be said.
+
+    Where the first tier's product can't log slot and cache, those two are counted from the next tier's logs.
+    """
+    chain = site.wiring.environment.traffic.chain
     try:
-        found = [await edge_of(site, host, tier, marks.get(host.name, LogMark()), service, window) for host, tier in firsts]
+        found = await tier_counts(site, 0, marks, service, window)
+        if len(chain) > 1 and not site.wiring.traits[chain[0].product].logs_slots:
+            inner = await tier_counts(site, 1, marks, service, window)
+            found = tuple(replace(outer, cached=below.cached, reached_slot=below.reached_slot) for outer, below in zip(found, inner, strict=True))
     except ManorError as error:
         return None, str(error)
-    return EdgeColumn(total(counts for counts, _ in found), total(counts for _, counts in found)), ""
+    return EdgeColumn(*found), ""
 
 
-async def edge_of(site: Site, host: DesiredHost, tier: DesiredTier, mark: LogMark, service: str, window: Window) -> tuple[EdgeCounts, EdgeCounts]:
-    """Return the counts of a window, and of the one before, on one host of the first tier."""
+async def tier_counts(site: Site, place: int, marks: dict[str, LogMark], service: str, window: Window) -> tuple[EdgeCounts, ...]:
+    """Return the counts of a window, and of the one before, over all hosts of the tier at a place."""
+    tiers = [(host, tier) for host in site.hosts.values() for tier in host.tiers if tier.node.place == place]
+    found = [await counts_of(site, host, tier, marks.get(f"{host.name}/{tier.node.key}", LogMark()), service, window) for host, tier in tiers]
+    return tuple(total(column) for column in zip(*found, strict=True))
+
+
+async def counts_of(site: Site, host: DesiredHost, tier: DesiredTier, mark: LogMark, service: str, window: Window) -> tuple[EdgeCounts, ...]:
+    """Return the counts of a window, and of the one before, of one tier on one host."""
     runner = site.runners[host.name]
     views = await observe_programs(question_of(host), runner) or ()
     names = {program.name for program in tier.proxy.programs(tier.node)}
     restarts = restarts_within(window, ((view.name, view.started_at) for view in views if view.name in names))
-    log = tier.node.folders.access_log
-    counts = await observe_edge(runner, log, mark, tier.proxy.parse_access, service, (window, window.before()), restarts)
-    return counts[0], counts[1]
+    return await observe_edge(runner, tier.node.folders.access_log, mark, tier.proxy.parse_access, service, (window, window.before()), restarts)
 
 
 def total(counts: Iterable[EdgeCounts]) -> EdgeCounts:

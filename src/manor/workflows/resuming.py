@@ -7,15 +7,18 @@ from manor.operations.adoption import adopt, find_orphans
 from manor.operations.engine import execute
 from manor.operations.leasing import hold
 from manor.operations.planning import Result
+from manor.reconcile.ending import raise_unless_applied
 from manor.state import operations
 from manor.state.leases import Lease
 from manor.state.operations import Operation
 from manor.state.store import Store
 from manor.state.words import OperationState
-from manor.workflows.applying import APPLY_KINDS
+from manor.workflows.applying import APPLY_KINDS, confirming_changes
 from manor.workflows.context import Context
 from manor.workflows.receipts import write_receipt
-from manor.workflows.rolling import Carrying, resumed_rollout, run_operation
+from manor.workflows.removing import VERB as REMOVAL
+from manor.workflows.removing import resume_removal
+from manor.workflows.rolling import Carrying, require_done, resumed_rollout, run_operation
 from manor.workflows.snapshots import context_at
 from manor.workflows.up import prefixed
 
@@ -29,14 +32,27 @@ async def resume_operation(context: Context, operation: Operation, carrying: Car
     async def carry_out(now: Operation, lease: Lease) -> Result:
         if now.verb == "apply":
             site = context_at(context, now.estate_digest).site(now.environment)
-            return await execute(context.store, now.id, site, APPLY_KINDS, lease, tell=heard, stop=carrying.stop, chaos=carrying.chaos)
+            back = confirming_changes(context.store)
+            return await execute(context.store, now.id, site, APPLY_KINDS, lease, on_failure=back, tell=heard, stop=carrying.stop, chaos=carrying.chaos)
+        if now.verb == REMOVAL:
+            return await resume_removal(context, now, lease, Carrying(carrying.actor, heard, carrying.stop, carrying.chaos))
         rollout = await resumed_rollout(context, now)
         return await run_operation(rollout, now, lease, Carrying(carrying.actor, heard, carrying.stop, carrying.chaos))
 
     result = await adopt(context.store, operation, carry_out, wait_seconds=carrying.wait_seconds)
-    if result.operation.verb != "apply" and result.operation.state.is_final:
+    if result.operation.verb not in {"apply", REMOVAL} and result.operation.state.is_final:
         await write_receipt(context, result)
     return result
+
+
+def require_ended_well(result: Result) -> None:
+    """Raise what an operation's end means for the exit code, by its verb."""
+    if result.operation.verb == "apply":
+        raise_unless_applied(result)
+    elif result.operation.verb == REMOVAL:
+        result.raise_unless_done()
+    else:
+        require_done(result)
 
 
 async def unfinished(store: Store, *, environment: str = "", service: str = "") -> tuple[Operation, ...]:

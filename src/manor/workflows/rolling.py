@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import cast
 
 from pydantic import TypeAdapter
 
-from manor.errors import ApplyFailed, UsageError
-from manor.estate.layout import short
+from manor.errors import ApplyFailed, NotRestored, UsageError
+from manor.estate.layout import instance_name, short
 from manor.estate.placement import instances_of
-from manor.observe.slots import active_slot
 from manor.operations.chaos import Chaos, no_chaos
 from manor.operations.engine import OnFailure, execute
 from manor.operations.events import Listener, silent
@@ -20,15 +19,19 @@ from manor.operations.planning import Result, create
 from manor.operations.step import Planned, StepKinds
 from manor.operations.stop import Stop
 from manor.rollout.fleet import Fleet, SlotLetter
+from manor.rollout.kinds import KINDS
 from manor.rollout.live import LiveFleet
-from manor.rollout.plan import InstanceNow, RolloutOrder, plan_return, plan_rollout
+from manor.rollout.looking import look_at_instances
+from manor.rollout.plan import InstanceNow, RolloutOrder, plan_rollout, total_seconds
 from manor.rollout.probing import Prober
 from manor.rollout.release import Release, make_release
-from manor.rollout.steps import KINDS, SlotStep
+from manor.rollout.story import failure_of, told_end
+from manor.rollout.wayback import plan_return
 from manor.state import journal, operations, releases
 from manor.state.journal import StepRow
 from manor.state.leases import Lease
 from manor.state.operations import NewOperation, Operation
+from manor.state.store import Store
 from manor.state.words import OperationState, Standing
 from manor.workflows.context import Context
 from manor.workflows.probing import LocalProber
@@ -37,6 +40,22 @@ from manor.workflows.snapshots import context_at, keep_estate
 ROLLOUT_KINDS: StepKinds[Fleet] = StepKinds(KINDS)
 ORDER: TypeAdapter[RolloutOrder] = TypeAdapter(RolloutOrder)
 REMOTE_BAKE_SECONDS = 600.0
+
+
+ONWARD_KEY = "onward"
+
+
+@dataclass(frozen=True)
+class Onward:
+    """What follows a rollout that is one part of a delivery: the environments after it."""
+
+    to: str = ""
+    """The last one; empty: as far as the gates let it."""
+    again: str = ""
+    """Why a release that failed before is delivered once more."""
+
+
+ONWARD: TypeAdapter[Onward] = TypeAdapter(Onward)
 
 
 @dataclass(frozen=True)
@@ -81,7 +100,8 @@ async def rollout_of(context: Context, environment: str, service: str, release: 
         certified=short(certified.id) if certified else "",
         is_return=is_return,
     )
-    catalog = {entry.short: entry for entry in (release, *known)}
+    returned_to = [await load_release(context, certified.id)] if certified else []
+    catalog = {entry.short: entry for entry in (release, *known, *returned_to)}
     return Rollout(context, environment, order, make_fleet(context, environment, service, catalog))
 
 
@@ -94,17 +114,13 @@ def make_fleet(context: Context, environment: str, service: str, catalog: dict[s
 
 async def instances_now(context: Context, environment: str, service: str) -> tuple[tuple[InstanceNow, ...], list[Release]]:
     """Return each instance with its active slot, and the releases that slots hold."""
-    deployments = await context.store.read(releases.deployments, environment, service)
     rows = await context.store.read(releases.slots, environment, service)
     held = {(row.instance, str(row.slot)): row.release for row in rows if row.release}
     known = [await load_release(context, identifier) for identifier in sorted(set(held.values()))]
-    found = []
-    for host in instances_of(context.environment(environment), service):
-        active = cast("SlotLetter | None", active_slot(service, host, deployments))
-        instance = InstanceNow(host, active)
-        holds = held.get((f"{service}@{host}#1", active or ""), "")
-        found.append(replace(instance, release=short(holds)))
-    return tuple(found), known
+    fleet = replace(make_fleet(context, environment, service, {release.short: release for release in known}), patience_seconds=0.0)
+    slots: tuple[SlotLetter, ...] = ("a", "b") if context.environment(environment).services[service].rollout.strategy == "rolling" else ("a",)
+    found = await look_at_instances(fleet, service, instances_of(context.environment(environment), service), slots)
+    return tuple(replace(now, release=short(held.get((instance_name(service, now.host), now.active or ""), ""))) for now in found), known
 
 
 async def load_release(context: Context, identifier: str) -> Release:
@@ -132,60 +148,71 @@ class Carrying:
     wait_seconds: float = 0.0
 
 
-async def carry_out_rollout(rollout: Rollout, carrying: Carrying, verb: str) -> Result:
-    """Carry a rollout out as an operation under the service's lease. Raises Busy, FencedOff."""
-    context, order = rollout.context, rollout.order
+async def carry_out_rollout(rollout: Rollout, carrying: Carrying, verb: str, onward: Onward | None = None) -> Result | None:
+    """Carry a rollout out as an operation under the service's lease; None: while it waited for the lease somebody else did it. Raises Busy, FencedOff."""
+    context, environment, service = rollout.context, rollout.environment, rollout.order.service
     keep_estate(context)
-    new = NewOperation(
-        verb, rollout.environment, order.service, actor=carrying.actor, estate_digest=context.estate.digest, arguments=ORDER.dump_json(order).decode()
-    )
-    async with hold(context.store, f"{rollout.environment}/{order.service}", wait_seconds=carrying.wait_seconds) as lease:
-        await context.store.read(operations.require_none_unfinished, f"{rollout.environment}/{order.service}")
-        operation = await create(context.store, new, plan_rollout(order), ROLLOUT_KINDS)
+    async with hold(context.store, f"{environment}/{service}", wait_seconds=carrying.wait_seconds) as lease:
+        await context.store.read(operations.require_none_unfinished, f"{environment}/{service}")
+        was_done, rollout = is_done(rollout), await looked_at_again(rollout)
+        if is_done(rollout) and not was_done:
+            return None
+        steps = plan_rollout(rollout.order)
+        new = NewOperation(
+            verb,
+            environment,
+            service,
+            actor=carrying.actor,
+            estate_digest=context.estate.digest,
+            arguments=write_arguments(rollout.order, onward),
+            deadline=context.store.clock.now() + total_seconds(steps),
+        )
+        operation = await create(context.store, new, steps, ROLLOUT_KINDS)
         return await run_operation(rollout, operation, lease, carrying)
+
+
+async def looked_at_again(rollout: Rollout) -> Rollout:
+    """Return the rollout as it is to be now that nobody else can change what it starts from."""
+    order = rollout.order
+    return await rollout_of(rollout.context, rollout.environment, order.service, rollout.fleet.catalog[order.release], is_return=order.is_return)
+
+
+def write_arguments(order: RolloutOrder, onward: Onward | None) -> str:
+    """Return the arguments of a rollout's operation: its order and, beside it, what follows it. Readers of the order alone pass over the rest."""
+    arguments = ORDER.dump_python(order, mode="json")
+    return json.dumps(arguments if onward is None else {**arguments, ONWARD_KEY: ONWARD.dump_python(onward, mode="json")})
+
+
+def read_onward(arguments: str) -> Onward | None:
+    """Return what follows a rollout by its operation's arguments; None: nothing, or it was begun before this was kept."""
+    found = json.loads(arguments).get(ONWARD_KEY)
+    return None if found is None else ONWARD.validate_python(found)
 
 
 async def run_operation(rollout: Rollout, operation: Operation, lease: Lease, carrying: Carrying) -> Result:
     """Execute, or go on with, a rollout's operation; a failure turns it round."""
-    result = await execute(
+    return await execute(
         rollout.context.store,
         operation.id,
         rollout.fleet,
         ROLLOUT_KINDS,
         lease,
-        on_failure=turning_round(rollout),
+        on_failure=turning_round(rollout.context.store, rollout.order),
         tell=carrying.tell,
         stop=carrying.stop,
         chaos=carrying.chaos,
     )
-    if result.operation.state is OperationState.REVERTED:
-        await burn(rollout, result)
-    return result
 
 
-def turning_round(rollout: Rollout) -> OnFailure[Fleet]:
+def turning_round(store: Store, order: RolloutOrder) -> OnFailure[Fleet]:
     """Return what plans the way back from the steps that were begun."""
 
     async def plan(operation: Operation, failed: Sequence[StepRow], ports: Fleet) -> Sequence[Planned[Fleet]] | None:
-        store = rollout.context.store
         rows = await store.read(journal.steps, operation.id, 0)
         begun = [ROLLOUT_KINDS.decode(row) for row in rows if row.intent_at is not None]
-        touched = [step for step in begun if isinstance(step, SlotStep)]
-        return plan_return(rollout.order, touched) if touched else None
+        return plan_return(order, begun, failure_of(order, rows))
 
     return plan
-
-
-async def burn(rollout: Rollout, result: Result) -> None:
-    """Remember that the release failed here."""
-    store, order = rollout.context.store, rollout.order
-    release = rollout.fleet.catalog[order.release]
-    why = result.failed[0].evidence if result.failed else result.operation.summary
-    standing = await store.read(releases.standing_of, rollout.environment, order.service, release.id)
-    if standing is None or standing.standing is not Standing.CERTIFIED:
-        await store.write(
-            releases.certify, rollout.environment, order.service, release.id, Standing.BURNED, result.operation.id, why[:300], at=store.clock.now()
-        )
 
 
 async def resumed_rollout(context: Context, operation: Operation) -> Rollout:
@@ -198,7 +225,9 @@ async def resumed_rollout(context: Context, operation: Operation) -> Rollout:
 
 
 def require_done(result: Result) -> None:
-    """Raise what the operation's end means for the exit code."""
-    if result.operation.state is not OperationState.DONE:
-        result.raise_unless_done()
-        raise ApplyFailed(result.operation.summary)
+    """Raise what the operation's end means for the exit code, told in one sentence."""
+    operation = result.operation
+    if operation.state not in (OperationState.REVERTED, OperationState.FAILED):
+        return result.raise_unless_done()
+    told = told_end(ORDER.validate_json(operation.arguments), operation.environment, operation.state, result.steps, operation.id)
+    raise ApplyFailed(told) if operation.state is OperationState.REVERTED else NotRestored(told)

@@ -2,31 +2,36 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import math
 import os
 from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TextIO
 
 from manor.errors import InvalidEstate, ManorError
 from manor.estate.load import load_estate
-from manor.execution.durable import Disk
 from manor.execution.guard import Guard
-from manor.execution.local import LocalRunner
+from manor.execution.local import LocalRunner, in_thread
 from manor.execution.values import HostPath
 from manor.integrations.repositories.base import Hosting, RepositoryRules
 from manor.operations.adoption import find_orphans
+from manor.operations.chaos import Chaos, no_chaos
 from manor.operations.events import Event, What
 from manor.pipeline.ports import PipelinePorts
 from manor.registry import default_product, product
 from manor.state import runs
+from manor.state.operations import Operation
 from manor.state.releases import Artifact
 from manor.state.runs import Run, RunStep
 from manor.state.words import RunState
+from manor.workflows.artifacts import hand_in
 from manor.workflows.context import Context
-from manor.workflows.delivery import deliver, summary_lines
-from manor.workflows.follow import follow_run
+from manor.workflows.delivery import deliver, go_on, summary_lines
+from manor.workflows.follow import follow_operation, follow_run
+from manor.workflows.handing_in import Deliveries, Note
 from manor.workflows.housekeeping import revive, rotate_logs
 from manor.workflows.ledger import Ledger
 from manor.workflows.repositories import HostedRepositories
@@ -46,10 +51,14 @@ class Controller:
 
     context: Context
     wheelhouse: Path | None = None
-    disk: Disk = field(default_factory=Disk)
+    chaos: Chaos = no_chaos
+    complaint: str = ""
+    """What is wrong with the estate file, said once."""
 
     def __post_init__(self) -> None:
         """Find the repositories and the ledger."""
+        self._adopting: dict[str, asyncio.Task[None]] = {}
+        self.deliveries = Deliveries(lambda: self.context, self.settle, Carrying(ACTOR, log_event, wait_seconds=WAIT_SECONDS, chaos=self.chaos))
         self.runner = LocalRunner("controller", Guard("controller"))
         self.hosting: Hosting = product("repositories", default_product("repositories"))
         self.repositories = HostedRepositories(self.context.store.folder.repositories, self.hosting, self.runner, self.rules)
@@ -59,17 +68,23 @@ class Controller:
         """Return what may be pushed to a repository."""
         return RepositoryRules()
 
-    def fresh(self) -> Context:
-        """Return the context with the estate as its file is now; a file that is wrong leaves the former one in force and is told."""
+    async def reload(self) -> None:
+        """Take the estate over as its file is now; one that is wrong is told once and leaves the former in force."""
         try:
-            self.context = replace(self.context, estate=load_estate(self.context.file))
+            estate = await in_thread(lambda: load_estate(self.context.file))
         except InvalidEstate as error:
-            log.warning("the estate is not taken over: %s", error)
-        return self.context
+            if str(error) != self.complaint:
+                log.warning("the estate is not taken over: %s", error)
+            self.complaint = str(error)
+            return
+        self.complaint = ""
+        if estate.digest != self.context.estate.digest:
+            self.context = replace(self.context, estate=estate)
+            await self.prepare()
 
     async def prepare(self) -> None:
         """Make the repositories that services name, and bring all to their rules."""
-        named = {service.repository for environment in self.fresh().estate.environments.values() for service in environment.services.values()}
+        named = {service.repository for environment in self.context.estate.environments.values() for service in environment.services.values()}
         for name in sorted(one for one in named if one):
             await self.repositories.create(name)
         await self.repositories.refresh_rules()
@@ -86,7 +101,7 @@ class Controller:
 
     def service_of(self, repository: str) -> str | None:
         """Return the service that a repository builds."""
-        environments = self.fresh().estate.environments.values()
+        environments = self.context.estate.environments.values()
         return next((name for environment in environments for name, service in environment.services.items() if service.repository == repository), None)
 
     async def catch_up(self, repository: str, actor: str) -> None:
@@ -99,38 +114,78 @@ class Controller:
         return run.id if run else None
 
     def follow(self, run: str) -> AsyncGenerator[str, None]:
-        """Yield a run's log until it ends."""
+        """Yield a run's log to its pusher until it ends; one that waits long for its turn goes on alone."""
         return follow_run(self.context.store, run)
+
+    def read_log(self, run: str) -> AsyncGenerator[str, None]:
+        """Yield a run's log until it ends, however long it waits for its turn."""
+        return follow_run(self.context.store, run, longest_wait_seconds=math.inf)
+
+    def events(self, operation: str) -> AsyncGenerator[str, None]:
+        """Yield an operation's events as JSON until it ends."""
+        return follow_operation(self.context.store, operation)
 
     async def deliver_run(self, run: Run, artifact: Artifact) -> None:
         """Take what a run built through the environments; its progress is a step of the run. May be called again after a crash."""
-        context, store = self.fresh(), self.context.store
-        file = store.folder.runs / run.id / f"{DELIVERY}.log"
-        began = store.clock.now()
-        attempt = 1 + sum(step.name == DELIVERY for step in await store.read(runs.steps, run.id))
-        step = RunStep(run.id, DELIVERY, attempt, DELIVERY_PLACE, f"{run.id}-{DELIVERY}-{attempt}", RunState.RUNNING, started_at=began, log=file.name)
+        store = self.context.store
+        await self.reload()
+        step = await self._delivery_step(run)
         await store.write(runs.put_step, step)
         try:
-            with file.open("a", encoding="utf-8") as out:
-                await self._deliver(context, artifact, Carrying(run.actor or ACTOR, line_writer(out), wait_seconds=WAIT_SECONDS), out)
+            with (store.folder.runs / run.id / step.log).open("a", encoding="utf-8") as out:
+                await self._deliver(artifact, Carrying(run.actor or ACTOR, line_writer(out), wait_seconds=WAIT_SECONDS, chaos=self.chaos), out)
         except ManorError:
             await store.write(runs.put_step, replace(step, state=RunState.FAILED, ended_at=store.clock.now()))
             raise
         await store.write(runs.put_step, replace(step, state=RunState.PASSED, ended_at=store.clock.now()))
 
-    async def _deliver(self, context: Context, artifact: Artifact, carrying: Carrying, out: TextIO) -> None:
-        await self.adopt(service=artifact.service)
-        delivered = await deliver(context, artifact.service, artifact.digest, carrying)
+    async def _delivery_step(self, run: Run) -> RunStep:
+        """Return the attempt at a run's delivery that a killed controller left open, else a new one."""
+        store = self.context.store
+        known = [step for step in await store.read(runs.steps, run.id) if step.name == DELIVERY]
+        if known and known[-1].state is RunState.RUNNING:
+            return known[-1]
+        key, began = f"{run.id}-{DELIVERY}-{len(known) + 1}", store.clock.now()
+        return RunStep(run.id, DELIVERY, len(known) + 1, DELIVERY_PLACE, key, RunState.RUNNING, started_at=began, log=f"{DELIVERY}.log")
+
+    async def _deliver(self, artifact: Artifact, carrying: Carrying, out: TextIO) -> None:
+        await self.settle(artifact.service, carrying)
+        delivered = await deliver(self.context, artifact.service, artifact.digest, carrying)
         out.write("".join(f"{line}\n" for line in summary_lines(delivered)))
 
-    async def adopt(self, *, service: str = "") -> None:
-        """Go on with operations whose executor died. One that fails is told and left for a person."""
+    async def settle(self, service: str, carrying: Carrying) -> None:
+        """Bring a service's operations whose executor died to their end before anything new is begun."""
         for operation in await find_orphans(self.context.store):
-            if service in ("", operation.service):
-                try:
-                    await resume_operation(self.context, operation, Carrying(ACTOR, log_event))
-                except ManorError as error:
-                    log.warning("%s %s: %s", operation.verb, operation.lease, error)
+            if operation.service == service:
+                await self._adoption(operation, carrying)
+
+    async def adopt(self) -> None:
+        """Go on with operations whose executor died, side by side."""
+        for operation in await find_orphans(self.context.store):
+            self._adoption(operation, Carrying(ACTOR, log_event, chaos=self.chaos))
+
+    def _adoption(self, operation: Operation, carrying: Carrying) -> asyncio.Task[None]:
+        """Return the task that goes on with an operation: the one under way, else a new one."""
+        self._adopting = {name: task for name, task in self._adopting.items() if not task.done()}
+        if operation.id not in self._adopting:
+            self._adopting[operation.id] = asyncio.create_task(self._adopt(operation, carrying), name=f"adopt {operation.id}")
+        return self._adopting[operation.id]
+
+    async def _adopt(self, operation: Operation, carrying: Carrying) -> None:
+        """Go on with one operation, and with the delivery that it is part of. One that fails is told and left for a person."""
+        try:
+            result = await resume_operation(self.context, operation, carrying)
+            await go_on(self.context, result, carrying)
+        except ManorError as error:
+            log.warning("%s %s: %s", operation.verb, operation.lease, error)
+
+    async def hand_in(self, service: str, file: Path, *, commit: str, build_url: str, to: str, actor: str) -> Operation:
+        """Take an artifact in and deliver it in the background; return the operation of its first rollout. Raises UsageError, Refused."""
+        await self.reload()
+        row = await hand_in(self.context, self.context.service(service), file, commit=commit, build_url=build_url)
+        if to:
+            self.context.environment(to)
+        return await self.deliveries.accept(Note(service, row.digest, to, actor))
 
     async def keep_house(self) -> None:
         """Revive what died, rotate what grew."""

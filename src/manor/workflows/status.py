@@ -11,7 +11,7 @@ from manor.integrations.proxies.base import ServerView
 from manor.integrations.supervisors.base import ProgramStatus
 from manor.observe.hosts import ObservedHost, observe_host
 from manor.observe.slots import read_slots
-from manor.reconcile.steps import Site
+from manor.reconcile.site import Site
 from manor.state import leases, releases
 from manor.state.leases import Lease
 from manor.state.operations import Operation

@@ -15,7 +15,7 @@ from manor.execution.values import Command
 from manor.integrations.proxies.base import AccessRecord
 from manor.observe.edge import is_readable, list_files, parse_files
 from manor.reconcile.desired import DesiredTier
-from manor.reconcile.steps import Site
+from manor.reconcile.site import Site
 from manor.workflows.context import Context
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:=+/@-]{5,127}")

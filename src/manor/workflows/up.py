@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from manor.operations.events import Event, Listener, silent
 from manor.operations.planning import Result
 from manor.operations.stop import Stop
+from manor.reconcile.ending import raise_unless_applied
 from manor.workflows.applying import apply_plan, plan_site
 from manor.workflows.context import Context
 from manor.workflows.snapshots import keep_estate
@@ -35,7 +36,7 @@ async def bring_up(
         planned = await plan_site(context, name)
         result = await apply_plan(context, planned, prefixed(tell, name), stop, actor=actor, allow_destroy=allow_destroy)
         if result is not None:
-            result.raise_unless_done()
+            raise_unless_applied(result)
         return result
 
     results = await asyncio.gather(*(one(name) for name in environments), return_exceptions=True)

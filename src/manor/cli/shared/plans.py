@@ -21,17 +21,24 @@ def plan_lines(plan: Plan, *, with_diff: bool) -> Iterator[str]:
     for change in plan.changes:
         yield change_line(plan.environment, change)
         if with_diff and change.diff:
-            yield "\n".join(f"      {line}" for line in change.diff.splitlines())
+            yield "\n".join(f"      {diff_line(line)}" for line in change.diff.splitlines())
     for host, why in plan.unreachable:
         yield click.style(f"  {plan.environment}/{host}  unreachable: {why}", fg="red")
     if not plan.is_empty:
-        yield f"{plan.environment}: {len(plan.changes)} changes · carry out just this with `manor apply -e {plan.environment} --plan {short(plan.hash)}`"
+        count = "1 change" if len(plan.changes) == 1 else f"{len(plan.changes)} changes"
+        yield f"{plan.environment}: {count} · carry out just this with `manor apply -e {plan.environment} --plan {short(plan.hash)}`"
 
 
 def change_line(environment: str, change: Change) -> str:
     """Return the line of one change."""
     word = click.style(f"{change.action:<8}", fg=COLOURS.get(change.action, "yellow"))
-    return f"  {environment}/{change.host:<12} {word} {change.what}{'  (destructive)' if change.is_destructive else ''}"
+    return f"  {f'{environment}/{change.host}':<18} {word} {change.what}{'  (destructive)' if change.is_destructive else ''}"
+
+
+def diff_line(line: str) -> str:
+    """Return a line of a diff, coloured as diffs are."""
+    colour = {"+": "green", "-": "red", "@": "cyan"}.get(line[:1])
+    return click.style(line, fg=colour) if colour else line
 
 
 def plan_object(plan: Plan) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from manor.operations.events import Event, Listener, What
 
 STYLES = {What.FAILED: "red", What.REVERTING: "yellow", What.PAUSED: "yellow", What.RECOVERED: "yellow", What.ENDED: "green"}
 QUIET = {What.INTENT}
+SHORTEST_SHOWN = 0.05
+"""Seconds; what took less bears no time."""
 
 
 def printer(*, as_json: bool) -> Listener:
@@ -23,13 +25,21 @@ def printer(*, as_json: bool) -> Listener:
         if event.what in QUIET:
             return
         stamp = click.style(f"{time.monotonic() - began:7.1f}", dim=True)
-        word = "" if event.what in {What.DONE, What.SAID} else f"{event.what}  "
-        click.echo(f"{stamp}  {click.style(word + event.line(), fg=STYLES.get(event.what))}")
+        click.echo(f"{stamp}  {click.style(columns(event), fg=STYLES.get(event.what))}")
 
     def as_object(event: Event) -> None:
         click.echo(json.dumps({"event": event.what, **{key: value for key, value in dataclasses.asdict(event).items() if key != "what"}}))
 
     return as_object if as_json else as_line
+
+
+def columns(event: Event) -> str:
+    """Return an event as a line whose host, kind and text stand below those of the other lines."""
+    is_told_apart = event.kind and event.what not in {What.DONE, What.SAID}
+    said = event.text.partition(":")[0] if event.what is What.ENDED else event.text  # why it ended is the verb's last line
+    text = f"{event.what}: {said}" if is_told_apart else said
+    took = f"in {event.seconds:.1f} s" if event.seconds >= SHORTEST_SHOWN else ""
+    return f"{event.host:<14}  {event.kind or event.what:<11}  {text}  {took}".rstrip()
 
 
 def print_result(result: Any, *, as_json: bool, text: str) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import getpass
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from typing import TypeVar
 
 import click
@@ -23,6 +24,12 @@ def run(work: Callable[[Stop], Awaitable[Result]]) -> Result:
             return await work(stop)
 
     return asyncio.run(with_signals())
+
+
+def run_reading(work: Coroutine[object, object, None]) -> None:
+    """Run what only reads, until it ends or Ctrl-C ends it."""
+    with suppress(KeyboardInterrupt):
+        asyncio.run(work)
 
 
 def actor() -> str:

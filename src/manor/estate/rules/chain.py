@@ -37,13 +37,12 @@ def _wrongs(rule: TierRule, traits: ProxyTraits, place: int, *, is_last: bool, i
 
 
 def _check_healths(environment: Environment, rule: TierRule, traits: ProxyTraits) -> Iterator[Finding]:
-    refused = {"http", "tcp", "command"} - traits.switch_checks
-    if not refused:
-        return
+    """Yield what the switching tier cannot check; one that checks nothing leaves all to the rollout, which asks the instance itself."""
+    refused = {"http", "tcp", "command"} - traits.switch_checks if traits.switch_checks else set()
     for name, service in environment.services.items():
         kind = kind_of(service.health)
         if kind in refused:
-            accepted = ", ".join(sorted(traits.switch_checks)) or "nothing"
+            accepted = ", ".join(sorted(traits.switch_checks))
             wrong = f"{rule.product} is the tier that switches, and cannot check {kind}; it checks {accepted}: use that, or another product before web"
             yield Finding(("services", name, "health", kind), wrong)
 

@@ -1,4 +1,4 @@
-"""Two things on one host cannot have the same port (docs/estate.md, ports)."""
+"""Two things on one host cannot have the same port (docs/ports.md)."""
 
 from __future__ import annotations
 

@@ -88,6 +88,8 @@ class Proxy(ABC):
     name: str
     traits: ProxyTraits
     options: type[BaseModel]
+    install: str = ""
+    """The command that installs it; empty: the Debian package of its name."""
 
     @abstractmethod
     def render(self, node: TierNode) -> tuple[RenderedFile, ...]:

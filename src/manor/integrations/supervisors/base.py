@@ -6,12 +6,16 @@ How to add a product: README.md beside this file.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from manor.estate.layout import HostLayout
-from manor.execution.values import Act, Command, Completed, Detached, HostPath, MakeFolder
+from manor.execution.values import Act, Command, Completed, Detached, Effect, HostPath, MakeFolder, Touch
+
+KILL_SECONDS = 20.0
+"""What killed programs may take to be gone, and what looking for them may take."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,21 @@ def wrapped(program: Program, layout: HostLayout) -> tuple[str, ...]:
         words += [option, str(value)] if value else []
     words += ["--limit-memory", str(program.memory_bytes // 1024)] if program.memory_bytes else []
     words += ["--limit-files", str(program.files)] if program.files else []
+    words += [] if program.wanted else ["--headless", program.stop_signal]
     return (*words, "--", *program.argv)
+
+
+def program_of(host: SupervisedHost, name: str) -> Program:
+    """Return a program by its name. Raises StopIteration if there is none."""
+    return next(program for program in host.programs if program.name == name)
+
+
+def ended(program: Program, layout: HostLayout) -> Command:
+    """Return what ends whatever of a program lives on without its supervisor, and fails if something cannot be ended (docs/execution.md)."""
+    words = ("/bin/sh", str(layout.exec), layout.instance_mark(program.name), str(program.log))
+    seconds = math.ceil(program.stop_seconds)
+    touch = Touch(program.subject, Effect.RUNTIME)
+    return Command((*words, "--end", program.stop_signal, "--within", str(seconds), "--"), touch=touch, timeout_seconds=seconds + KILL_SECONDS)
 
 
 class Supervisor(ABC):

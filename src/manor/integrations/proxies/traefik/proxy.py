@@ -21,6 +21,7 @@ class Traefik(Proxy):
     """Router by files it watches; switches by a file a service, and waits the whole drain time."""
 
     name = "traefik"
+    install = "pip install 'manor[traefik]'"
     options = Options
     traits = ProxyTraits(
         roles=frozenset({Role.ROUTER, Role.BALANCER}),
@@ -29,6 +30,7 @@ class Traefik(Proxy):
         switch=Switch.TIMED,
         switch_checks=frozenset({"http"}),
         makes_request_ids=False,
+        logs_slots=False,
         in_flight_source="none: Traefik counts open connections of an entry point, not requests of a server; a drain waits its whole time",
     )
 

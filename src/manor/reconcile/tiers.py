@@ -1,0 +1,236 @@
+"""The steps of an apply on one tier: checked, changed, verified, confirmed (docs/apply.md).
+
+Invariant: a tier that does not work with its new files gets the old ones back, and only those.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from manor.errors import ApplyFailed, CommandFailed, ManorError, NotRestored, Refused, Unreachable
+from manor.estate.layout import tier_program
+from manor.estate.topology import TierNode
+from manor.execution.base import Runner
+from manor.execution.values import Effect, HostPath, MakeFolder, PutFile, Remove, Touch
+from manor.integrations.supervisors.base import ProgramStatus
+from manor.observe.hosts import HostQuestion, observe_programs
+from manor.observe.slots import read_slots, traffic_of
+from manor.operations.step import Evidence, Here
+from manor.reconcile.desired import DesiredHost, DesiredTier
+from manor.reconcile.site import POLL_SECONDS, READY_SECONDS, SLACK_SECONDS, HostStep, Site, anyhow, remove_strays, tell_supervisor, with_parents, write_changed
+
+
+@dataclass(frozen=True)
+class CheckTier(HostStep):
+    """Have the vendor's own checker judge the rendered files, in a folder of their own."""
+
+    key: str
+    kind = "check"
+
+    @property
+    def text(self) -> str:
+        """Return one line for the operator."""
+        return f"{self.key}: checked by its own program"
+
+    async def act(self, ports: Site, here: Here) -> Evidence:
+        """Check. Raises Refused with the checker's words."""
+        tier, runner = ports.tier(self.host, self.key), ports.runners[self.host]
+        problems = await check_tier(tier, runner, ports.hosts[self.host].layout.operation(here.operation) / "check" / self.key)
+        if problems:
+            raise Refused(f"{self.host}: {self.key} refused: {'; '.join(problems)}; nothing was changed")
+        return f"{self.key}: {tier.proxy.name} accepts it"
+
+
+async def check_tier(tier: DesiredTier, runner: Runner, folder: HostPath) -> tuple[str, ...]:
+    """Return what the vendor's checker refuses of a tier's files, judged in a folder of their own that is removed again."""
+    etc = tier.node.folders.etc
+    staged = [PutFile(folder / file.path.relative_to(etc), file.content, file.mode) for file in tier.files]
+    await runner.change([MakeFolder(folder), *with_parents(staged)])
+    node = rebased(tier, folder)
+    try:
+        completed = await runner.run(anyhow(tier.proxy.check(node), folder))
+    finally:
+        await runner.change([Remove(folder)])
+    return tier.proxy.parse_check(completed)
+
+
+def rebased(tier: DesiredTier, folder: HostPath) -> TierNode:
+    """Return the tier's node with its files in another folder."""
+    return replace(tier.node, folders=tier.node.folders.staged(folder))
+
+
+@dataclass(frozen=True)
+class ChangeTier(HostStep):
+    """Write a tier's files and have a running process take them over; put the old ones back if it does not work with them."""
+
+    key: str
+    kind = "change"
+
+    @property
+    def text(self) -> str:
+        """Return one line for the operator."""
+        return f"{self.key}: new files"
+
+    async def act(self, ports: Site, here: Here) -> Evidence:
+        """Change it. Raises ApplyFailed when the old files are back, NotRestored when they are not."""
+        tier, host, runner = ports.tier(self.host, self.key), ports.hosts[self.host], ports.runners[self.host]
+        before = await self._read_before(tier, host, runner, here)
+        await write_switch_files(ports, tier, runner)
+        await write_changed(runner, tier.files)
+        await remove_strays(tier.node.folders.etc, (file.path for file in tier.files), runner, tier.node.subject)
+        if not await is_running(host, runner, tier):
+            return f"{self.key}: written; starts below"
+        if await loaded(host, runner, tier) == tier.digest:
+            return f"{self.key}: runs with these files already"
+        try:
+            word = await take_over(tier, host, runner, before)
+            await verify(tier, host, runner, ports)
+        except ManorError as error:
+            await self._restore(tier, host, runner, before, error, ports)
+        return f"{self.key}: {word}"
+
+    async def _read_before(self, tier: DesiredTier, host: DesiredHost, runner: Runner, here: Here) -> Mapping[str, bytes]:
+        kept = host.layout.operation(here.operation) / "before" / self.key
+        names = await runner.listing(kept)
+        folder = kept if names else tier.node.folders.etc
+        found = await runner.read([folder / name for name in await runner.listing(folder)])
+        if not names and found:
+            copies = [PutFile(kept / path.name, content, 0o600) for path, content in found.items()]
+            await runner.change([MakeFolder(kept, 0o700), *copies])
+        return {path.name: content for path, content in found.items()}
+
+    async def _restore(self, tier: DesiredTier, host: DesiredHost, runner: Runner, before: Mapping[str, bytes], error: ManorError, ports: Site) -> None:
+        etc = tier.node.folders.etc
+        modes = {file.path.name: file.mode for file in tier.files}
+        acts = [
+            PutFile(etc / name, content, modes.get(name, 0o644), Touch(subject=tier.node.subject, effect=Effect.INCLUDE)) for name, content in before.items()
+        ]
+        try:
+            await runner.change(acts)
+            await remove_strays(etc, (etc / name for name in before), runner, tier.node.subject)
+            await take_over(tier, host, runner, {file.path.name: file.content for file in tier.files})
+            await verify(tier, host, runner, ports, is_restored=True)
+        except ManorError as second:
+            raise NotRestored(
+                f"{self.host}: {self.key} failed ({error}) and does not work with its old files either ({second}); the new files are in {etc}, "
+                f"the old ones in {host.layout.root}/ops/*/before/{self.key}; see {host.layout.readme} for the commands"
+            ) from error
+        raise ApplyFailed(f"{self.host}: {self.key} did not work with its new files ({error}); the old ones are back and it runs with them") from error
+
+
+async def take_over(tier: DesiredTier, host: DesiredHost, runner: Runner, before: Mapping[str, bytes]) -> str:
+    """Have a running tier take over the files that are there now, by reload or, where that is not enough, by restart."""
+    now = await runner.read([tier.node.folders.etc / name for name in await runner.listing(tier.node.folders.etc)])
+    if tier.proxy.needs_restart(before, {path.name: content for path, content in now.items()}):
+        for program in tier.proxy.programs(tier.node):
+            await tell_supervisor(host, runner, host.supervisor.stop_program(host.supervised, program.name, program.stop_seconds + SLACK_SECONDS))
+            await tell_supervisor(host, runner, host.supervisor.start_program(host.supervised, program.name))
+        return "restarted"
+    for act in tier.proxy.reload(tier.node):
+        await runner.carry_out(act)
+    return "reloaded"
+
+
+async def verify(tier: DesiredTier, host: DesiredHost, runner: Runner, ports: Site, *, is_restored: bool = False) -> None:
+    """Wait until a tier answers and works by the declared files, and remember that; after a return to the old ones answering is enough.
+
+    Raises ApplyFailed when it does not in time.
+    """
+    clock, path = ports.store.clock, host.layout.loaded(tier.node.key)
+    limit, problem = clock.now() + READY_SECONDS, "no answer yet"
+    while clock.now() < limit:
+        try:
+            found = tier.proxy.parse_ready(await runner.carry_out(tier.proxy.ready(tier.node)))
+            if not is_restored:
+                found = found or tier.proxy.parse_loaded(tier.node, await runner.carry_out(tier.proxy.loaded(tier.node)))
+        except (Unreachable, CommandFailed) as error:
+            found = str(error)
+        if found is None:
+            if not is_restored:
+                await runner.change([PutFile(path, f"{tier.digest}\n".encode())])
+            return
+        problem = found
+        await clock.sleep(POLL_SECONDS)
+    raise ApplyFailed(f"{tier.node.key} did not answer within {READY_SECONDS:g} s: {problem}")
+
+
+async def write_switch_files(ports: Site, tier: DesiredTier, runner: Runner) -> None:
+    """Write a switching tier's state files as the store has them, so that it starts and reloads with the right slots."""
+    if not tier.node.is_switching:
+        return
+    rows = await read_slots(ports.store, ports.wiring.environment.name)
+    for view in tier.node.services:
+        await runner.change(with_parents(tier.proxy.switch_files(tier.node, view, traffic_of(view, rows))))
+
+
+async def loaded(host: DesiredHost, runner: Runner, tier: DesiredTier) -> str:
+    """Return what a tier's process was last seen to have taken over."""
+    path = host.layout.loaded(tier.node.key)
+    return (await runner.read([path])).get(path, b"").decode().strip()
+
+
+async def is_running(host: DesiredHost, runner: Runner, tier: DesiredTier) -> bool:
+    """Tell whether all of a tier's programs run."""
+    question = HostQuestion((), (), (), host.supervised, host.supervisor)
+    views = {view.name: view.status for view in await observe_programs(question, runner) or ()}
+    return all(views.get(program.name) is ProgramStatus.RUNNING for program in tier.proxy.programs(tier.node))
+
+
+@dataclass(frozen=True)
+class VerifyTier(HostStep):
+    """Wait until a tier answers."""
+
+    key: str
+    kind = "verify"
+
+    @property
+    def text(self) -> str:
+        """Return one line for the operator."""
+        return f"{self.key}: answers"
+
+    async def act(self, ports: Site, here: Here) -> Evidence:
+        """Wait for it."""
+        tier, host, runner = ports.tier(self.host, self.key), ports.hosts[self.host], ports.runners[self.host]
+        await verify(tier, host, runner, ports)
+        return f"runs as {tier_program(self.key)}"
+
+
+@dataclass(frozen=True)
+class ConfirmTier(HostStep):
+    """After a failure: make sure that a tier whose change was begun works, with the old files or the new."""
+
+    key: str
+    kind = "confirm"
+
+    @property
+    def text(self) -> str:
+        """Return one line for the operator."""
+        return f"{self.key}: works"
+
+    async def act(self, ports: Site, here: Here) -> Evidence:
+        """Look. Raises NotRestored when it does not answer, or has neither the old files nor the new ones."""
+        tier, host, runner = ports.tier(self.host, self.key), ports.hosts[self.host], ports.runners[self.host]
+        if await is_mixed(tier, host, runner, here):
+            raise NotRestored(f"{self.host}: {self.key} has some old files and some new ones in {tier.node.folders.etc}; `manor apply` finishes them")
+        if await is_running(host, runner, tier):
+            try:
+                await verify(tier, host, runner, ports, is_restored=True)
+            except ApplyFailed as error:
+                raise NotRestored(f"{self.host}: {error}") from error
+        return "works"
+
+
+async def is_mixed(tier: DesiredTier, host: DesiredHost, runner: Runner, here: Here) -> bool:
+    """Tell whether a tier's files are neither all as declared nor all as they were before this operation."""
+    etc, kept = tier.node.folders.etc, host.layout.operation(here.operation) / "before" / tier.node.key
+    now, before = await contents(etc, runner), await contents(kept, runner)
+    if not before:  # it is kept before the first file is written
+        return False
+    return now not in ({file.path.name: file.content for file in tier.files}, before)
+
+
+async def contents(folder: HostPath, runner: Runner) -> Mapping[str, bytes]:
+    """Return the files of a folder by name."""
+    found = await runner.read([folder / name for name in await runner.listing(folder)])
+    return {path.name: content for path, content in found.items()}

@@ -1,0 +1,169 @@
+"""A service's traffic on every switching tier that knows it: read, set, remembered.
+
+Invariant: what the store says of traffic and what the switching tiers do change together: file, store, socket, in this order, under one lock a service.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from manor.errors import CommandFailed, Unreachable
+from manor.estate.topology import ServiceView, TierNode, TrafficState
+from manor.execution.values import Act, Completed
+from manor.integrations.proxies.base import Proxy, ServerView
+from manor.observe.slots import IN_STORE, read_slots, traffic_of
+from manor.operations.step import Here
+from manor.reconcile.site import Site, fence, with_parents
+from manor.rollout.fleet import Balancer
+from manor.state import releases
+from manor.state.words import Slot
+
+POLL_SECONDS = 0.2
+
+
+@dataclass
+class Balancing:
+    """The switching tiers before one service."""
+
+    site: Site
+    service: str
+    patience_seconds: float
+    """So long a balancer may be silent, as one that was killed is until its supervisor has started it again."""
+    _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @property
+    def view(self) -> ServiceView:
+        """The service as tiers see it."""
+        return self.site.wiring.service(self.service)
+
+    @property
+    def all(self) -> tuple[Balancer, ...]:
+        """Every switching tier that knows the service; where `web` itself switches, each for its own host, all together are one."""
+        nodes, traits = self._switching(), self.site.wiring.traits
+        found = tuple(Balancer(node.host, node.key, traits[node.product].switch.value == "counted") for node in nodes)
+        return (replace(found[0], host=", ".join(balancer.host for balancer in found)),) if nodes and nodes[0].is_web else found
+
+    def _switching(self) -> list[TierNode]:
+        nodes = [tier.node for host in self.site.hosts.values() for tier in host.tiers if tier.node.is_switching]
+        return [node for node in nodes if self._view_at(node) is not None]
+
+    async def _ask(self, node: TierNode, act: Act) -> Completed:
+        """Have a balancer do or tell something; one that is being started again is waited for. Raises Unreachable, CommandFailed."""
+        limit = self.site.store.clock.now() + self.patience_seconds
+        while True:
+            try:
+                return await self.site.runners[node.host].carry_out(act)
+            except Unreachable:
+                if self.site.store.clock.now() >= limit:
+                    raise
+            await self.site.store.clock.sleep(POLL_SECONDS)
+
+    def _nodes(self, balancer: Balancer) -> list[TierNode]:
+        return [node for node in self._switching() if node.is_web or node.host == balancer.host]
+
+    def _proxy(self, node: TierNode) -> Proxy:
+        return self.site.tier(node.host, node.key).proxy
+
+    def _view_at(self, node: TierNode) -> ServiceView | None:
+        return next((view for view in node.services if view.name == self.service), None)
+
+    async def dead(self) -> list[str]:
+        """Return which balancers do not answer now, and why."""
+        return [*self.foreign(), *[problem for node in self._switching() for problem in await self._dead(node, self._proxy(node))]]
+
+    def foreign(self) -> list[str]:
+        """Return which switching tiers before the service are not ours to work: they would go on sending traffic to what is stopped."""
+        ours = {(node.host, node.key) for node in self._switching()}
+        needed = [node for node in self.site.wiring.nodes() if node.is_switching and self._view_at(node) is not None]
+        return [
+            f"{node.host}: {node.key} switches the service's traffic and is not Manor's to work (`manage`); a rollout needs all of them"
+            for node in needed
+            if (node.host, node.key) not in ours
+        ]
+
+    async def _dead(self, node: TierNode, proxy: Proxy) -> list[str]:
+        try:
+            found = proxy.parse_ready(await self.site.runners[node.host].carry_out(proxy.ready(node)))
+        except (Unreachable, CommandFailed) as error:
+            found = str(error)
+        return [] if found is None else [f"{node.host}: {node.key} does not answer: {found}"]
+
+    async def traffic(self, balancer: Balancer) -> tuple[ServerView, ...]:
+        """Return how a balancer treats the service's servers."""
+        found = [view for node in self._nodes(balancer) for view in await self._traffic_at(node)]
+        return tuple(sorted(found, key=lambda view: view.name))
+
+    async def _traffic_at(self, node: TierNode) -> tuple[ServerView, ...]:
+        view, proxy = self._view_at(node), self._proxy(node)
+        if view is None:
+            return ()
+        completed = await self._ask(node, proxy.observe_switch(node, view))
+        found = proxy.parse_switch(node, view, completed)
+        checks = bool(proxy.traits.switch_checks)
+        return found if checks else tuple(replace(server, is_healthy=True) for server in found)
+
+    async def set(self, changes: Mapping[str, TrafficState], here: Here) -> None:
+        """Bring servers to a state on every balancer."""
+        async with self._lock:
+            await self._fence_balancers(here)
+            rows = await read_slots(self.site.store, self.site.wiring.environment.name, self.service)
+            wanted = {**traffic_of(self.view, rows), **changes}
+            for node in self._switching():
+                await self._switch_files(node, wanted)
+            for name, state in changes.items():
+                await self._remember_traffic(name, state, rows, here)
+            await all_done(self._switch(node, wanted) for node in self._switching())
+
+    async def _fence_balancers(self, here: Here) -> None:
+        """Have every balancer's host refuse an executor that was succeeded. Raises FencedOff."""
+        for name in dict.fromkeys(node.host for node in self._switching()):
+            await fence(self.site.hosts[name], self.site.runners[name], self.site.state_id, self.site.lease, here.token)
+
+    async def _switch_files(self, node: TierNode, wanted: Mapping[str, TrafficState]) -> None:
+        view, proxy = self._view_at(node), self._proxy(node)
+        if view is not None:
+            await self.site.runners[node.host].change(with_parents(proxy.switch_files(node, view, of(view, wanted))))
+
+    async def _switch(self, node: TierNode, wanted: Mapping[str, TrafficState]) -> None:
+        view, proxy = self._view_at(node), self._proxy(node)
+        for act in proxy.switch(node, view, of(view, wanted)) if view is not None else ():
+            await self._ask(node, act)
+
+    async def _remember_traffic(self, server: str, state: TrafficState, rows: tuple[releases.SlotRow, ...], here: Here) -> None:
+        known = next(entry for entry in self.view.servers if entry.name == server)
+        release = next((row.release for row in rows if row.instance == known.instance and str(row.slot) == known.slot), "")
+        await self.site.store.write(
+            releases.put_slot,
+            self.site.wiring.environment.name,
+            self.service,
+            known.instance,
+            Slot(known.slot),
+            release,
+            IN_STORE[state],
+            here.operation,
+            here.token,
+            at=self.site.store.clock.now(),
+        )
+
+    async def set_maintenance(self, here: Here, *, on: bool) -> None:
+        """Show the maintenance page, or end it."""
+        await self._fence_balancers(here)
+        for node in self._switching():
+            view, proxy = self._view_at(node), self._proxy(node)
+            for act in proxy.maintenance(node, view, on) if view is not None else ():
+                await self._ask(node, act)
+
+
+async def all_done(work: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Run all to their end, then raise the first error."""
+    for ended in await asyncio.gather(*work, return_exceptions=True):
+        if isinstance(ended, BaseException):
+            raise ended
+
+
+def of(view: ServiceView, wanted: Mapping[str, TrafficState]) -> Mapping[str, TrafficState]:
+    """Return the part of a traffic state that concerns a tier's own servers."""
+    return {server.name: wanted[server.name] for server in view.servers}

@@ -1,0 +1,207 @@
+"""Steps that concern the service as a whole: preflight, probe, maintenance page, bake, certify, burn (docs/rollout.md).
+
+Invariant: each can be done again after a crash with the same end.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from manor.errors import ApplyFailed, Unreachable
+from manor.operations.step import Evidence, Here, Holds, Step
+from manor.rollout.fleet import Fleet, ProbeSummary, SlotLetter, SlotRef
+
+BAKE_POLL_SECONDS = 1.0
+BAKE_SLACK_SECONDS = 86_400.0
+"""A bake that was cut short by a crash begins anew for so long; it is not a reason to turn a healthy release round."""
+
+
+@dataclass(frozen=True)
+class ServiceStep(Step[Fleet]):
+    """A step that concerns the service as a whole."""
+
+    service: str
+    release: str
+
+    async def observe(self, ports: Fleet, here: Here) -> Holds:
+        """Doing it again is harmless."""
+        return Holds.pre()
+
+
+@dataclass(frozen=True)
+class Preflight(ServiceStep):
+    """Find out what stands in the way, before anything is touched."""
+
+    slots: tuple[tuple[str, SlotLetter], ...]
+    kind = "preflight"
+
+    @property
+    def text(self) -> str:
+        """Return one line for the operator."""
+        return f"{self.service} {self.release}: can it be done"
+
+    async def act(self, ports: Fleet, here: Here) -> Evidence:
+        """Look. Raises ApplyFailed with everything that stands in the way."""
+        await ports.set_phase("preflight", here)
+        refs = tuple(SlotRef(self.service, host, slot) for host, slot in self.slots)
+        problems = await ports.preflight(refs, self.release)
+        if problems:
+            raise ApplyFailed("; ".join(problems))
+        return f"{len(refs)} slots, {len(ports.balancers)} balancers"
+
+
+@dataclass(frozen=True)
+class StartProbe(ServiceStep):
+    """Begin to ask from outside."""
+
+    kind = "start-probe"
+
+    @property
+    def text(self) -> str:
+        """Return one line for the operator."""
+        return f"{self.service}: the probe begins"
+
+    async def act(self, ports: Fleet, here: Here) -> Evidence:
+        """Start it."""
+        await ports.start_probe(self.service, here)
+        return "runs"
+
+
+@dataclass(frozen=True)
+class StopProbe(ServiceStep):
+    """End the probe and judge what it saw."""
+
+    budget: int = 0
+    """How many lost requests are accepted."""
+    judges: bool = True
+    """False on the way back: what was lost is told, and nothing hangs on it."""
+    longest_outage: float | None = None
+    """For a service that is interrupted: it may be away so long, instead of the budget."""
+    kind = "stop-probe"
+
+    @property
+    def text(self) -> str:
+        """Return one line for the operator."""
+        return f"{self.service}: the probe ends"
+
+    async def act(self, ports: Fleet, here: Here) -> Evidence:
+        """Stop it. Raises ApplyFailed if more was lost than the budget allows, Unreachable if it was killed: that is no fault of the release."""
+        seen = await ports.stop_probe(self.service, here)
+        here.say(str(seen))
+        if self.judges and self.longest_outage is not None:
+            return self._judged_outage(seen, self.longest_outage)
+        if self.judges and seen.lost > self.budget:
+            raise ApplyFailed(f"{self.service}: the probe lost {seen.lost} of {seen.sent} requests: {'; '.join(seen.first_losses)}")
+        if self.judges and not seen.is_whole:
+            raise Unreachable(f"{self.service}: the probe was killed after {seen.sent} requests; what was lost later nobody knows, so nothing is certified")
+        return seen
+
+    def _judged_outage(self, seen: ProbeSummary, longest: float) -> ProbeSummary:
+        if seen.outage_seconds > longest:
+            raise ApplyFailed(f"{self.service}: was away for {seen.outage_seconds:.1f} s, longest_outage is {longest:g} s")
+        return seen
+
+
+@dataclass(frozen=True)
+class SetMaintenance(ServiceStep):
+    """Show the maintenance page, or end it."""
+
+    on: bool = True
+    kind = "maintenance"
+
+    @property
+    def text(self) -> str:
+        """Return one line for the operator."""
+        return f"{self.service}: maintenance page {'on' if self.on else 'off'}"
+
+    async def act(self, ports: Fleet, here: Here) -> Evidence:
+        """Switch it."""
+        await ports.set_maintenance(self.service, here, on=self.on)
+        return "on" if self.on else "off"
+
+
+@dataclass(frozen=True)
+class Bake(ServiceStep):
+    """Watch the finished rollout for its bake time, without a gap: every instance must stay healthy."""
+
+    seconds: float = 0.0
+    hosts: tuple[tuple[str, SlotLetter], ...] = ()
+    timeout_seconds: float = BAKE_SLACK_SECONDS
+    kind = "bake"
+
+    @property
+    def text(self) -> str:
+        """Return one line for the operator."""
+        return f"{self.service} {self.release}: is watched for {self.seconds:g} s"
+
+    async def act(self, ports: Fleet, here: Here) -> Evidence:
+        """Watch. Raises ApplyFailed when an instance is unhealthy for two checks in a row."""
+        await ports.set_phase("deployed", here)
+        end, failures = ports.now() + self.seconds, dict.fromkeys(self.hosts, 0)
+        while True:
+            for host, slot in self.hosts:
+                checked = await ports.check(SlotRef(self.service, host, slot))
+                failures[host, slot] = 0 if checked.passed else failures[host, slot] + 1
+                if failures[host, slot] >= 2:
+                    raise ApplyFailed(f"{host}: {checked.detail}; {self.service}/{slot} became unhealthy while it was watched")
+            if ports.now() >= end and not any(failures.values()):
+                return f"{len(self.hosts)} healthy"
+            await ports.sleep(min(BAKE_POLL_SECONDS, max(0.1, end - ports.now())))
+
+
+@dataclass(frozen=True)
+class Certify(ServiceStep):
+    """Make the release the one that a rollback returns to."""
+
+    kind = "certify"
+
+    @property
+    def text(self) -> str:
+        """Return one line for the operator."""
+        return f"{self.service} {self.release} is certified"
+
+    async def act(self, ports: Fleet, here: Here) -> Evidence:
+        """Certify it."""
+        await ports.certify(self.service, self.release, here)
+        await ports.set_phase("certified", here)
+        return self.release
+
+
+@dataclass(frozen=True)
+class BurnRelease(ServiceStep):
+    """Remember that the release failed here, so that nobody ships it again without saying why."""
+
+    why: str = ""
+    kind = "burn"
+
+    @property
+    def text(self) -> str:
+        """Return one line for the operator."""
+        return f"{self.service} {self.release} is marked as failed here"
+
+    async def act(self, ports: Fleet, here: Here) -> Evidence:
+        """Mark it."""
+        await ports.burn(self.service, self.release, self.why, here)
+        return self.why
+
+
+@dataclass(frozen=True)
+class Conclude(ServiceStep):
+    """End the way back: the last word of the phase, and for the operator what serves now."""
+
+    serves: str = ""
+    kind = "conclude"
+
+    @property
+    def text(self) -> str:
+        """Return one line for the operator."""
+        return (
+            f"{self.service}: {self.serves} serves as before"
+            if self.serves
+            else f"{self.service}: nothing was certified before; the route answers 503 with our page"
+        )
+
+    async def act(self, ports: Fleet, here: Here) -> Evidence:
+        """Note it."""
+        await ports.set_phase("rolled_back", here)
+        return self.text

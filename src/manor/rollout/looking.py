@@ -1,0 +1,38 @@
+"""What a service's instances are before a rollout: what is remembered, held against what balancers and supervisors say.
+
+Invariant: reads only. Where the two differ, what really serves counts: something may have been given up half-way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from manor.errors import CommandFailed, Unreachable
+from manor.rollout.fleet import Fleet, SlotLetter, SlotRef
+from manor.rollout.plan import InstanceNow
+from manor.rollout.views import has_process, is_out, serves_everywhere
+
+OTHER: Mapping[SlotLetter, SlotLetter] = {"a": "b", "b": "a"}
+
+
+async def look_at_instances(ports: Fleet, service: str, hosts: Iterable[str], slots: tuple[SlotLetter, ...]) -> tuple[InstanceNow, ...]:
+    """Return the instances, without the releases in them; `slots` are those that the strategy uses."""
+    return tuple([await look_at(ports, service, host, slots) for host in hosts])
+
+
+async def look_at(ports: Fleet, service: str, host: str, slots: tuple[SlotLetter, ...]) -> InstanceNow:
+    """Return one instance. What can't be asked now is taken to be as remembered; preflight says what does not answer."""
+    remembered = await ports.active(service, host)
+    try:
+        serving = [slot for slot in slots if await serves_everywhere(ports, SlotRef(service, host, slot))]
+        active = remembered if remembered in serving or not serving else serving[0]
+        idle = OTHER[active] if active else "a"
+        is_idle_used = idle in slots and await is_used(ports, SlotRef(service, host, idle))
+    except (Unreachable, CommandFailed):
+        return InstanceNow(host, remembered)
+    return InstanceNow(host, active, is_healthy=active is None or active in serving, is_idle_used=is_idle_used)
+
+
+async def is_used(ports: Fleet, slot: SlotRef) -> bool:
+    """Tell whether a slot runs, or has a mark on a balancer."""
+    return has_process(await ports.program(slot)) or not await is_out(ports, slot)

@@ -1,0 +1,205 @@
+"""Steps that move traffic: a slot is admitted, drained, withheld (docs/rollout.md).
+
+Invariant: nothing is taken out of traffic before the balancers were asked again, and enough others were healthy.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from manor.errors import ApplyFailed, Paused
+from manor.estate.topology import TrafficState
+from manor.operations.step import Evidence, Here, Holds, Step
+from manor.rollout.fleet import Fleet, SlotLetter, SlotRef
+from manor.rollout.slots import SlotStep
+from manor.rollout.views import fewest_serving, in_flight, is_in_traffic, serves_anywhere, serves_everywhere
+
+POLL_SECONDS = 0.2
+SHOWN_SECONDS = 30.0
+"""So long a balancer may take to show what it was told."""
+EXTENSIONS = 3
+"""Under the policy `extend` a drain may last so many times its declared length."""
+SLACK_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class AdmitSlot(SlotStep):
+    """Give the slot traffic on every balancer, read back."""
+
+    must_serve: bool = True
+    """False: put back what did not work before either; then nobody waits for it."""
+    kind = "admit"
+    phase = "admitting"
+
+    @property
+    def text(self) -> str:
+        """Return one line for the operator."""
+        return f"{self.name} takes traffic"
+
+    async def observe(self, ports: Fleet, here: Here) -> Holds:
+        """Tell whether it serves on every balancer, and is remembered to."""
+        is_known = await ports.active(self.service, self.host) == self.slot
+        return Holds.post() if is_known and await serves_everywhere(ports, self.ref) else Holds.pre()
+
+    async def act(self, ports: Fleet, here: Here) -> Evidence:
+        """Admit it and wait until each balancer shows it. Raises ApplyFailed if one does not."""
+        await ports.set_phase(self.phase, here)
+        await ports.set_traffic(self.service, {self.ref.server: TrafficState.READY}, here)
+        limit = min(here.deadline - 1.0, ports.now() + SHOWN_SECONDS)
+        while self.must_serve and not await serves_everywhere(ports, self.ref):
+            if ports.now() >= limit:
+                why = (await ports.check(self.ref)).detail or "it answers here"
+                raise ApplyFailed(f"{self.host}: {why}; {self.name} was admitted but does not serve on every balancer")
+            await ports.sleep(POLL_SECONDS)
+        await ports.set_active(self.service, self.host, self.slot, here)
+        return f"serves on {len(ports.balancers)}" if self.must_serve else "as it was before"
+
+
+@dataclass(frozen=True)
+class Drained:
+    """How a drain went; part of the receipt."""
+
+    seconds: float
+    in_flight_at_start: int | None
+    left: int | None
+    """Requests that were cut; None where the balancer does not count."""
+    is_counted: bool
+    was_cut: bool = False
+
+    def __str__(self) -> str:
+        """Return it for people, e.g. `12 requests in flight → 0`."""
+        if not self.is_counted:
+            return "waited its whole time; this balancer does not count"
+        return f"{self.in_flight_at_start} requests in flight → {self.left}{' (cut)' if self.was_cut else ''}"
+
+
+@dataclass(frozen=True)
+class DrainSlot(SlotStep):
+    """Take the slot out of traffic on every balancer and wait until what it had is finished."""
+
+    others_needed: int
+    """Healthy servers that each balancer must have beside this one."""
+    drain_seconds: float
+    settle_seconds: float
+    policy: str
+    timeout_seconds: float
+    upheld: tuple[tuple[str, SlotLetter], ...] = ()
+    """Host and slot of all that must serve on every balancer before this one may go: what was admitted in its place, here and before."""
+    kind = "drain"
+    phase = "draining"
+
+    @property
+    def text(self) -> str:
+        """Return one line for the operator."""
+        return f"{self.name} drains"
+
+    async def observe(self, ports: Fleet, here: Here) -> Holds:
+        """Draining again is harmless, and a timed drain has to be waited for in full."""
+        return Holds.pre()
+
+    async def act(self, ports: Fleet, here: Here) -> Evidence:
+        """Drain it.
+
+        Raises ApplyFailed when one of those in its place no longer serves, or under policy `abort`; Paused when too few others are healthy.
+        """
+        await ports.set_phase(self.phase, here)
+        before = await in_flight(ports, self.ref)
+        if await is_in_traffic(ports, self.ref):
+            async with ports.alone():
+                await self._require_others(ports)
+                await ports.set_traffic(self.service, {self.ref.server: TrafficState.DRAIN}, here)
+        await self._require_shown(ports, here)
+        began = ports.now()
+        left, was_cut = await self._wait(ports, here, began)
+        await ports.sleep(self.settle_seconds)
+        counted = all(balancer.is_counted for balancer in ports.balancers)
+        return Drained(round(ports.now() - began, 3), before, left, counted, was_cut)
+
+    async def _require_others(self, ports: Fleet) -> None:
+        """Look once more, right before: what carries nothing may go, what carries something only while enough others do."""
+        if not await serves_anywhere(ports, self.ref):
+            return
+        for host, slot in self.upheld:
+            if not await serves_everywhere(ports, SlotRef(self.service, host, slot)):
+                why = (await ports.check(SlotRef(self.service, host, slot))).detail or "a balancer gives it no traffic"
+                raise ApplyFailed(f"{host}: {why}; {self.service}/{slot} no longer serves, so {self.name} on {self.host} was not taken out")
+        count, where = await fewest_serving(ports, self.service, frozenset({self.ref.server}))
+        if count < self.others_needed:
+            raise Paused(
+                f"{where}: only {count} healthy beside {self.ref.server}, {self.others_needed} needed; "
+                f"nothing was taken out. Mend the others, then `manor resume {self.service}`"
+            )
+
+    async def _require_shown(self, ports: Fleet, here: Here) -> None:
+        limit = min(here.deadline - 1.0, ports.now() + SHOWN_SECONDS)
+        while await is_in_traffic(ports, self.ref):
+            if ports.now() >= limit:
+                raise ApplyFailed(f"{self.host}: {self.name} was to be drained, and a balancer still gives it traffic")
+            await ports.sleep(POLL_SECONDS)
+
+    async def _wait(self, ports: Fleet, here: Here, began: float) -> tuple[int | None, bool]:
+        longest = self.drain_seconds * (EXTENSIONS if self.policy == "extend" else 1)
+        limit = min(began + longest, here.deadline - self.settle_seconds - 1.0)
+        while True:
+            left = await in_flight(ports, self.ref)
+            if left == 0 or (left is None and ports.now() >= began + self.drain_seconds):
+                return left, False
+            if ports.now() >= limit:
+                waited = ports.now() - began
+                if self.policy == "abort":
+                    raise ApplyFailed(f"{self.host}: {self.name} still had {left} requests in flight after {waited:.0f} s; nothing was cut")
+                here.say(f"{'what was left is' if left is None else f'{left} requests are'} cut after {waited:.0f} s")
+                return left, True
+            await ports.sleep(POLL_SECONDS)
+
+
+@dataclass(frozen=True)
+class WithholdSlots(Step[Fleet]):
+    """First on the way back: no new requests to what failed, if what stands beside it can carry them."""
+
+    service: str
+    slots: tuple[tuple[str, SlotLetter], ...]
+    others_needed: int
+    kind = "withhold"
+
+    @property
+    def text(self) -> str:
+        """Return one line for the operator."""
+        return f"{self.service}: no new requests to {', '.join(f'{host}/{slot}' for host, slot in self.slots)}"
+
+    async def observe(self, ports: Fleet, here: Here) -> Holds:
+        """Doing it again is harmless."""
+        return Holds.pre()
+
+    async def act(self, ports: Fleet, here: Here) -> Evidence:
+        """Withhold, unless too few others serve; then traffic stays until the old slots are back."""
+        await ports.set_phase("rolling_back", here)
+        servers = frozenset(SlotRef(self.service, host, slot).server for host, slot in self.slots)
+        async with ports.alone():
+            count, where = await fewest_serving(ports, self.service, servers)
+            if count < self.others_needed:
+                return f"not yet: {where or 'no balancer'} has only {count} others serving, {self.others_needed} needed"
+            await ports.set_traffic(self.service, dict.fromkeys(sorted(servers), TrafficState.DRAIN), here)
+        return f"withheld; {count} others serve"
+
+
+@dataclass(frozen=True)
+class ForgetSlot(SlotStep):
+    """Remember that nothing serves on a host: the way back of a first release, or of a host's first."""
+
+    kind = "withdraw"
+    phase = "rolling_back"
+
+    @property
+    def text(self) -> str:
+        """Return one line for the operator."""
+        return f"{self.service}: nothing serves here; its route answers 503 with our page unless other hosts serve"
+
+    async def observe(self, ports: Fleet, here: Here) -> Holds:
+        """Tell whether nothing is remembered to serve."""
+        return Holds.pre() if await ports.active(self.service, self.host) else Holds.post()
+
+    async def act(self, ports: Fleet, here: Here) -> Evidence:
+        """Remember it."""
+        await ports.set_active(self.service, self.host, None, here)
+        return "nothing serves"

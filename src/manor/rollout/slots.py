@@ -1,0 +1,227 @@
+"""Steps on one slot's program: placed, started, warmed, stopped (docs/rollout.md).
+
+Invariant: every act leaves the same state whether it runs once or is repeated after a crash.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from manor.errors import ApplyFailed, ManorError
+from manor.estate.topology import TrafficState
+from manor.integrations.supervisors.base import ProgramStatus, ProgramView
+from manor.operations.step import Evidence, Here, Holds, Step
+from manor.rollout.fleet import Checked, Fleet, SlotLetter, SlotRef
+from manor.rollout.views import has_process, healthy_everywhere, is_in_traffic, is_out, serves_everywhere
+
+LOOK_SECONDS = 10.0
+"""So long a last look at a slot may take on a busy machine; what waits is given it beyond its deadline, to tell what it saw."""
+
+
+@dataclass(frozen=True)
+class SlotStep(Step[Fleet]):
+    """A step that concerns one slot."""
+
+    service: str
+    host: str
+    slot: SlotLetter
+    release: str
+
+    phase: ClassVar[str]
+
+    @property
+    def ref(self) -> SlotRef:
+        """The slot."""
+        return SlotRef(self.service, self.host, self.slot)
+
+    @property
+    def name(self) -> str:
+        """The slot, for people."""
+        return f"{self.service}/{self.slot}"
+
+
+@dataclass(frozen=True)
+class PlaceRelease(SlotStep):
+    """Put the release into an idle slot."""
+
+    kind = "place"
+    phase = "placing"
+
+    @property
+    def text(self) -> str:
+        """Return one line for the operator."""
+        return f"{self.name} gets {self.release}"
+
+    async def observe(self, ports: Fleet, here: Here) -> Holds:
+        """Tell whether the slot holds the release."""
+        found = await ports.placed(self.ref)
+        return Holds.post(found) if found == self.release else Holds.pre(found)
+
+    async def act(self, ports: Fleet, here: Here) -> Evidence:
+        """Place it, unless it is there already. Raises ManorError if a program runs in the slot."""
+        await ports.set_phase(self.phase, here)
+        if await ports.placed(self.ref) == self.release:
+            return self.release
+        view = await ports.program(self.ref)
+        if view is not None and has_process(view):
+            raise ManorError(f"{self.host}: {self.name} is {view.status}, not stopped; nothing was placed")
+        await ports.place(self.ref, self.release, here)
+        return self.release
+
+
+@dataclass(frozen=True)
+class StartSlot(SlotStep):
+    """Start the slot's program."""
+
+    kind = "start"
+    phase = "warming"
+
+    @property
+    def text(self) -> str:
+        """Return one line for the operator."""
+        return f"{self.name} starts"
+
+    async def observe(self, ports: Fleet, here: Here) -> Holds:
+        """Tell whether it runs."""
+        view = await ports.program(self.ref)
+        return Holds.post() if view is None or view.status is ProgramStatus.RUNNING else Holds.pre(view.status)
+
+    async def act(self, ports: Fleet, here: Here) -> Evidence:
+        """Start it."""
+        await ports.set_phase(self.phase, here)
+        await ports.start(self.ref, here)
+        return "started"
+
+
+@dataclass(frozen=True)
+class Warmth:
+    """How a slot became healthy."""
+
+    seconds: float
+    passes: int
+    balancers: int
+
+    def __str__(self) -> str:
+        """Return it for people."""
+        return f"healthy here and on {self.balancers} balancer{'' if self.balancers == 1 else 's'}" if self.passes else "serves already"
+
+
+@dataclass
+class Streak:
+    """Passes in a row by one and the same process."""
+
+    passes: int = 0
+    since: float = 0.0
+    process: float | None = None
+
+    def add(self, view: ProgramView | None, checked: Checked, now: float) -> None:
+        """Take one look in: a failed check, a program that does not run or another process of it begins the row anew."""
+        process = view.started_at if view is not None else None
+        is_same = self.process in (None, process)
+        alive = view is None or view.status is ProgramStatus.RUNNING
+        self.process = process
+        if not (alive and checked.passed):
+            self.passes = 0
+        elif is_same and self.passes:
+            self.passes += 1
+        else:
+            self.passes, self.since = 1, now
+
+    def lasts(self, passes: int, seconds: float, now: float) -> bool:
+        """Tell whether it is long enough."""
+        return self.passes >= passes and now - self.since >= seconds
+
+
+@dataclass(frozen=True)
+class WarmSlot(SlotStep):
+    """Wait until the slot is healthy, here and as each balancer sees it, without giving it traffic."""
+
+    passes: int
+    min_healthy_seconds: float
+    interval_seconds: float
+    timeout_seconds: float
+    progress_seconds: float = 0.0
+    """How long after the last progress of the whole operation this may take; 0: as long as its own deadline."""
+    kind = "warm"
+    phase = "warming"
+
+    @property
+    def text(self) -> str:
+        """Return one line for the operator."""
+        return f"{self.name} must stay healthy {self.min_healthy_seconds:g} s"
+
+    async def observe(self, ports: Fleet, here: Here) -> Holds:
+        """Tell whether it serves already."""
+        return Holds.post() if await serves_everywhere(ports, self.ref) else Holds.pre()
+
+    async def act(self, ports: Fleet, here: Here) -> Evidence:
+        """Have it checked everywhere and wait. Raises ApplyFailed when it dies, restarts too often or its deadline comes."""
+        await ports.set_phase(self.phase, here)
+        began = ports.now()
+        if await serves_everywhere(ports, self.ref):
+            return Warmth(0.0, 0, len(ports.balancers))
+        if not await is_in_traffic(ports, self.ref):  # one that has traffic somewhere keeps it: it may be all that serves
+            await ports.set_traffic(self.service, {self.ref.server: TrafficState.DRAIN}, here)
+        await self._wait(ports, here, await self._limit(ports, here))
+        return Warmth(round(ports.now() - began, 3), self.passes, len(ports.balancers))
+
+    async def _limit(self, ports: Fleet, here: Here) -> float:
+        """Return when it is too late: a little before the engine would end it, so that the reason can be told."""
+        own = here.deadline - LOOK_SECONDS
+        return min(own, await ports.progressed_at(here) + self.progress_seconds) if self.progress_seconds else own
+
+    async def _wait(self, ports: Fleet, here: Here, limit: float) -> None:
+        streak, told = Streak(), ""
+        while True:
+            view, checked = await ports.program(self.ref), await ports.check(self.ref)
+            streak.add(view, checked, ports.now())
+            if view is not None and view.status is ProgramStatus.FAILED:
+                raise ApplyFailed(f"{self.host}: {self.name} does not stay up: {await ports.last_words(self.ref) or view.detail}")
+            if streak.lasts(self.passes, self.min_healthy_seconds, ports.now()) and await healthy_everywhere(ports, self.ref):
+                return
+            if ports.now() >= limit:
+                raise await self._too_late(ports, here, checked)
+            word = checked.detail or "answers as it should; not yet for long enough, or not yet for every balancer"
+            if word != told:
+                here.say(word)
+            told = word
+            await ports.sleep(self.interval_seconds)
+
+    async def _too_late(self, ports: Fleet, here: Here, checked: Checked) -> ApplyFailed:
+        words = await ports.last_words(self.ref)
+        if words:
+            here.say(f"it wrote: {words}")
+        why = checked.detail or "it answers, but did not stay healthy on every balancer for long enough"
+        return ApplyFailed(f"{self.host}: {why}; {self.name} was not healthy in time ({self.timeout_seconds - LOOK_SECONDS:g} s)")
+
+
+@dataclass(frozen=True)
+class StopSlot(SlotStep):
+    """Stop the slot's program; no balancer may use it any more."""
+
+    kind = "stop"
+    phase = "stopping"
+
+    @property
+    def text(self) -> str:
+        """Return one line for the operator."""
+        return f"{self.name} stops"
+
+    async def observe(self, ports: Fleet, here: Here) -> Holds:
+        """Tell whether it is gone, and so is every mark of it on the balancers."""
+        view = await ports.program(self.ref)
+        gone = view is not None and view.status is ProgramStatus.STOPPED
+        return Holds.post() if gone and await is_out(ports, self.ref) else Holds.pre()
+
+    async def act(self, ports: Fleet, here: Here) -> Evidence:
+        """Stop it, and see that it is gone. Raises ManorError if a balancer still sends it traffic, or if it lives on."""
+        await ports.set_phase(self.phase, here)
+        if await is_in_traffic(ports, self.ref):
+            raise ManorError(f"{self.host}: {self.name} still takes traffic; it is not stopped")
+        await ports.set_traffic(self.service, {self.ref.server: TrafficState.MAINT}, here)
+        await ports.stop(self.ref, here)
+        view = await ports.program(self.ref)
+        if view is not None and has_process(view):
+            raise ApplyFailed(f"{self.host}: {self.name} was told to end and is still {view.status}")
+        return "gone"

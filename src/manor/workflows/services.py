@@ -1,0 +1,56 @@
+"""Services as they are: in which environments, which release, how many instances; and a restart of one.
+
+Invariant: a restart is an ordinary rollout of the same artifact under the present configuration: no request is lost, and there is a receipt.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from manor.errors import UsageError
+from manor.estate.layout import short
+from manor.state import releases
+from manor.workflows.context import Context
+from manor.workflows.delivery import Delivered, finish, heard_in
+from manor.workflows.rolling import Carrying, carry_out_rollout, prepare_rollout
+
+
+@dataclass(frozen=True)
+class ServiceRow:
+    """A service in one environment."""
+
+    environment: str
+    service: str
+    is_declared: bool
+    certified: str
+    """Short id; empty: nothing was certified yet."""
+    instances: tuple[str, ...]
+    """Hosts that carry one."""
+
+
+async def list_services(context: Context, environments: tuple[str, ...]) -> list[ServiceRow]:
+    """Return every service that is declared or still runs, by environment and name."""
+    return [await service_row(context, name, service) for name in environments for service in await services_in(context, name)]
+
+
+async def services_in(context: Context, environment: str) -> list[str]:
+    """Return the services that are declared in an environment or have instances there."""
+    there = {row.service for row in await context.store.read(releases.deployments, environment)}
+    return sorted(there | set(context.environment(environment).services))
+
+
+async def service_row(context: Context, environment: str, service: str) -> ServiceRow:
+    """Return how one service stands in the store."""
+    certified = await context.store.read(releases.last_certified, environment, service)
+    rows = await context.store.read(releases.deployments, environment, service)
+    is_declared = service in context.environment(environment).services
+    return ServiceRow(environment, service, is_declared, short(certified.id) if certified else "", tuple(sorted(row.host for row in rows)))
+
+
+async def restart_service(context: Context, service: str, environment: str, carrying: Carrying) -> Delivered:
+    """Replace every instance by a new one of the certified artifact. Raises UsageError if nothing is certified, and what a rollout raises."""
+    certified = await context.store.read(releases.last_certified, environment, service)
+    if certified is None:
+        raise UsageError(f"nothing of {service} is certified in {environment} yet; `manor ship {service}` brings the first release")
+    rollout = await prepare_rollout(context, environment, service, certified.artifact)
+    return await finish(context, environment, await carry_out_rollout(rollout, heard_in(carrying, environment), "restart"), rollout.order.release)

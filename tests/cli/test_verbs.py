@@ -1,0 +1,214 @@
+"""What verbs print, for people and as JSON, as far as no host is needed; texts are files in golden/."""
+
+from __future__ import annotations
+
+import json
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import jsonschema  # type: ignore[import-untyped]
+import pytest
+import yaml
+
+from manor.state import runs
+from manor.state.receipts import ReceiptRow, add
+from manor.state.store import Store
+from tests.cli.conftest import Shell
+
+Golden = Callable[[str, str], bool]
+CASE = Path(__file__).parents[1] / "rollout" / "receipt" / "cases" / "rolling_nothing_lost"
+
+
+def test_help_lists_every_verb(shell: Shell, is_golden: Golden) -> None:
+    assert is_golden("help.txt", shell.run("--help").stdout)
+
+
+def test_init_writes_an_estate_that_holds(shell: Shell, is_golden: Golden) -> None:
+    done = shell.run("init", "--yes", "--name", "acme")
+    assert done.exit_code == 0
+    text = (shell.folder / "estate.yaml").read_text()
+    assert is_golden("init.yaml", text)
+    assert len(text.splitlines()) <= 12
+    assert (shell.folder / ".gitignore").read_text() == ".manor/state/\n"
+    assert shell.run("check", "--offline").stdout == "acme: valid (2 environments)\n"
+
+
+def test_init_asks_two_questions(shell: Shell) -> None:
+    done = shell.run("init", typed="shop\npython3 serve.py {address} {port}\n")
+    assert done.exit_code == 0
+    written = yaml.safe_load((shell.folder / "estate.yaml").read_text())
+    assert (written["estate"], written["services"]["web"]["run"]["command"]) == ("shop", "python3 serve.py {address} {port}")
+
+
+def test_init_overwrites_nothing(estate: Shell) -> None:
+    (estate.folder / ".gitignore").write_text("*.pyc\n/.manor/state")
+    before = (estate.folder / "estate.yaml").read_text()
+    assert estate.run("init", "--yes").exit_code == 2
+    assert (estate.folder / "estate.yaml").read_text() == before
+    assert (estate.folder / ".gitignore").read_text() == "*.pyc\n/.manor/state"
+
+
+@pytest.mark.parametrize("name", ['x"} backend evil', "a: b", "Web", "x\ny", "-"])
+def test_init_refuses_names_that_are_none(name: str, shell: Shell) -> None:
+    assert shell.run("init", "--yes", "--service", name).exit_code == 3
+    assert list(shell.folder.iterdir()) == []
+
+
+def test_init_keeps_any_command_in_one_piece(shell: Shell) -> None:
+    line = """sh -c 'echo "{address}" # {port}; x: "y" \\ é'"""
+    assert shell.run("init", "--yes", "--command", line).exit_code == 0
+    assert yaml.safe_load((shell.folder / "estate.yaml").read_text())["services"]["web"]["run"]["command"] == line
+
+
+def test_schema_is_a_schema_that_accepts_a_new_estate(shell: Shell) -> None:
+    shell.run("init", "--yes", "--name", "acme")
+    schema = json.loads(shell.run("schema").stdout)
+    jsonschema.Draft202012Validator(schema).validate(yaml.safe_load((shell.folder / "estate.yaml").read_text()))
+    assert shell.run("schema", "--reference").stdout.startswith("# Reference of estate.yaml")
+    assert shell.objects("schema")[0]["schema"] == schema
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    """Return every file with its content."""
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_render_gives_the_same_bytes_again(estate: Shell) -> None:
+    assert estate.run("render", "--to", "one").exit_code == 0
+    assert estate.run("render", "--to", "two").exit_code == 0
+    one = files_of(estate.folder / "one")
+    assert one == files_of(estate.folder / "two")
+    assert {"prod/edge-1/README.md", "prod/web-2/run/exec", "dev/all-1/etc/pages/503.html"} <= one.keys()
+    assert not [name for name, content in one.items() if b"PRIVATE KEY" in content or "/tls/" in name]
+
+
+def test_render_of_one_host(estate: Shell) -> None:
+    (found,) = estate.objects("render", "-e", "prod", "--host", "web-1")
+    assert found["host"] == "web-1"
+    assert {path.relative_to(estate.folder / "rendered").parts[:2] for path in (estate.folder / "rendered").glob("*/*")} == {("prod", "web-1")}
+    assert estate.run("render", "--host", "web-9").exit_code == 2
+
+
+def test_render_replaces_only_what_it_wrote(estate: Shell) -> None:
+    assert estate.run("render", "--to", "mine").exit_code == 0
+    (estate.folder / "mine" / "stray").write_text("x")
+    assert estate.run("render", "--to", "mine").exit_code == 0
+    assert not (estate.folder / "mine" / "stray").exists()
+    (estate.folder / "other").mkdir()
+    (estate.folder / "other" / "thesis").write_text("x")
+    assert estate.run("render", "--to", "other").exit_code == 2
+    assert (estate.folder / "other" / "thesis").read_text() == "x"
+
+
+def test_state_goes_into_a_file_and_back(estate: Shell) -> None:
+    made = estate.objects("state", "backup", "b.tar")[0]
+    assert stat.S_IMODE((estate.folder / "b.tar").stat().st_mode) == 0o600
+    shown = estate.objects("state", "show")[0]
+    assert (shown["state_id"], shown["schema"]) == (made["state_id"], made["schema"])
+    estate.run("repo", "token", "ci")
+    back = estate.objects("state", "restore", "b.tar", "--replace")[0]
+    assert back["state_id"] == made["state_id"]
+    assert estate.run("repo", "token").stdout == "no tokens\n"
+
+
+def test_a_restore_over_a_state_needs_a_word(estate: Shell) -> None:
+    (estate.state / "artifacts" / "x.tar").touch()
+    estate.run("state", "backup", "b.tar")
+    done = estate.run("state", "restore", "b.tar")
+    assert (done.exit_code, "--replace" in done.stderr) == (2, True)
+
+
+def test_a_damaged_backup_changes_nothing(estate: Shell) -> None:
+    (estate.folder / "b.tar").write_bytes(b"no tar")
+    assert estate.run("state", "restore", "b.tar").exit_code == 4
+
+
+def write_receipts(shell: Shell) -> None:
+    """Leave a receipt in the store."""
+    body = (CASE / "receipt.json").read_text()
+    with Store.open(shell.state) as store:
+        for number, lost in enumerate((0, 2)):
+            row = ReceiptRow(f"20260131t09000{number}-aaaaaa", "prod", "shop", "0123456789ab", lost, body, 1_769_850_000.0 + number)
+            store.write_now(add, row)
+
+
+def test_receipts_are_listed_and_shown(estate: Shell, is_golden: Golden) -> None:
+    assert estate.run("receipt").stdout == "there are no receipts yet; `manor ship` makes the first\n"
+    write_receipts(estate)
+    assert is_golden("receipts.txt", estate.run("receipt").stdout)
+    text = estate.run("receipt", "shop").stdout
+    assert text == estate.run("receipt", "20260131t090001-aaaaaa").stdout
+    assert text == (CASE / "receipt.txt").read_text()
+    assert estate.objects("receipt", "shop", "-e", "prod")[0]["receipt"]["service"]
+    assert [row["lost"] for row in estate.objects("receipt")[0]["receipts"]] == [2, 0]
+
+
+def test_a_receipt_that_is_not_there(estate: Shell) -> None:
+    write_receipts(estate)
+    assert estate.run("receipt", "nope").exit_code == 2
+    assert "in dev" in estate.run("receipt", "shop", "-e", "dev").stderr
+
+
+def test_services_are_listed(estate: Shell, is_golden: Golden) -> None:
+    assert is_golden("services.txt", estate.run("service", "list").stdout)
+    assert [row["service"] for row in estate.objects("service", "list", "-e", "dev")[0]["services"]] == ["shop"]
+
+
+def test_what_is_declared_is_not_removed(estate: Shell) -> None:
+    done = estate.run("service", "remove", "shop", "-e", "dev")
+    assert done.exit_code == 2
+    assert "still declares shop" in done.stderr
+    assert estate.run("service", "remove", "reports", "-e", "dev").stdout == "dev: reports: nothing to do; nothing of it is there\n"
+
+
+def test_nothing_certified_is_not_restarted(estate: Shell) -> None:
+    done = estate.run("service", "restart", "shop", "-e", "dev")
+    assert (done.exit_code, "manor ship shop" in done.stderr) == (2, True)
+
+
+def test_tokens_are_shown_once(estate: Shell) -> None:
+    value = estate.objects("repo", "token", "ci", "--scope", "ship", "--expires", "30d")[0]["value"]
+    assert value.startswith("manor_")
+    assert estate.run("repo", "token", "ci").exit_code == 2
+    listed = estate.run("repo", "token")
+    assert value not in listed.stdout
+    assert listed.stdout.startswith("ci ")
+    assert estate.run("repo", "token", "ci", "--revoke").stdout == "ci: ended\n"
+    assert "revoked" in estate.run("repo", "token").stdout
+    assert estate.run("repo", "token", "x", "--expires", "3x").exit_code == 2
+
+
+def test_runs_are_listed_found_and_cancelled(estate: Shell) -> None:
+    assert estate.run("run").stdout == "no runs yet; a push makes the first\n"
+    with Store.open(estate.state) as store:
+        made = store.write_now(runs.add_run, "shop", "refs/heads/main", "ab" * 20, "push", 1_769_850_000.0)
+    assert made.id in estate.run("run", "list", "shop").stdout
+    assert estate.objects("run", "shop")[0]["id"] == made.id
+    assert estate.objects("run", "show", made.id[:18])[0]["steps"] == []
+    assert estate.objects("run", "cancel", made.id)[0]["state"] == "cancelled"
+    assert estate.run("run", "cancel", made.id).exit_code == 2
+    assert estate.run("run", "nope").exit_code == 2
+
+
+def test_nothing_to_resume_or_abandon(estate: Shell) -> None:
+    assert estate.run("resume").stderr == "error: there is nothing unfinished\n"
+    assert estate.run("abandon", "shop", "--reason", "x").exit_code == 2
+
+
+def test_a_request_id_is_held_to_its_shape(estate: Shell) -> None:
+    assert estate.run("trace", "$(reboot)").exit_code == 2
+
+
+def test_a_log_that_is_not_there_is_said(estate: Shell) -> None:
+    done = estate.run("logs", "nope", "-e", "dev")
+    assert (done.exit_code, "services: shop; tiers: balancer, cache, router, web; hosts: all-1" in done.stderr) == (2, True)
+
+
+@pytest.mark.native
+def test_a_repository_is_made_and_listed(estate: Shell) -> None:
+    assert estate.run("repo", "list").stdout == "no repositories\n"
+    assert estate.objects("repo", "create", "shop")[0]["name"] == "shop"
+    assert (estate.state / "repositories" / "shop.git" / "HEAD").exists()
+    assert [row["name"] for row in estate.objects("repo", "list")[0]["repositories"]] == ["shop"]
+    assert estate.run("repo", "create", "a;b").exit_code == 2

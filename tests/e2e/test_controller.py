@@ -1,0 +1,269 @@
+"""From a push to production through `manor serve`, which is killed at every stage of it, and everything acknowledged is delivered once."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import tarfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.controlled import DELIVERY_SECONDS, Controlled, end_push
+from tests.e2e.estates import LiveEstate, curl, wait_until
+from tests.e2e.killing import DECISION_SECONDS, crowding
+from tests.e2e.watching import processes_of
+
+ESTATE = """\
+estate: pushed
+domain: pushed.example
+services:
+  shop:
+    repository: shop
+    run: {command: "python3 -m echo --bind {address}:{port} --keep-alive 75", port: 8300, keep_alive: 75s}
+    health: {http: /healthz, interval: 500ms, passes: 2}
+    routes: [{host: shop}]
+    rollout: {min_healthy_time: 100ms, settle: 100ms, drain_timeout: 2s, bake: 500ms, instance_deadline: 60s}
+traffic: {chain: [{balancer: haproxy}, {web: nginx}]}
+environments:
+  dev: {}
+  prod: {after: dev, hosts: {edge: 1, web: 1}}
+"""
+
+OTHER = """\
+  other:
+    repository: other
+    run: {command: "python3 -m echo --bind {address}:{port}", port: 8310}
+    health: {http: /healthz}
+    routes: [{host: other}]
+"""
+
+
+@pytest.fixture(scope="module")
+def served(make_estate: Callable[[str], LiveEstate], echo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Controlled]:
+    """The estate with its controller, and one version that was pushed and delivered."""
+    estate = make_estate(ESTATE)
+    estate.up()
+    controlled = Controlled(estate, tmp_path_factory.mktemp("work") / "shop", echo)
+    try:
+        controlled.start()
+        controlled.make_tree()
+        yield controlled
+    finally:
+        controlled.close()
+
+
+@pytest.fixture(autouse=True)
+def running(served: Controlled) -> None:
+    """Have the controller run when a test begins."""
+    if served.is_gone:
+        served.start()
+
+
+def api(served: Controlled, path: str, *options: str) -> subprocess.CompletedProcess[str]:
+    """Ask the API as any script would."""
+    words = ["curl", "-sS", "--fail-with-body", "-H", f"Authorization: Bearer {served.token}", *options, f"{served.url}/api/v1{path}"]
+    return subprocess.run(words, capture_output=True, text=True, timeout=DELIVERY_SECONDS, check=False)
+
+
+def test_a_push_goes_through_to_prod_and_is_shown(served: Controlled) -> None:
+    commit = served.commit()
+    said = served.push().stderr
+    for expected in ("remote: · build", "remote: · test: passed", "remote: · package: passed", "certified, lost 0 of "):
+        assert expected in said, said
+    served.delivered(commit)
+    status = json.loads(api(served, "/status").stdout)
+    states = {one["name"]: [(service["name"], service["state"]) for service in one["services"]] for one in status["environments"]}
+    assert states == {"dev": [("shop", "certified")], "prod": [("shop", "certified")]}
+    run = served.runs_of(commit)[0]
+    log = api(served, f"/runs/{run.id}/log").stdout
+    assert "certified, lost 0 of " in log
+    events = [json.loads(line) for line in api(served, f"/operations/{served.operations('prod')[-1].id}/events").stdout.splitlines() if line]
+    assert events[-1]["event"] == "ended"
+    assert {"place", "admit", "certify"} <= {event.get("kind") for event in events}
+    assert served.release_of(run) in page(served)
+
+
+def page(served: Controlled) -> str:
+    """Return the status page as somebody who has logged in sees it."""
+    jar = served.estate.folder / "cookies"
+    base = ["curl", "-sS", "-b", str(jar), "-c", str(jar)]
+    form = subprocess.run([*base, f"{served.url}/login"], capture_output=True, text=True, timeout=30, check=True).stdout
+    assert "token" in form
+    fields = ["--data-urlencode", f"token={served.token}"]
+    subprocess.run([*base, "-H", f"Origin: {served.url}", *fields, f"{served.url}/login"], capture_output=True, text=True, timeout=30, check=True)
+    return subprocess.run([*base, f"{served.url}/"], capture_output=True, text=True, timeout=30, check=True).stdout
+
+
+def test_failing_tests_stop_it_at_the_gate(served: Controlled) -> None:
+    before = [len(served.operations(name)) for name in ("dev", "prod")]
+    commit = served.commit(fails=True)
+    said = served.push().stderr
+    assert "test: failed" in said
+    assert [run.state for run in served.runs_of(commit)] == ["failed"]
+    assert [len(served.operations(name)) for name in ("dev", "prod")] == before
+
+
+def kill_within_the_push(served: Controlled, commit: str) -> str:
+    """Kill the controller as soon as the ref has moved: the hook that tells it is about to start."""
+    ref = served.folder / "repositories" / "shop.git" / "refs" / "heads" / "main"
+    push = served.push_in_background()
+    wait_until(lambda: ref.exists() and ref.read_text().strip() == commit, 30, "the ref")
+    served.kill()
+    end_push(push)
+    return ""
+
+
+def kill_within_a_step(served: Controlled, commit: str) -> str:
+    """Kill it while the build sleeps."""
+    push = served.push_in_background()
+    begun = served.estate.folder / "ledger" / "begun"
+    wait_until(lambda: begun.exists() and commit in begun.read_text(), 30, "the build")
+    served.kill()
+    end_push(push)
+    return ""
+
+
+def kill_within_a_rollout(environment: str) -> Callable[[Controlled, str], str]:
+    """Return what kills it in the middle of a rollout in an environment."""
+
+    def kill(served: Controlled, commit: str) -> str:
+        known = len(served.operations(environment))
+        push = served.push_in_background()
+        operation = served.wait_for_operation(environment, known, lambda one: one.phase in {"warming", "admitting", "draining", "stopping"})
+        served.kill()
+        end_push(push)
+        return operation.id
+
+    return kill
+
+
+MOMENTS = {"push": kill_within_the_push, "step": kill_within_a_step, "dev": kill_within_a_rollout("dev"), "prod": kill_within_a_rollout("prod")}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_killed_controller_loses_no_push(served: Controlled, moment: str) -> None:
+    commit = served.commit(pause=2 if moment == "step" else 0)
+    operation = MOMENTS[moment](served, commit)
+    known, began = served.events(operation) if operation else 0, time.monotonic()
+    served.start()
+    wait_until(
+        lambda: served.events(operation) > known if operation else served.runs_of(commit),
+        DECISION_SECONDS * crowding() - (time.monotonic() - began),
+        "a decision",
+    )
+    served.delivered(commit)
+
+
+@pytest.mark.parametrize("branch", ["$(reboot)", "a;b", "`id`"])
+def test_a_branch_name_that_a_shell_would_run_is_refused(served: Controlled, branch: str) -> None:
+    done = served.git("push", served.remote(), f"HEAD:refs/heads/{branch}", ok=False)
+    assert done.returncode == 1
+    assert f"refused: 'refs/heads/{branch}': not a name for a branch" in done.stderr
+    assert f"refs/heads/{branch}" not in served.git("ls-remote", served.remote()).stdout
+    assert json.loads(api(served, "/health").stdout)["status"] == "ok"
+
+
+def test_two_pushes_in_quick_succession_both_arrive(served: Controlled) -> None:
+    first = served.commit()
+    served.push("-o", "detach")
+    second = served.commit()
+    served.push("-o", "detach")
+    for commit in (first, second):
+        served.delivered(commit)
+    assert served.estate.certified("prod", "shop") == served.release_of(served.runs_of(second)[0])
+
+
+def packed(folder: Path, echo: Path, version: str) -> Path:
+    """Pack what another CI has built."""
+    (folder / "VERSION").write_text(version)
+    with tarfile.open(folder / "shop.tar", "w") as archive:
+        for file in (echo / "lib", echo / "echo.py", folder / "VERSION"):
+            archive.add(file, file.name)
+    return folder / "shop.tar"
+
+
+def hand_in(served: Controlled, file: Path) -> dict[str, str]:
+    """Hand an artifact in with curl; return the operation that answers."""
+    done = api(served, "/services/shop/artifacts?commit=c0ffee&build_url=https://jenkins.example/job/7", "-X", "POST", "-T", str(file))
+    assert done.returncode == 0, done.stdout + done.stderr
+    return dict(json.loads(done.stdout))
+
+
+def require_handed_in(served: Controlled, operation: str) -> None:
+    """Wait until what was handed in is delivered, and hold that it is the same everywhere, brought once."""
+    wait_until(lambda: not list((served.folder / "deliveries").glob("*.json")), DELIVERY_SECONDS, "the delivery")
+    in_dev, in_prod = served.operations("dev")[-1], served.operations("prod")[-1]
+    assert in_dev.id == operation
+    assert (in_dev.state, in_prod.state) == ("done", "done")
+    assert served.release_in(in_dev) == served.release_in(in_prod) == served.estate.certified("prod", "shop")
+
+
+def test_an_existing_ci_ships_with_curl(served: Controlled, tmp_path: Path, echo: Path) -> None:
+    file = packed(tmp_path, echo, "from elsewhere")
+    operation = hand_in(served, file)
+    assert (operation["environment"], operation["service"], operation["verb"]) == ("dev", "shop", "ship")
+    require_handed_in(served, operation["id"])
+    assert hand_in(served, file)["id"] == operation["id"], "the same artifact was rolled out twice"
+    refused = api(served, "/services/unknown/artifacts", "-X", "POST", "-T", str(file))
+    assert "there is no service 'unknown'" in refused.stdout
+
+
+def test_a_killed_controller_loses_no_hand_in(served: Controlled, tmp_path: Path, echo: Path) -> None:
+    operation = hand_in(served, packed(tmp_path, echo, "from elsewhere, and killed"))
+    served.kill()
+    served.start()
+    require_handed_in(served, operation["id"])
+
+
+def test_a_killed_supervisor_is_started_again(served: Controlled) -> None:
+    host = served.estate.host_folder("prod", "web-1")
+    supervisor = next(pid for pid, words in processes_of(host).items() if "supervisord" in words)
+    os.kill(supervisor, signal.SIGKILL)
+
+    def revived() -> bool:
+        return any("supervisord" in words for pid, words in processes_of(host).items() if pid != supervisor)
+
+    wait_until(revived, 20 * crowding(), "another supervisord")
+    door = served.estate.front("prod", "shop")
+    wait_until(lambda: curl(served.estate, *door, "/").returncode == 0, 30, "the service")
+    commit = served.commit()
+    served.push()
+    served.delivered(commit)
+
+
+def test_a_changed_estate_is_taken_over_and_a_wrong_one_is_not(served: Controlled) -> None:
+    def shown() -> set[str]:
+        environments = json.loads(api(served, "/status").stdout)["environments"]
+        return {service["name"] for one in environments for service in one["services"]}
+
+    another = ESTATE.replace("traffic:", OTHER + "traffic:")
+    try:
+        served.estate.write(another)
+        wait_until(lambda: (served.folder / "repositories" / "other.git" / "HEAD").exists(), 20 * crowding(), "the repository of the new service")
+        wait_until(lambda: "other" in shown(), 20 * crowding(), "the new service on the status page")
+        served.estate.write(another + "nonsense: true\n")
+        wait_until(lambda: "the estate is not taken over" in served.log.read_text(), 20 * crowding(), "the complaint")
+        assert "other" in shown()
+    finally:
+        served.estate.write(ESTATE)
+    wait_until(lambda: "other" not in shown(), 20 * crowding(), "the former estate")
+
+
+def lasting(served: Controlled) -> set[int]:
+    """Return the processes that have to outlive the controller."""
+    found = processes_of(served.folder / "hosts")
+    return {pid for pid, words in found.items() if any(word in words for word in ("supervisord", "-m echo", "haproxy", "nginx: master"))}
+
+
+def test_it_ends_in_order_and_programs_go_on(served: Controlled) -> None:
+    door, before = served.estate.front("prod", "shop"), lasting(served)
+    assert served.stop() == 0, served.log.read_text()[-2000:]
+    assert curl(served.estate, *door, "/").returncode == 0
+    assert before
+    assert lasting(served) == before
+    assert not (served.folder / "controller.json").exists()

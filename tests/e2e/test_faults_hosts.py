@@ -1,0 +1,151 @@
+"""What stands in the way on a host or in the estate: refused or turned round by name, and the old release serves (docs/faults.md)."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.estates import LiveEstate
+from tests.e2e.faulty import ESTATE, Faulty
+
+SMALL = "48m"
+PLAIN_ROUTES = "    routes: [{host: echo}]\n"
+EXTRA = "    routes: [{{host: echo}}]\n    extra: {{nginx: {{server: {file}}}}}\n"
+
+
+@pytest.fixture(scope="module")
+def disk(make_estate: Callable[[str], LiveEstate]) -> Iterator[tuple[LiveEstate, bool]]:
+    """An estate whose host web-2 keeps its releases on a small file system of their own, where that is allowed."""
+    estate = make_estate(ESTATE)
+    folder = estate.host_folder("prod", "web-2") / "releases"
+    folder.mkdir(parents=True)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SMALL}", "tmpfs", str(folder)], capture_output=True, check=False)
+    yield estate, mounted.returncode == 0
+    if mounted.returncode == 0:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@pytest.fixture(scope="module")
+def faulty(disk: tuple[LiveEstate, bool], echo: Path, tmp_path_factory: pytest.TempPathFactory) -> Faulty:
+    """The estate, with a release that serves."""
+    return Faulty(disk[0], echo, tmp_path_factory.mktemp("releases")).begin()
+
+
+@pytest.fixture
+def declared(faulty: Faulty) -> Iterator[Callable[[str, str], None]]:
+    """Change the estate's text for one test."""
+    yield lambda old, new: faulty.estate.write(ESTATE.replace(old, new))
+    faulty.estate.write(ESTATE)
+
+
+def test_a_full_disk_turns_the_rollout_round_and_says_so(faulty: Faulty, disk: tuple[LiveEstate, bool]) -> None:
+    if not disk[1]:
+        pytest.skip("mounting a small file system is not allowed here")
+    before = faulty.certified
+    folder = faulty.host_folder("web-2") / "releases"
+    filler = folder / "filler"
+    with faulty.watched() as watch:
+        with filler.open("wb") as file:
+            file.write(b"\0" * (shutil.disk_usage(folder).free - 65536))
+        done = faulty.ship("full", ok=(5,))
+        assert "web-2" in done.stderr
+        assert "No space left on device" in done.stderr
+        assert f"{before} serves as before" in done.stderr
+        faulty.require_well(before)
+        assert sorted(path.name for path in (folder / "echo").iterdir()) == [before], "nothing half is left"
+        filler.unlink()
+        faulty.ship("full")
+    after = faulty.estate.certified("prod")
+    watch.require_nothing_lost(before, after)
+    faulty.require_well(after)
+
+
+def test_a_busy_port_is_found_before_anything_is_touched(faulty: Faulty) -> None:
+    before = faulty.certified
+    status = faulty.status()
+    slots = status["services"][0]["slots"]
+    idle = next(slot["server"].rsplit("-", 1)[1] for slot in slots if slot["host"] == "web-1" and slot["seen"] != "ready")
+    address = next(host["address"] for host in status["hosts"] if host["name"] == "web-1")
+    port = 8300 if idle == "a" else 8301
+    with faulty.watched() as watch, socket.create_server((address, port)):
+        done = faulty.ship("busy", ok=(5,))
+    assert f"web-1: port {port} of slot {idle} is in use by a program that is not Manor's; end it or change run.port" in done.stderr
+    watch.require_nothing_lost(before)
+    faulty.require_well(before)
+
+
+def test_what_a_checker_refuses_changes_nothing(faulty: Faulty, declared: Callable[[str, str], None]) -> None:
+    before = faulty.certified
+    (faulty.estate.folder / "bad.inc").write_text("bogus_directive on;\n")
+    files = faulty.host_folder("web-1") / "etc"
+    digests = {path: path.read_bytes() for path in files.rglob("*") if path.is_file()}
+    declared(PLAIN_ROUTES, EXTRA.format(file="bad.inc"))
+    with faulty.watched() as watch:
+        for verb in ("check", "up"):
+            done = faulty.estate.run(verb, ok=(4,))
+            assert 'web-1: 1-web-nginx refused: unknown directive "bogus_directive"' in done.stderr
+        assert "nothing was changed" in done.stderr
+    assert {path: path.read_bytes() for path in files.rglob("*") if path.is_file()} == digests
+    watch.require_nothing_lost(before)
+    faulty.require_well(before)
+
+
+def test_a_name_that_would_break_out_is_refused(faulty: Faulty, declared: Callable[[str, str], None]) -> None:
+    declared("  echo:\n", '  "x\\"} backend evil":\n')
+    for words in (("check",), ("up",), ("ship", "echo", "--artifact", str(faulty.echo))):
+        done = faulty.estate.run(*words, ok=(3,))
+        assert "estate.yaml:4: services.'x\"} backend evil': 'x\"} backend evil' is not a name" in done.stderr
+        assert "use a-z, 0-9 and -, beginning with a letter" in done.stderr
+    faulty.estate.write(ESTATE)
+    faulty.require_well(faulty.certified)
+
+
+HOSTS = "hosts: {{edge-1: {{groups: [edge]}}, web-1: {{groups: [web], untouchable: {{{rule}}}}}, web-2: {{groups: [web]}}}}"
+
+
+@pytest.mark.parametrize(
+    ("rule", "words"),
+    [
+        ("ports: [8300]", "untouchable.ports[0]: port 8300 is needed on this host by slot a of services.echo"),
+        ("paths: [{root}/releases]", "untouchable.paths[0]: {root}/releases is where Manor keeps its own files of this host"),
+    ],
+    ids=["port", "path"],
+)
+def test_an_untouchable_that_the_estate_needs_is_refused_by_name(faulty: Faulty, declared: Callable[[str, str], None], rule: str, words: str) -> None:
+    root = str(faulty.host_folder("web-1"))
+    declared("hosts: {edge: 1, web: 2}", HOSTS.format(rule=rule.format(root=root)))
+    for verb in ("check", "up", "plan"):
+        done = faulty.estate.run(verb, ok=(3,))
+        assert f"environments.prod.hosts.web-1.{words.format(root=root)}" in done.stderr
+    faulty.estate.write(ESTATE)
+    faulty.require_well(faulty.certified)
+
+
+def test_an_untouchable_path_behind_a_link_is_refused_by_the_guard(faulty: Faulty) -> None:
+    """What no rule of the estate can foresee is stopped where it would be done."""
+    before = faulty.certified
+    foreign = faulty.folder / "legacy"
+    foreign.mkdir()
+    operations = faulty.host_folder("web-1") / "ops"
+    kept = operations.rename(operations.with_name("ops.kept"))
+    operations.symlink_to(foreign)
+    text = ESTATE.replace("hosts: {edge: 1, web: 2}", HOSTS.format(rule=f"paths: [{foreign}]"))
+    (faulty.estate.folder / "good.inc").write_text("# a file that differs is a change\n")
+    faulty.estate.write(text.replace(PLAIN_ROUTES, EXTRA.format(file="good.inc")))
+    try:
+        with faulty.watched() as watch:
+            done = faulty.estate.run("up", ok=(4,))
+        assert f"prod/web-1: untouchable.paths: {foreign} is not Manor's to touch" in done.stderr
+        assert "nothing was done" in done.stderr
+        assert list(foreign.iterdir()) == []
+        watch.require_nothing_lost(before)
+    finally:
+        operations.unlink()
+        kept.rename(operations)
+        faulty.estate.write(ESTATE)
+    faulty.require_well(before)

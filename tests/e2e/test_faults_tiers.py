@@ -1,0 +1,106 @@
+"""What runs is killed in mid-rollout with no warning: it comes back, and what was lost is bounded and told (docs/faults.md)."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.estates import LiveEstate, wait_until
+from tests.e2e.faulty import ESTATE, RATE, Faulty, kill
+from tests.e2e.orphans import pids_of, processes_of, supervisor_of
+
+SECONDS_TO_COME_BACK = 6.0
+"""So long a killed tier may be away; a wrapper waits one second before it starts anything a second time within a second."""
+LOST_AT_MOST = int(2 * RATE * SECONDS_TO_COME_BACK)
+BALANCER, WEB = "tier-0-balancer-haproxy", "tier-1-web-nginx"
+
+
+@pytest.fixture(scope="module")
+def faulty(make_estate: Callable[[str], LiveEstate], echo: Path, tmp_path_factory: pytest.TempPathFactory) -> Faulty:
+    """The estate, with a release that serves."""
+    return Faulty(make_estate(ESTATE), echo, tmp_path_factory.mktemp("releases")).begin()
+
+
+def test_a_killed_supervisor_is_started_again_and_the_rollout_goes_on(faulty: Faulty) -> None:
+    before, folder = faulty.certified, faulty.estate.folder
+    kill(supervisor_of(folder, "edge-1"))
+    with faulty.watched() as watch:
+        verb = faulty.start(*faulty.words("supervisor"))
+        verb.until("warm", host="web-1")
+        kill(supervisor_of(folder, "web-1"))
+        kill(supervisor_of(folder, "web-2"))
+        assert verb.finish() == 0, verb.told()
+    after = faulty.estate.certified("prod")
+    watch.require_nothing_lost(before, after)
+    faulty.require_well(after)
+
+
+def test_what_ends_while_its_supervisor_is_dead_comes_back(faulty: Faulty) -> None:
+    before, folder = faulty.certified, faulty.estate.folder
+    slot = next(slot["server"].rsplit("-", 1)[1] for slot in faulty.status()["services"][0]["slots"] if slot["seen"] == "ready")
+    kill(supervisor_of(folder, "web-1"))
+    with faulty.watched() as watch:
+        kill(pids_of(folder, "web-1", f"echo-{slot}")[0])
+        wait_until(lambda: not pids_of(folder, "web-1", f"echo-{slot}"), 5, "it is gone")
+        faulty.estate.run("up")
+        wait_until(lambda: faulty.estate.serving("prod").keys() >= {f"web-1-{slot}"}, 10, "it serves again")
+    watch.require_bounded(LOST_AT_MOST, SECONDS_TO_COME_BACK)
+    faulty.require_well(before)
+
+
+@pytest.mark.parametrize("which", [0, 1], ids=["master", "worker"])
+def test_a_killed_balancer_comes_back_with_its_slots(faulty: Faulty, which: int) -> None:
+    before, folder = faulty.certified, faulty.estate.folder
+    with faulty.watched() as watch:
+        verb = faulty.start(*faulty.words(f"balancer-{which}"))
+        verb.until("drain", "done", host="web-1")
+        kill(pids_of(folder, "edge-1", BALANCER)[which])
+        code = verb.finish()
+        time.sleep(1)
+    watch.require_bounded(LOST_AT_MOST, SECONDS_TO_COME_BACK)
+    assert code == 5, verb.told()
+    assert "the probe lost " in verb.told()
+    assert f"{before} serves as before" in verb.told()
+    faulty.require_well(before)
+
+
+@pytest.mark.parametrize("which", [0, 1], ids=["master", "worker"])
+def test_a_killed_web_server_comes_back(faulty: Faulty, which: int) -> None:
+    before, folder = faulty.certified, faulty.estate.folder
+    with faulty.watched() as watch:
+        verb = faulty.start(*faulty.words(f"web-{which}"))
+        verb.until("warm", host="web-2")
+        kill(pids_of(folder, "web-1", WEB)[which])
+        code = verb.finish()
+    watch.require_bounded(LOST_AT_MOST, SECONDS_TO_COME_BACK)
+    assert code in (0, 5), verb.told()
+    assert code == 0 or "was turned round in prod: web-1: " in verb.told() or "the probe lost " in verb.told(), verb.told()
+    faulty.require_well(faulty.estate.certified("prod") if code == 0 else before)
+
+
+def test_a_killed_probe_proves_nothing(faulty: Faulty) -> None:
+    before, folder = faulty.certified, faulty.estate.folder
+    with faulty.watched() as watch:
+        verb = faulty.start(*faulty.words("unproven"))
+        verb.until("warm", host="web-2")
+        kill(next(process.pid for process in processes_of(folder) if process.words.startswith(f"{sys.executable} -m manor.observe.probe")))
+        assert verb.finish() == 5, verb.told()
+    assert "the probe was killed after " in verb.told()
+    assert "so nothing is certified" in verb.told()
+    assert f"{before} serves as before" in verb.told()
+    watch.require_nothing_lost(before, *watch.releases)
+    faulty.require_well(before)
+
+
+def test_down_ends_what_lives_without_its_supervisor(faulty: Faulty) -> None:
+    """Last here: nothing runs after it."""
+    folder = faulty.estate.folder
+    for host in ("edge-1", "web-1", "web-2"):
+        kill(supervisor_of(folder, host))
+    assert {process.instance.rpartition("/")[2] for process in processes_of(folder)} >= {f"edge-1:{BALANCER}", f"web-1:{WEB}", f"web-2:{WEB}"}
+    faulty.estate.run("down")
+    assert processes_of(folder) == []

@@ -1,0 +1,165 @@
+"""What an apply does to a host, step by step, and how it ends (docs/apply.md)."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+
+import pytest
+
+from manor.errors import ApplyFailed, FencedOff, NotOurs, NotRestored, Refused, Unreachable
+from manor.execution.guard import Untouchable
+from manor.execution.values import Completed, HostPath, PutFile
+from manor.operations.engine import execute
+from manor.operations.planning import Result, create
+from manor.operations.step import Here, Step, StepKinds
+from manor.reconcile.apply import apply_steps
+from manor.reconcile.ending import raise_unless_applied
+from manor.reconcile.site import Site, fence
+from manor.reconcile.steps import KINDS, FenceHost, PrepareHost
+from manor.reconcile.supervising import CheckSupervisor, Supervise
+from manor.reconcile.tiers import ChangeTier, CheckTier, ConfirmTier, VerifyTier
+from manor.state.operations import NewOperation
+from manor.workflows.applying import confirming_changes
+from tests.operations.model import take
+from tests.reconcile.toys import ROOT, Toy
+
+STEPS = StepKinds[Site](KINDS)
+PIDS = itertools.count(1)
+
+
+async def apply(toy: Toy, *, is_running: bool = True) -> Result:
+    """Plan and carry out."""
+    running = [("web-1", toy.key)] if is_running else []
+    steps = apply_steps(await toy.plan(), {"web-1": toy.host}, running)
+    operation = await create(toy.store, NewOperation("apply", "prod"), steps, STEPS)
+    lease = take(toy.store, "prod", operation.id, next(PIDS))
+    return await execute(toy.store, operation.id, toy.site, STEPS, lease, on_failure=confirming_changes(toy.store))
+
+
+async def applied(toy: Toy, text: str = "old") -> None:
+    """Have the host as declared, its tier running."""
+    toy.text = text
+    toy.runs()
+    raise_unless_applied(await apply(toy))
+    assert toy.config == text.encode()
+
+
+async def test_nothing_to_do_after_an_apply(toy: Toy) -> None:
+    await applied(toy)
+    assert (await toy.plan()).is_empty
+
+
+async def test_a_changed_file_is_checked_written_reloaded_verified_and_noted(toy: Toy) -> None:
+    await applied(toy)
+    before = len(toy.runner.acts)
+    await applied(toy, "new")
+    acts = " ".join(toy.runner.shown[before:])
+    places = [acts.index(part) for part in ("toy check", "etc/0-web-nginx/toy.conf", "reload", "ready", "0-web-nginx.loaded")]
+    assert places == sorted(places)
+    assert toy.loaded == toy.host.tiers[0].digest
+
+
+async def test_a_checker_that_refuses_leaves_everything_as_it_was(toy: Toy) -> None:
+    await applied(toy)
+    toy.text = "bad"
+    toy.runner.reply("toy check", Completed(1, b"line 1: what is bad?"))
+    result = await apply(toy)
+    with pytest.raises(Refused, match=r"refused: line 1: what is bad\?; nothing was changed") as refused:
+        raise_unless_applied(result)
+    assert refused.value.exit_code == 4
+    assert toy.config == b"old"
+
+
+async def test_a_tier_that_fails_with_its_new_files_gets_exactly_the_old_ones_back(toy: Toy) -> None:
+    await applied(toy)
+    toy.text = "new"
+    toy.runner.reply("loaded", Completed(0, b"still works by the old files"))
+    result = await apply(toy)
+    with pytest.raises(ApplyFailed, match="the old ones are back and it runs with them") as failed:
+        raise_unless_applied(result)
+    assert failed.value.exit_code == 5
+    assert toy.config == b"old"
+    assert toy.loaded != toy.host.tiers[0].digest
+
+
+MESSAGE = (
+    "web-1: 0-web-nginx failed (0-web-nginx did not answer within 20 s: broken) and does not work with its old files either "
+    "(0-web-nginx did not answer within 20 s: broken); the new files are in /srv/manor/web-1/etc/0-web-nginx, "
+    "the old ones in /srv/manor/web-1/ops/*/before/0-web-nginx; see /srv/manor/web-1/README.md for the commands"
+)
+
+
+async def test_a_tier_that_works_with_neither_is_said_so(toy: Toy) -> None:
+    await applied(toy)
+    toy.text = "new"
+    toy.runner.reply("ready", Completed(0, b"broken"))
+    result = await apply(toy)
+    with pytest.raises(NotRestored) as failed:
+        raise_unless_applied(result)
+    assert failed.value.exit_code == 6
+    assert str(failed.value).splitlines()[0] == MESSAGE
+
+
+async def test_strays_are_removed(toy: Toy) -> None:
+    await applied(toy)
+    folders = (toy.host.tiers[0].node.folders.etc, toy.host.layout.pages, toy.host.layout.supervisor)
+    toy.runner.files.carry_out(PutFile(folders[0] / "forgotten.conf", b""))
+    toy.runner.files.carry_out(PutFile(folders[1] / "old.html", b""))
+    toy.runner.files.carry_out(PutFile(folders[2] / "old.conf", b""))
+    assert {change.what.rsplit("/", 1)[-1] for change in (await toy.plan()).changes} == {"forgotten.conf", "old.html", "old.conf"}
+    raise_unless_applied(await apply(toy))
+    assert (await toy.plan()).is_empty
+
+
+async def test_an_unreachable_host_is_told_as_such(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    toy.runs()
+    steps = apply_steps(await toy.plan(), {"web-1": toy.host}, [])
+
+    async def gone(_: object) -> dict[HostPath, bytes]:
+        raise Unreachable("prod/web-1 does not answer")
+
+    monkeypatch.setattr(toy.runner, "_read", gone)
+    operation = await create(toy.store, NewOperation("apply", "prod"), steps, STEPS)
+    result = await execute(toy.store, operation.id, toy.site, STEPS, take(toy.store, "prod", operation.id, next(PIDS)))
+    with pytest.raises(Unreachable, match="prod/web-1 does not answer"):
+        raise_unless_applied(result)
+
+
+async def test_a_host_refuses_an_older_token_and_another_state_folder(toy: Toy) -> None:
+    await fence(toy.host, toy.runner, "state-1", "prod", 7)
+    with pytest.raises(FencedOff, match="token 6 for prod/echo is older than 7 for prod"):
+        await fence(toy.host, toy.runner, "state-1", "prod/echo", 6)
+    with pytest.raises(Refused, match="another Manor \\(state-1\\) has charge of this host"):
+        await fence(toy.host, toy.runner, "state-2", "prod", 8)
+
+
+def here() -> Here:
+    return Here("op", 1, "op/1", 99, 1, 2_000_000.0, lambda text: None)
+
+
+def steps_of(toy: Toy) -> dict[str, Step[Site]]:
+    """Return a step of every kind that an apply has."""
+    key = toy.key
+    made: list[Step[Site]] = [
+        FenceHost("web-1"),
+        PrepareHost("web-1"),
+        CheckTier("web-1", key),
+        CheckSupervisor("web-1"),
+        ChangeTier("web-1", key),
+        Supervise("web-1"),
+        VerifyTier("web-1", key),
+        ConfirmTier("web-1", key),
+    ]
+    return {step.kind: step for step in made}
+
+
+@pytest.mark.parametrize("kind", sorted(kind.kind for kind in KINDS))
+async def test_no_kind_of_step_touches_what_is_not_ours(toy: Toy, kind: str) -> None:
+    await applied(toy)
+    toy.text = "new"
+    toy.runner.guard = replace(toy.runner.guard, untouchable=Untouchable(paths=(ROOT,)))
+    before = len(toy.runner.acts)
+    with pytest.raises(NotOurs, match=r"untouchable.paths: /srv/manor/web-1 is not Manor's to touch"):
+        await steps_of(toy)[kind].act(toy.site, here())
+    assert toy.runner.acts[before:] == []

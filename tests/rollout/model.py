@@ -1,0 +1,370 @@
+"""A model of a fleet in unit time: hosts, slots, programs, balancers and their requests; what hits nothing is counted as lost.
+
+Time passes only where somebody waits; 0.1 s a tick. The model knows nothing of rollouts and mends nothing: a wrong order of acts shows as losses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+
+from manor.estate.topology import TrafficState
+from manor.integrations.proxies.base import ServerView
+from manor.integrations.supervisors.base import ProgramStatus, ProgramView
+from manor.operations.step import Here
+from manor.rollout.fleet import Balancer, Checked, ProbeSummary, SlotLetter, SlotRef
+from manor.rollout.progress import last_progress
+from manor.state import journal, operations
+from manor.state.store import Store
+
+TICK = 0.1
+CHECK_TICKS = 4
+DURATIONS = (0.2, 0.2, 1.2)
+STARTS_AT = 1_000_000.0
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """How a release behaves when it runs."""
+
+    boot: float = 0.5
+    """Seconds from the start to the first answer."""
+    dies_after: float | None = None
+    """Ends by itself so long after its start."""
+    restarts_every: float | None = None
+    """Flaps: another process of it so often."""
+    answers: int = 200
+    """What the health path answers."""
+    dies_in_traffic_after: float | None = None
+    """Ends by itself so long after it was first given traffic."""
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A request that got no good answer."""
+
+    at: float
+    server: str
+    why: str
+    is_fault: bool = False
+    """The program ended by itself: no order of acts could have saved it."""
+
+
+@dataclass
+class Program:
+    """A program that was started in a slot."""
+
+    release: str
+    behaviour: Behaviour
+    started_at: float
+    is_dead: bool = False
+    traffic_since: float | None = None
+
+    def answers(self, now: float) -> bool:
+        """Tell whether it accepts requests."""
+        return not self.is_dead and now >= self.started_at + self.behaviour.boot
+
+    def is_healthy(self, now: float) -> bool:
+        """Tell whether its health path says so."""
+        return self.answers(now) and self.behaviour.answers == 200
+
+    def live(self, now: float) -> None:
+        """Die or restart when its time has come."""
+        nature = self.behaviour
+        age = now - self.started_at
+        if nature.restarts_every and age >= nature.restarts_every:
+            self.started_at = now
+        in_traffic = nature.dies_in_traffic_after is not None and self.traffic_since is not None and now - self.traffic_since >= nature.dies_in_traffic_after
+        self.is_dead = self.is_dead or in_traffic or (nature.dies_after is not None and age >= nature.dies_after)
+
+
+@dataclass
+class ModelBalancer:
+    """A switching tier: what it was told, what its checks have seen, what it has in flight."""
+
+    name: Balancer
+    lag: float = 0.0
+    """Seconds until it does what it was told."""
+    traffic: dict[str, TrafficState] = field(default_factory=dict)
+    told: list[tuple[float, str, TrafficState]] = field(default_factory=list)
+    healthy: dict[str, bool] = field(default_factory=dict)
+    in_flight: dict[str, list[float]] = field(default_factory=dict)
+    turn: int = 0
+
+    def choose(self) -> str | None:
+        """Return the server that gets the next request."""
+        ready = [name for name, state in self.traffic.items() if state is TrafficState.READY and self.healthy.get(name)]
+        self.turn += 1
+        return ready[self.turn % len(ready)] if ready else None
+
+
+class World:
+    """All that really is."""
+
+    def __init__(
+        self, hosts: int, balancers: int, natures: Mapping[str, Behaviour], *, is_counted: bool = True, slots: str = "ab", has_program: bool = True
+    ) -> None:
+        self.now = STARTS_AT
+        self.natures = natures
+        self.has_program = has_program
+        self.hosts = [f"web-{n + 1}" for n in range(hosts)]
+        self.servers = {f"{host}-{slot}": SlotRef("echo", host, "a" if slot == "a" else "b") for host in self.hosts for slot in slots}
+        lag = 0.0 if is_counted else 0.3
+        self.balancers = [ModelBalancer(Balancer(f"edge-{n + 1}", "0-balancer-model", is_counted), lag) for n in range(balancers)]
+        for balancer in self.balancers:
+            balancer.traffic = dict.fromkeys(self.servers, TrafficState.MAINT)
+        self.programs: dict[str, Program] = {}
+        self.placed: dict[str, str] = {}
+        self.remembered = dict.fromkeys(self.servers, TrafficState.MAINT)
+        self.active: dict[str, SlotLetter | None] = {}
+        self.standing: dict[str, str] = {}
+        self.burned_why = ""
+        self.is_maintained = False
+        self.is_probed = False
+        self.is_expected = False
+        """Somebody relies on it: requests without an answer are losses."""
+        self.losses: list[Loss] = []
+        self.answered = 0
+        self.acts: list[str] = []
+        self.touched_hosts: set[str] = set()
+        self.phases: list[str] = []
+        self.slow: dict[str, float] = {}
+        """Server → seconds that each of its requests takes."""
+        self.ticks = 0
+        self.requests = 0
+
+    def serve(self, release: str, slot: SlotLetter = "a", *, certified: bool = True) -> None:
+        """Have a release serve everywhere, as after an earlier rollout."""
+        for host in self.hosts:
+            server = f"{host}-{slot}"
+            self.placed[server], self.active[host], self.remembered[server] = release, slot, TrafficState.READY
+            if self.has_program:
+                self.programs[server] = Program(release, self.natures[release], self.now - 1000.0)
+            for balancer in self.balancers:
+                balancer.traffic[server], balancer.healthy[server] = TrafficState.READY, True
+        self.standing |= {release: "certified"} if certified else {}
+        self.is_expected = True
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass."""
+        for _ in range(max(1, round(seconds / TICK))):
+            self.now = round(self.now + TICK, 3)
+            self.ticks += 1
+            self._live()
+            for balancer in self.balancers:
+                self._balance(balancer)
+
+    def _live(self) -> None:
+        for server, program in self.programs.items():
+            if program.traffic_since is None and any(balancer.traffic[server] is TrafficState.READY for balancer in self.balancers):
+                program.traffic_since = self.now
+            was_dead = program.is_dead
+            program.live(self.now)
+            if program.is_dead and not was_dead:
+                self.cut(server, "ended by itself", is_fault=True)
+
+    def _balance(self, balancer: ModelBalancer) -> None:
+        for entry in [entry for entry in balancer.told if entry[0] <= self.now]:
+            balancer.told.remove(entry)
+            balancer.traffic[entry[1]] = entry[2]
+        for server, ends in balancer.in_flight.items():
+            done = [end for end in ends if end <= self.now]
+            self.answered += len(done)
+            balancer.in_flight[server] = [end for end in ends if end > self.now]
+        if self.ticks % CHECK_TICKS == 0:
+            checked = {name: state is not TrafficState.MAINT and self.is_up(name) for name, state in balancer.traffic.items()}
+            balancer.healthy = checked
+        self._request(balancer)
+
+    def is_up(self, server: str) -> bool:
+        """Tell whether a server's health path answers as it should."""
+        if not self.has_program:
+            return bool(self.placed.get(server))
+        program = self.programs.get(server)
+        return program is not None and program.is_healthy(self.now)
+
+    def _request(self, balancer: ModelBalancer) -> None:
+        if self.is_maintained:
+            return
+        server = balancer.choose()
+        if server is None:
+            if self.is_expected or self.is_probed:
+                ended = any(program.is_dead and program.traffic_since is not None for program in self.programs.values())
+                self.losses.append(Loss(self.now, "", f"{balancer.name.host}: no server", is_fault=ended))
+            return
+        program = self.programs.get(server)
+        if self.has_program and (program is None or not program.answers(self.now)):
+            self.losses.append(Loss(self.now, server, "refused", is_fault=program is not None and program.is_dead))
+            return
+        balancer.in_flight.setdefault(server, []).append(self.now + self.slow.get(server, DURATIONS[self.requests % len(DURATIONS)]))
+        self.requests += 1
+
+    def cut(self, server: str, why: str, *, is_fault: bool = False) -> None:
+        """Lose what a server has in flight."""
+        for balancer in self.balancers:
+            self.losses += [Loss(self.now, server, why, is_fault) for _ in balancer.in_flight.pop(server, [])]
+
+    @property
+    def lost(self) -> list[Loss]:
+        """What was lost and need not have been."""
+        return [loss for loss in self.losses if not loss.is_fault]
+
+
+@dataclass(frozen=True)
+class ModelClock:
+    """The world's time; whoever waits lets it pass."""
+
+    world: World
+
+    def now(self) -> float:
+        return self.world.now
+
+    async def sleep(self, seconds: float) -> None:
+        self.world.advance(seconds)
+        await asyncio.sleep(0)
+
+    @asynccontextmanager
+    async def timeout(self, seconds: float) -> AsyncIterator[object]:
+        yield None
+
+
+def nothing() -> None:
+    """Go on."""
+
+
+class ModelFleet:
+    """The rollout's sight and hands in the model. `mutated` is called after each single change of the world, and may kill."""
+
+    def __init__(self, world: World, store: Store, mutated: Callable[[], None] = nothing) -> None:
+        self.world = world
+        self.store = store
+        self.mutated = mutated
+        self.problems: tuple[str, ...] = ()
+        self._lock = asyncio.Lock()
+
+    @property
+    def balancers(self) -> tuple[Balancer, ...]:
+        return tuple(balancer.name for balancer in self.world.balancers)
+
+    def alone(self) -> AbstractAsyncContextManager[object]:
+        return self._lock
+
+    def now(self) -> float:
+        return self.world.now
+
+    async def sleep(self, seconds: float) -> None:
+        await ModelClock(self.world).sleep(seconds)
+
+    def _act(self, act: str, host: str = "") -> None:
+        self.world.acts.append(act)
+        self.world.touched_hosts |= {host} if host else set()
+
+    async def preflight(self, slots: tuple[SlotRef, ...], release: str) -> tuple[str, ...]:
+        return self.problems
+
+    async def placed(self, slot: SlotRef) -> str:
+        return self.world.placed.get(slot.server, "")
+
+    async def place(self, slot: SlotRef, release: str, here: Here) -> None:
+        program = self.world.programs.get(slot.server)
+        assert program is None or program.is_dead, "placed under a running program"
+        self.world.programs.pop(slot.server, None)
+        self._act(f"place {slot.server} {release}", slot.host)
+        self.world.placed[slot.server] = release
+        self.mutated()
+
+    async def program(self, slot: SlotRef) -> ProgramView | None:
+        if not self.world.has_program:
+            return None
+        program = self.world.programs.get(slot.server)
+        if program is None:
+            return ProgramView(slot.server, ProgramStatus.STOPPED)
+        if program.is_dead:
+            return ProgramView(slot.server, ProgramStatus.FAILED, detail="exited too quickly")
+        return ProgramView(slot.server, ProgramStatus.RUNNING, 1, program.started_at)
+
+    async def start(self, slot: SlotRef, here: Here) -> None:
+        self._act(f"start {slot.server}", slot.host)
+        there = self.world.programs.get(slot.server)
+        if self.world.has_program and (there is None or there.is_dead):
+            release = self.world.placed[slot.server]
+            self.world.programs[slot.server] = Program(release, self.world.natures[release], self.world.now)
+        self.mutated()
+
+    async def stop(self, slot: SlotRef, here: Here) -> None:
+        self._act(f"stop {slot.server}", slot.host)
+        if self.world.has_program:
+            self.world.cut(slot.server, "stopped with requests in flight")
+        self.world.programs.pop(slot.server, None)
+        self.mutated()
+
+    async def check(self, slot: SlotRef) -> Checked:
+        program = self.world.programs.get(slot.server)
+        if self.world.is_up(slot.server):
+            return Checked(passed=True, detail="")
+        if program is None or not program.answers(self.world.now):
+            return Checked(passed=False, detail="connection refused")
+        return Checked(passed=False, detail=f"/healthz answers {program.behaviour.answers}, not 200")
+
+    async def last_words(self, slot: SlotRef) -> str:
+        return ""
+
+    async def traffic(self, balancer: Balancer, service: str) -> tuple[ServerView, ...]:
+        known = next(one for one in self.world.balancers if one.name == balancer)
+        return tuple(
+            ServerView(name, state, known.healthy.get(name), len(known.in_flight.get(name, [])) if balancer.is_counted else None)
+            for name, state in known.traffic.items()
+        )
+
+    async def set_traffic(self, service: str, changes: Mapping[str, TrafficState], here: Here) -> None:
+        for server, state in changes.items():
+            self._act(f"{state} {server}", self.world.servers[server].host)
+            self.world.remembered[server] = state
+            self.mutated()
+        for balancer in self.world.balancers:
+            for server, state in changes.items():
+                balancer.told.append((self.world.now + balancer.lag, server, state))
+                if not balancer.lag:
+                    balancer.told.pop()
+                    balancer.traffic[server] = state
+                    balancer.healthy[server] = balancer.healthy.get(server, False) and state is not TrafficState.MAINT
+            self.mutated()
+
+    async def set_maintenance(self, service: str, here: Here, *, on: bool) -> None:
+        self._act(f"maintenance {on}")
+        self.world.is_maintained = on
+        self.mutated()
+
+    async def start_probe(self, service: str, here: Here) -> None:
+        self.world.is_probed = True
+        self.mutated()
+
+    async def stop_probe(self, service: str, here: Here) -> ProbeSummary:
+        self.world.is_probed = False
+        self.mutated()
+        return ProbeSummary(self.world.answered + len(self.world.losses), len(self.world.losses), tuple(loss.why for loss in self.world.losses[:3]))
+
+    async def active(self, service: str, host: str) -> SlotLetter | None:
+        return self.world.active.get(host)
+
+    async def set_active(self, service: str, host: str, slot: SlotLetter | None, here: Here) -> None:
+        self.world.active[host] = slot
+        self.mutated()
+
+    async def progressed_at(self, here: Here) -> float:
+        steps = await self.store.read(journal.steps, here.operation)
+        return last_progress(steps, (await self.store.read(operations.get, here.operation)).started_at or 0.0)
+
+    async def set_phase(self, phase: str, here: Here) -> None:
+        self.world.phases.append(phase)
+
+    async def certify(self, service: str, release: str, here: Here) -> None:
+        self.world.standing[release] = "certified"
+        self.mutated()
+
+    async def burn(self, service: str, release: str, why: str, here: Here) -> None:
+        if self.world.standing.get(release) != "certified":
+            self.world.standing[release], self.world.burned_why = "burned", why
+        self.mutated()

@@ -1,0 +1,128 @@
+"""Addresses, numbers and front ports that an estate keeps; where its state is; what a host's guard allows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from manor.errors import NotOurs, UsageError
+from manor.execution import machine
+from manor.execution.guard import Manage
+from manor.execution.values import HostPath, PutFile
+from manor.workflows.context import Context, find_estate, open_context, state_folder
+
+ESTATE = """\
+estate: acme-health
+services:
+  shop:
+    run: {command: "shop {address}:{port}", port: 8100}
+    health: {http: /healthz}
+    routes: [{host: shop}]
+environments:
+  dev: {}
+  prod: {after: dev, hosts: {edge: 1, web: 2}}
+"""
+NETWORK = machine.NETWORKS[0]
+
+
+@pytest.fixture(autouse=True)
+def _apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the machine's own file and addresses alone."""
+    monkeypatch.setenv(machine.MACHINE_FILE_VARIABLE, str(tmp_path / "machine"))
+    monkeypatch.setattr(machine, "can_bind", lambda _address, _port: True)
+    monkeypatch.setattr(machine, "networks_listening", lambda _text: frozenset())
+    monkeypatch.delenv("MANOR_STATE", raising=False)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "estate.yaml"
+    path.write_text(ESTATE)
+    return path
+
+
+@pytest.fixture
+def context(file: Path) -> Iterator[Context]:
+    with open_context(file) as opened:
+        yield opened
+
+
+def addresses(context: Context, environment: str) -> dict[str, str]:
+    return {name: place.address for name, place in context.addressing(context.environment(environment)).hosts.items()}
+
+
+def test_local_hosts_get_addresses_by_environment_and_host(context: Context) -> None:
+    assert addresses(context, "dev") == {"all-1": f"127.{NETWORK}.1.1"}
+    assert addresses(context, "prod") == {"edge-1": f"127.{NETWORK}.2.1", "web-1": f"127.{NETWORK}.2.2", "web-2": f"127.{NETWORK}.2.3"}
+
+
+def test_addresses_are_kept_over_time_and_over_changes(file: Path) -> None:
+    with open_context(file) as context:
+        before = addresses(context, "prod")
+    file.write_text(ESTATE.replace("edge: 1, web: 2", "edge: 2, web: 3"))
+    with open_context(file) as context:
+        after = addresses(context, "prod")
+    assert before.items() <= after.items()
+    assert len(set(after.values())) == len(after) == 5
+
+
+def test_each_environment_has_a_pair_of_ports_on_this_machine(context: Context) -> None:
+    fronts = {name: context.addressing(context.environment(name)).front for name in ("dev", "prod")}
+    assert fronts == {"dev": (8080, 8443), "prod": (8180, 8543)}
+    assert context.addressing(context.environment("dev")).front == (8080, 8443)
+
+
+def test_hosts_with_addresses_keep_theirs_and_need_no_place_here(file: Path, tmp_path: Path) -> None:
+    file.write_text(ESTATE.replace("{edge: 1, web: 2}", "{edge-1: {address: 10.1.0.11, groups: [edge]}, web-1: {address: 10.1.0.21, groups: [web]}}"))
+    with open_context(file) as context:
+        addressing = context.addressing(context.environment("prod"))
+        assert {name: place.address for name, place in addressing.hosts.items()} == {"edge-1": "10.1.0.11", "web-1": "10.1.0.21"}
+        assert addressing.front is None
+        with pytest.raises(UsageError, match="SSH is not supported yet"):
+            context.site("prod")
+    assert not (tmp_path / "machine").exists()
+
+
+def test_two_estates_never_share_an_address(file: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other" / "estate.yaml"
+    other.parent.mkdir()
+    other.write_text(ESTATE)
+    with open_context(file) as one, open_context(other) as two:
+        assert not set(addresses(one, "prod").values()) & set(addresses(two, "prod").values())
+        assert one.addressing(one.environment("prod")).front != two.addressing(two.environment("prod")).front
+
+
+def test_the_state_lies_beside_the_estate_or_where_it_is_told(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert state_folder(file) == tmp_path / ".manor" / "state"
+    monkeypatch.setenv("MANOR_STATE", str(tmp_path / "elsewhere"))
+    assert state_folder(file) == tmp_path / "elsewhere"
+
+
+def test_an_estate_is_found_by_file_by_folder_and_here(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert find_estate(None) == find_estate(tmp_path) == find_estate(file) == file
+    with pytest.raises(UsageError, match="manor init"):
+        find_estate(tmp_path / "nowhere.yaml")
+
+
+def test_names_that_are_not_declared(context: Context) -> None:
+    with pytest.raises(UsageError, match=r"no environment 'live'; there are: dev, prod"):
+        context.environment("live")
+    with pytest.raises(UsageError, match=r"no service 'crm'; there are: shop"):
+        context.service("crm")
+
+
+async def test_a_runner_acts_inside_its_host_only(context: Context) -> None:
+    site = context.site("dev")
+    guard = site.runners["all-1"].guard
+    assert guard.manage is Manage.FULL
+    with pytest.raises(NotOurs):
+        await site.runners["all-1"].change([PutFile(HostPath("/etc/passwd"), b"")])
+
+
+def test_the_certificate_of_the_first_tier_is_the_same_each_time(context: Context) -> None:
+    first, again = (context.site("prod").hosts["edge-1"].base for _ in range(2))
+    assert first == again
+    assert [file for file in first if file.path.name == "both.pem"]
