@@ -87,6 +87,22 @@ def watching(estate: LiveEstate) -> Iterator[Watcher]:
         thread.join(15)
 
 
+@dataclass(frozen=True)
+class Times:
+    """Seconds of everything."""
+
+    hosts: int
+    up: float
+    first_release: float
+    memory_bytes: int
+    second_release: float
+    rollback: float
+    first_host: float
+    all_hosts: float
+    asked: int
+    kinds: str
+
+
 def measure(stage: Stage) -> list[Result]:
     """Bring it up, ship twice, roll back."""
     hosts = stage.choose(HOSTS, QUICK_HOSTS)
@@ -99,42 +115,46 @@ def measure(stage: Stage) -> list[Result]:
     with watching(estate) as watcher:
         time.sleep(1)
         since = time.monotonic()
-        estate.run("rollback", "echo", "-e", "prod", timeout=300)
-        whole = time.monotonic() - since
+        whole = timed(stage, "rollback", lambda: roll_back(estate))
         time.sleep(1)
-    soon, late = watcher.first_and_last(since)
     assert watcher.lost == 0, f"{watcher.lost} requests lost in the rollback"
-    stage.say(f"rollback: first after {soon:.1f} s, all after {late:.1f} s, ended after {whole:.1f} s; {len(watcher.seen)} requests, none lost")
-    at = f"{hosts} hosts"
-    kinds = time_by_kind(estate)
-    stage.say(kinds)
+    soon, late = watcher.first_and_last(since)
+    found = Times(hosts, up, first, memory, second, whole, soon, late, len(watcher.seen), time_by_kind(estate))
+    stage.say(str(found))
+    return results_of(found)
+
+
+def results_of(times: Times) -> list[Result]:
+    """Return the results with their goals."""
+    at = f"{times.hosts} hosts"
     return [
         in_seconds(
             f"local estate of {at}, nginx and one small service each: from nothing until all serve",
-            up + first,
+            times.up + times.first_release,
             UP_GOAL_SECONDS,
-            f"`up` {up:.1f} s, then the first release on all of them {first:.1f} s; {TIMINGS}.",
+            f"`up` {times.up:.1f} s, then the first release on all of them {times.first_release:.1f} s; {TIMINGS}.",
         ),
         Result(
             "fifty",
             f"memory of a local estate of {at}, nginx and one small service each",
-            round(memory / 1e9, 2),
+            round(times.memory_bytes / 1e9, 2),
             "GB",
             goal=f"< {MEMORY_GOAL_BYTES / 1e9:g} GB",
-            met=memory < MEMORY_GOAL_BYTES,
+            met=times.memory_bytes < MEMORY_GOAL_BYTES,
             note="Proportional set size of all its processes (supervisords, tiers, programs).",
         ),
         in_seconds(
             f"rollback on {at}: until the first host serves the certified release",
-            soon,
+            times.first_host,
             FIRST_GOAL_SECONDS,
-            f"Seen at the front door, asked 100 times a second, {len(watcher.seen)} requests, none lost; {TIMINGS}.",
+            f"Seen at the front door, asked all the time by one client, {times.asked} requests, none lost; {TIMINGS}.",
         ),
         in_seconds(
             f"rollback on {at}: until no host serves the other release any more",
-            late,
+            times.all_hosts,
             ALL_GOAL_SECONDS,
-            f"The verb ended after {whole:.1f} s; the rollout before, forward, took {second:.1f} s. By kind of step, stages of the rollback: {kinds}.",
+            f"The verb ended after {times.rollback:.1f} s; the rollout before, forward, took {times.second_release:.1f} s. "
+            f"By kind of step, stages of the rollback: {times.kinds}.",
         ),
     ]
 
@@ -161,6 +181,11 @@ def in_seconds(name: str, value: float, goal: float, note: str) -> Result:
 def ship(estate: LiveEstate, artifact: Path, commit: str) -> None:
     """Roll an artifact out."""
     estate.run("ship", "echo", "--artifact", str(artifact), "--commit", commit, timeout=400)
+
+
+def roll_back(estate: LiveEstate) -> None:
+    """Return to the certified release."""
+    estate.run("rollback", "echo", "-e", "prod", timeout=300)
 
 
 def timed(stage: Stage, what: str, do: Callable[[], None]) -> float:
