@@ -98,3 +98,14 @@ def test_workers_without_their_master_make_way(wrappers: Wrappers, options: tupl
         with pytest.raises(subprocess.TimeoutExpired):
             waiting.wait(0.5)
     assert end(wrappers) == 0
+
+
+def test_workers_make_way_when_their_master_is_killed_under_a_waiting_wrapper(wrappers: Wrappers) -> None:
+    program = wrappers.start(HEADED)
+    wait_until(lambda: "worker" in wrappers.lines())
+    waiting = wrappers.start("echo second", "--headless", "TERM")
+    wait_until(lambda: any("lives already" in line for line in wrappers.lines()))
+    assert waiting.poll() is None
+    program.kill()
+    program.wait(5)
+    assert waiting.wait(5) == 0

@@ -156,12 +156,13 @@ if [ "$holders" != ' ' ]; then
     done
     say "lives already (pid$holders); waiting for its end"
     [ -z "$early" ] || pass_on "$early"
-    if is_headless; then
-        say "its first process was killed; what is left of it gets $headless"
-        pass_on "$headless"
-    fi
     while [ "$holders" != ' ' ]; do
         while is_any_alive; do
+            if is_headless; then
+                say "its first process was killed; what is left of it gets $headless"
+                pass_on "$headless"
+                headless=''
+            fi
             sleep 0.2 &
             wait $!
         done
