@@ -29,8 +29,11 @@ def command(named: str, estate: Path | None, environment: str, limit: int, as_js
     from manor.rollout.receipt_text import render_text
     from manor.workflows.context import open_context
     from manor.workflows.finding_receipts import find_receipt, last_receipts, receipt_of
+    from manor.workflows.receipts import write_missing_receipts
 
     with open_context(estate) as context:
+        for line in run(lambda stop: write_missing_receipts(context)):
+            click.echo(line, err=True)
         if named:
             row = run(lambda stop: find_receipt(context, named, environment))
             found = {"operation": row.operation, "receipt": json.loads(row.body)}

@@ -27,11 +27,14 @@ def command(operation: str, estate: Path | None, environment: str, wait_seconds:
     from manor.operations.chaos import chaos_from
     from manor.workflows.context import open_context
     from manor.workflows.delivery import go_on, summary_lines
+    from manor.workflows.receipts import write_missing_receipts
     from manor.workflows.resuming import find_operation, require_ended_well, resume_operation
     from manor.workflows.rolling import Carrying
 
     with open_context(estate) as context:
         tell = printer(as_json=as_json)
+        for line in run(lambda stop: write_missing_receipts(context)):
+            click.echo(line, err=True)
         found = run(lambda stop: find_operation(context.store, operation, environment=environment))
         result = run(lambda stop: resume_operation(context, found, Carrying(actor(), tell, stop, chaos_from(os.environ), wait_seconds)))
         require_ended_well(result)

@@ -9,11 +9,12 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
+from manor.errors import TimedOut
 from manor.estate.model import Probe, Service
 from manor.estate.topology import ServiceView
 from manor.execution.guard import Guard
 from manor.execution.local import LocalRunner
-from manor.execution.values import Command, Detached, HostPath, MakeFolder, PutFile
+from manor.execution.values import Command, Detached, Effect, HostPath, MakeFolder, PutFile, Touch
 from manor.observe.edge import LogMark, mark_log
 from manor.observe.probe.model import Loss, ProbeConfig, Target
 from manor.observe.probe.process import argv
@@ -46,7 +47,7 @@ class LocalProber:
 
     def _step(self, operation: str) -> Detached:
         folder = self.folder(operation)
-        command = Command(argv(str(folder / "config.json")), timeout_seconds=LONGEST_SECONDS)
+        command = Command(argv(str(folder / "config.json")), Touch(effect=Effect.RUNTIME), timeout_seconds=LONGEST_SECONDS)
         return Detached(f"{operation}-probe", HostPath(folder / "process"), command, timeout_seconds=LONGEST_SECONDS)
 
     async def start(self, operation: str) -> None:
@@ -89,11 +90,23 @@ class LocalProber:
         losses = tuple(loss_line(loss) for loss in result.losses[:SHOWN_LOSSES])
         return ProbeSummary(result.sent, result.lost, losses, self.recording(operation).ended)
 
+    async def end(self, operation: str) -> None:
+        """End it if it still runs: an operation that was given up, or failed, may not have come to it. Raises TimedOut."""
+        if not (self.folder(operation) / "config.json").exists():
+            return
+        state = await self._runner().attach(self._step(operation))
+        if state.started and state.code is None and not state.lost:
+            await self._runner().change([PutFile(HostPath(self.folder(operation) / "stop"), b"")])
+            await self._wait(operation)
+
     async def _wait(self, operation: str) -> None:
         runner, step = self._runner(), self._step(operation)
-        async with asyncio.timeout(WAIT_SECONDS):
-            while (state := await runner.attach(step)).code is None and not state.lost:
-                await self.context.store.clock.sleep(0.05)
+        try:
+            async with asyncio.timeout(WAIT_SECONDS):
+                while (state := await runner.attach(step)).code is None and not state.lost:
+                    await self.context.store.clock.sleep(0.05)
+        except TimeoutError as error:
+            raise TimedOut(f"the probe of {operation} did not end within {WAIT_SECONDS:g} s of being told to") from error
 
     def recording(self, operation: str) -> Recording:
         """Return all that the probe has written."""
