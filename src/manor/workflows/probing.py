@@ -9,9 +9,10 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from manor.errors import TimedOut
+from manor.errors import NotOurs, TimedOut
 from manor.estate.model import Probe, Service
 from manor.estate.topology import ServiceView
+from manor.execution.base import Runner
 from manor.execution.guard import Guard
 from manor.execution.local import LocalRunner
 from manor.execution.values import Command, Detached, Effect, HostPath, MakeFolder, PutFile, Touch
@@ -21,6 +22,7 @@ from manor.observe.probe.process import argv
 from manor.observe.probe.results import Recording, read_results
 from manor.observe.probe.summary import ProbeResult, summarize
 from manor.observe.window import Window
+from manor.reconcile.desired import DesiredTier
 from manor.rollout.fleet import ProbeSummary
 from manor.workflows.context import Context
 
@@ -68,7 +70,8 @@ class LocalProber:
             return
         site = self.context.site(self.environment, self.service)
         outer = [(host, tier) for host in site.hosts.values() for tier in host.tiers if tier.node.place <= 1]
-        marks = {f"{host.name}/{tier.node.key}": await mark_log(site.runners[host.name], tier.node.folders.access_log) for host, tier in outer}
+        found = {f"{host.name}/{tier.node.key}": await mark_of(site.runners[host.name], tier) for host, tier in outer}
+        marks = {name: mark for name, mark in found.items() if mark is not None}
         await self._runner().change([PutFile(HostPath(path), MARKS.dump_json(marks))])
 
     def marks(self, operation: str) -> dict[str, LogMark]:
@@ -145,6 +148,14 @@ class LocalProber:
             ca_file=str(self.context.authority.certificate_file),
             expected=(probe.status,) if probe.status else tuple(range(200, 500)),
         )
+
+
+async def mark_of(runner: Runner, tier: DesiredTier) -> LogMark | None:
+    """Return how a tier's access log stands; None if it is not ours to read, which the receipt says."""
+    try:
+        return await mark_log(runner, tier.node.folders.access_log, tier.node.subject)
+    except NotOurs:
+        return None
 
 
 def default_probe(service: Service) -> tuple[Probe, ...]:

@@ -166,7 +166,8 @@ async def counts_of(site: Site, host: DesiredHost, tier: DesiredTier, mark: LogM
     views = await observe_programs(question_of(host), runner) or ()
     names = {program.name for program in tier.proxy.programs(tier.node)}
     restarts = restarts_within(window, ((view.name, view.started_at) for view in views if view.name in names))
-    return await observe_edge(runner, tier.node.folders.access_log, mark, tier.proxy.parse_access, service, (window, window.before()), restarts)
+    log, parse, windows = tier.node.folders.access_log, tier.proxy.parse_access, (window, window.before())
+    return await observe_edge(runner, log, mark, parse, service, windows, restarts, subject=tier.node.subject)
 
 
 def total(counts: Iterable[EdgeCounts]) -> EdgeCounts:
