@@ -228,6 +228,13 @@ def test_without_a_kept_estate_the_mistake_is_told(shell: Shell) -> None:
     assert not shell.state.exists()
 
 
+@pytest.mark.parametrize("expected", ["4", "4a3a6c548d2", "4a3a6c548d2g", "x" * 12, "4" * 65])
+def test_a_plan_is_meant_by_enough_of_its_hash(expected: str, estate: Shell) -> None:
+    done = estate.run("apply", "--plan", expected)
+    assert done.exit_code == 2
+    assert "at least its first 12 digits" in done.stderr
+
+
 def test_a_request_id_is_held_to_its_shape(estate: Shell) -> None:
     assert estate.run("trace", "$(reboot)").exit_code == 2
 
