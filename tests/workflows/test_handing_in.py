@@ -16,6 +16,10 @@ from manor.workflows.rolling import Carrying
 NOTED = Note("shop", "a" * 64, "", "ada")
 
 
+async def nothing_died(_service: str, _carrying: Carrying) -> None:
+    """Have nothing to bring to its end."""
+
+
 async def tried(opened: Context, error: Exception | None, monkeypatch: pytest.MonkeyPatch) -> tuple[Deliveries, list[int]]:
     """Return the deliveries after one try that ended so, and how often it was tried."""
     tries: list[int] = []
@@ -27,7 +31,7 @@ async def tried(opened: Context, error: Exception | None, monkeypatch: pytest.Mo
         return []
 
     monkeypatch.setattr(handing_in, "deliver", deliver)
-    deliveries = Deliveries(lambda: opened, Carrying("controller"))
+    deliveries = Deliveries(lambda: opened, nothing_died, Carrying("controller"))
     deliveries.folder.mkdir(exist_ok=True)
     (deliveries.folder / NOTED.name).write_bytes(NOTE.dump_json(NOTED))
     await deliveries.catch_up()
@@ -61,6 +65,6 @@ async def test_it_is_not_tried_again_at_once(opened: Context, monkeypatch: pytes
     await deliveries.catch_up()
     await asyncio.sleep(0)
     assert len(tries) == 1
-    await Deliveries(lambda: opened, Carrying("controller")).catch_up()
+    await Deliveries(lambda: opened, nothing_died, Carrying("controller")).catch_up()
     await asyncio.sleep(0)
     assert len(tries) == 2, "the next controller tries at once"
