@@ -1,6 +1,6 @@
 """Starts the controller so that it outlives us, finds it, and ends it (docs/controller.md).
 
-Invariant: whether it runs is told by asking it; the file that it left, and its pid, are believed only of a process that has this very state open.
+Invariant: whether it runs is told by asking it; the file that it left, and its pid, are believed only of a process that serves this very state.
 Invariant: no process is sent a signal but the one that was found: pid and start time are compared before each.
 Invariant: the first admin token is made here, shown once, and is in no log.
 """
@@ -65,14 +65,14 @@ async def find_controller(context: Context) -> RunningController | None:
 
 
 def noted_controller(context: Context) -> RunningController | None:
-    """Return the controller that left the file, if the process is it: it serves, and has this folder's lock open, as it has from its start."""
+    """Return the controller that left the file, if the process is it: it serves, and has the lock of this folder's controller open."""
     file = context.folder / "controller.json"
     if not file.exists():
         return None
     said = json.loads(file.read_text())
     pid = int(said["pid"])
     started = process_start(pid)
-    if started is None or said.get("started", started) != started or not is_process_of(pid, context.store.folder.lock, SERVE):
+    if started is None or said.get("started", started) != started or not is_process_of(pid, context.folder / "controller.lock", SERVE):
         return None
     return RunningController(said["url"], pid, started)
 
