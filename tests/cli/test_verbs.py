@@ -114,6 +114,14 @@ def test_state_goes_into_a_file_and_back(estate: Shell) -> None:
     assert estate.run("repo", "token").stdout == "no tokens\n"
 
 
+def test_the_estates_that_operations_were_begun_with_come_back(estate: Shell) -> None:
+    keep_with_operation(estate)
+    kept = files_of(estate.state / "estates")
+    estate.run("state", "backup", "b.tar")
+    assert estate.run("state", "restore", "b.tar", "--replace").exit_code == 0
+    assert files_of(estate.state / "estates") == kept != {}
+
+
 def test_a_restore_over_a_state_needs_a_word(estate: Shell) -> None:
     (estate.state / "artifacts" / "x.tar").touch()
     estate.run("state", "backup", "b.tar")
