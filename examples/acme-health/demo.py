@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -31,6 +33,7 @@ WORK = STATE / "demo"
 MANOR = Path(sys.executable).with_name("manor")
 CACHEABLE_RATE, PAST_CACHE_RATE = 450.0, 50.0
 LONGEST_SECONDS = 900.0
+TOKEN = re.compile(r"manor_[A-Za-z0-9_-]{32,}")
 BEGAN = time.monotonic()
 os.environ["MANOR_WHEELHOUSE"] = str(ROOT / ".cache" / "wheelhouse")
 
@@ -41,16 +44,21 @@ def say(text: str) -> None:
 
 
 def run(*words: str | Path, cwd: Path = HERE, quiet: bool = False) -> str:
-    """Run a command, show what it prints unless quiet, and end the demo if it fails."""
+    """Run a command, show what it prints unless quiet, and end the demo if it fails. A token is returned and never shown."""
     with subprocess.Popen(list(map(str, words)), cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         lines = []
         for line in process.stdout or ():
             lines.append(line)
             if not quiet:
-                print(f"  {line}", end="", flush=True)
+                print(f"  {masked(line)}", end="", flush=True)
     if process.returncode:
-        sys.exit(f"{' '.join(map(str, words))}: exit code {process.returncode}\n{''.join(lines) if quiet else ''}")
+        sys.exit(masked(f"{' '.join(map(str, words))}: exit code {process.returncode}\n{''.join(lines) if quiet else ''}"))
     return "".join(lines)
+
+
+def masked(text: str) -> str:
+    """Return the text without tokens."""
+    return TOKEN.sub("***", text)
 
 
 def bring_up() -> tuple[str, str]:
@@ -72,8 +80,18 @@ def make_repository(url: str, token: str) -> Path:
     run("git", "config", "user.email", "ada@acme.example", cwd=tree)
     run("git", "add", "-A", cwd=tree)
     run(*git, "commit", "-q", "-m", "The warehouse", cwd=tree)
-    run("git", "remote", "add", "origin", f"{url.replace('//', f'//ada:{token}@')}/git/warehouse.git", cwd=tree)
+    run("git", "remote", "add", "origin", f"{url}/git/warehouse.git", cwd=tree)
+    keep_credentials(tree, url, token)
     return tree
+
+
+def keep_credentials(tree: Path, url: str, token: str) -> None:
+    """Leave the token in a file that only its owner reads, as the one place where git looks for this repository's."""
+    file = WORK / "git-credentials"
+    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
+        out.write(f"{url.replace('//', f'//ada:{token}@')}\n")
+    for helper in ("", f"store --file={shlex.quote(str(file))}"):
+        run("git", "config", "--add", "credential.helper", helper, cwd=tree)
 
 
 def change(tree: Path) -> None:

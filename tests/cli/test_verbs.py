@@ -11,9 +11,11 @@ import jsonschema  # type: ignore[import-untyped]
 import pytest
 import yaml
 
-from manor.state import runs
+from manor.state import operations, runs
 from manor.state.receipts import ReceiptRow, add
 from manor.state.store import Store
+from manor.workflows.context import open_context
+from manor.workflows.snapshots import keep_estate
 from tests.cli.conftest import Shell
 
 Golden = Callable[[str, str], bool]
@@ -112,6 +114,14 @@ def test_state_goes_into_a_file_and_back(estate: Shell) -> None:
     assert estate.run("repo", "token").stdout == "no tokens\n"
 
 
+def test_the_estates_that_operations_were_begun_with_come_back(estate: Shell) -> None:
+    keep_with_operation(estate)
+    kept = files_of(estate.state / "estates")
+    estate.run("state", "backup", "b.tar")
+    assert estate.run("state", "restore", "b.tar", "--replace").exit_code == 0
+    assert files_of(estate.state / "estates") == kept != {}
+
+
 def test_a_restore_over_a_state_needs_a_word(estate: Shell) -> None:
     (estate.state / "artifacts" / "x.tar").touch()
     estate.run("state", "backup", "b.tar")
@@ -194,6 +204,43 @@ def test_runs_are_listed_found_and_cancelled(estate: Shell) -> None:
 def test_nothing_to_resume_or_abandon(estate: Shell) -> None:
     assert estate.run("resume").stderr == "error: there is nothing unfinished\n"
     assert estate.run("abandon", "shop", "--reason", "x").exit_code == 2
+
+
+def keep_with_operation(shell: Shell) -> None:
+    """Keep the estate as an operation would that was begun with it."""
+    with open_context(shell.folder / "estate.yaml") as context:
+        keep_estate(context)
+        context.store.write_now(operations.create, operations.NewOperation("apply", "dev", estate_digest=context.estate.digest), at=1.0)
+
+
+@pytest.mark.parametrize(
+    ("words", "code"), [(("resume",), 2), (("abandon", "shop", "--reason", "x"), 2), (("rollback", "shop", "-e", "dev"), 2), (("receipt",), 0)]
+)
+def test_a_mistake_in_the_estate_blocks_no_verb_of_the_night(words: tuple[str, ...], code: int, estate: Shell) -> None:
+    keep_with_operation(estate)
+    well = estate.run(*words)
+    file = estate.folder / "estate.yaml"
+    file.write_text(file.read_text().replace("health:", "heath:"))
+    wrong = estate.run(*words)
+    assert (well.exit_code, wrong.exit_code) == (code, code)
+    said, *rest = wrong.stderr.splitlines()
+    assert said.startswith("estate.yaml is not valid (estate.yaml:4: ")
+    assert "going on with the estate of the last operation" in said
+    assert (wrong.stdout, rest) == (well.stdout, well.stderr.splitlines())
+    assert estate.run("plan").exit_code == 3
+
+
+def test_without_a_kept_estate_the_mistake_is_told(shell: Shell) -> None:
+    (shell.folder / "estate.yaml").write_text("estate: x\nenvironments: 3\n")
+    assert shell.run("status").exit_code == 3
+    assert not shell.state.exists()
+
+
+@pytest.mark.parametrize("expected", ["4", "4a3a6c548d2", "4a3a6c548d2g", "x" * 12, "4" * 65])
+def test_a_plan_is_meant_by_enough_of_its_hash(expected: str, estate: Shell) -> None:
+    done = estate.run("apply", "--plan", expected)
+    assert done.exit_code == 2
+    assert "at least its first 12 digits" in done.stderr
 
 
 def test_a_request_id_is_held_to_its_shape(estate: Shell) -> None:

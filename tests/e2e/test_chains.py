@@ -10,11 +10,12 @@ import ssl
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from websockets.sync.client import connect
 
-from tests.e2e.estates import LiveEstate, curl
+from tests.e2e.estates import LiveEstate, curl, wait_until
 
 CHAINS = {
     "router-cache-balancer-web": "",
@@ -169,9 +170,16 @@ def test_a_cacheable_answer_comes_from_the_cache_and_others_do_not(chain: Chain)
 
 def test_one_request_id_in_every_tier(chain: Chain) -> None:
     identifier = json.loads(chain.ask("/traced"))["headers"]["x-request-id"]
-    tiers = chain.name.count("-") + 1
-    out = chain.estate.run("trace", identifier, "-e", "prod").stdout
-    assert sum(identifier in line or "tier" in line or "-" in line for line in out.splitlines()) >= tiers
+    wanted = {f"{place}-{role}" for place, role in enumerate(chain.name.split("-"))}
+
+    def hops() -> list[dict[str, Any]]:
+        found = chain.estate.results("trace", identifier, "-e", "prod", ok=(0, 1))
+        return list(found[0]["hops"]) if found else []
+
+    wait_until(lambda: len(hops()) >= len(wanted), 10, "every tier's line")
+    seen = hops()
+    assert {hop["tier"].rpartition("-")[0] for hop in seen} == wanted
+    assert {hop["record"]["request_id"] for hop in seen} == {identifier}
 
 
 @pytest.mark.parametrize("name", CHAINS)

@@ -164,3 +164,12 @@ def test_the_digest_covers_the_files_that_extra_names(tmp_path: Path) -> None:
         (tmp_path / "conf" / "a.inc").write_text(content)
         digests.add(load(tmp_path, text).digest)
     assert len(digests) == 2
+
+
+def test_a_link_that_leads_out_of_the_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.inc").write_text("one;")
+    folder = tmp_path / "estate"
+    folder.mkdir()
+    (folder / "b.inc").symlink_to(tmp_path / "a.inc")
+    with pytest.raises(InvalidEstate, match=r"estate.yaml:\d+: .*extra.nginx.server: b.inc leads out of the estate's folder"):
+        load(folder, SMALL.replace("    health:", "    extra: {nginx: {server: b.inc}}\n    health:"))

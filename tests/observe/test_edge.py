@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from manor.errors import ManorError
-from manor.execution.guard import Guard
+from manor.errors import ManorError, NotOurs
+from manor.execution.guard import Guard, Manage
 from manor.execution.local import LocalRunner
 from manor.execution.values import Command, Completed, HostPath
 from manor.observe import edge
@@ -19,6 +19,8 @@ from tests.observe.logs import line, parse
 LOG = HostPath("/log/access.json")
 OLD = HostPath("/log/access.json.1")
 WINDOW = Window(100.0, 110.0)
+
+TIER = "tier/0-router-haproxy"
 
 
 def tallied(*lines: str) -> EdgeCounts:
@@ -101,7 +103,7 @@ async def test_a_window_is_found_in_a_long_log_across_a_rotation(tmp_path: Path,
     os.utime(old, (base + 2000, base + 2000))
     os.utime(log, (base + 2500, base + 2500))
     runner = LocalRunner("prod/edge-1", Guard("prod/edge-1"))
-    mark = await edge.mark_log(runner, HostPath(log))
+    mark = await edge.mark_log(runner, HostPath(log), TIER)
     window = Window(base + 1950, base + 2100)
     commands = 0
     run = runner.run
@@ -112,7 +114,7 @@ async def test_a_window_is_found_in_a_long_log_across_a_rotation(tmp_path: Path,
         return await run(command)
 
     monkeypatch.setattr(runner, "run", counting)
-    inside, before = await observe_edge(runner, HostPath(log), mark, parse, "shop", [window, window.before()], ("router: restarted",))
+    inside, before = await observe_edge(runner, HostPath(log), mark, parse, "shop", [window, window.before()], ("router: restarted",), subject=TIER)
     assert (inside.total, before.total) == (150, 150)
     assert inside.incomplete == ("router: restarted",)
     assert commands < 60, "most of the log was not read"
@@ -122,5 +124,13 @@ async def test_a_window_is_found_in_a_long_log_across_a_rotation(tmp_path: Path,
 async def test_no_log_yet_counts_nothing(tmp_path: Path) -> None:
     runner = LocalRunner("prod/edge-1", Guard("prod/edge-1"))
     log = HostPath(tmp_path / "access.json")
-    mark = await edge.mark_log(runner, log)
-    assert await observe_edge(runner, log, mark, parse, "shop", [WINDOW]) == (EdgeCounts(),)
+    mark = await edge.mark_log(runner, log, TIER)
+    assert await observe_edge(runner, log, mark, parse, "shop", [WINDOW], subject=TIER) == (EdgeCounts(),)
+
+
+async def test_the_log_of_a_tier_that_is_never_touched_is_not_read() -> None:
+    runner = LocalRunner("prod/edge-1", Guard("prod/edge-1", subjects={TIER: Manage.NEVER}))
+    with pytest.raises(NotOurs, match="tier/0-router-haproxy: `manage: never`"):
+        await edge.mark_log(runner, HostPath("/nowhere"), TIER)
+    with pytest.raises(NotOurs, match="tier/0-router-haproxy: `manage: never`"):
+        await observe_edge(runner, HostPath("/nowhere"), LogMark(), parse, "shop", [WINDOW], subject=TIER)

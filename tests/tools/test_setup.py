@@ -72,10 +72,10 @@ def test_the_default_tests_are_chosen_by_the_configuration() -> None:
     assert run_tests.pytest_command("native", [])[-2:] == ["-m", "native"]
 
 
-def test_a_marker_without_tests_is_said_and_no_failure(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_marker_without_tests_is_a_failure(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(run_tests, "run_bounded", lambda command, limit: run_tests.NO_TESTS)
-    assert run_tests.main("e2e", "10") == 0
-    assert capsys.readouterr().out == "no tests are marked e2e yet\n"
+    assert run_tests.main("e2e", "10") == run_tests.NO_TESTS
+    assert capsys.readouterr().err == "no tests are marked e2e, or they were not found\n"
 
 
 @pytest.mark.native

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from manor.cli.shared.options import estate_option, json_option
-from manor.cli.shared.printing import print_result
+from manor.cli.shared.printing import print_result, printer, say_aside
 from manor.cli.shared.running import actor, run
 
 
@@ -18,10 +18,12 @@ from manor.cli.shared.running import actor, run
 @json_option
 def command(operation: str, estate: Path | None, reason: str, as_json: bool) -> None:
     """Give OPERATION (an id or a service) up where it stands; nothing is turned back."""
-    from manor.workflows.context import open_context
-    from manor.workflows.resuming import abandon_operation, find_operation
+    from manor.workflows.abandoning import abandon_operation
+    from manor.workflows.resuming import find_operation
+    from manor.workflows.snapshots import open_in_need
 
-    with open_context(estate) as context:
+    with open_in_need(estate, say_aside) as context:
+        tell = printer(as_json=as_json)
         found = run(lambda stop: find_operation(context.store, operation))
-        ended = run(lambda stop: abandon_operation(context, found, reason, actor()))
+        ended = run(lambda stop: abandon_operation(context, found, reason, actor(), tell))
         print_result({"operation": ended.id, "state": ended.state}, as_json=as_json, text=f"{ended.id}: abandoned; see `manor status` for what it left")

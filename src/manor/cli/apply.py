@@ -26,11 +26,12 @@ def command(estate: Path | None, environments: tuple[str, ...], expected: str, a
     """
     from manor.operations.chaos import chaos_from
     from manor.reconcile.ending import raise_unless_applied
-    from manor.workflows.applying import apply_plan, plan_site
+    from manor.workflows.applying import apply_plan, plan_site, require_plan_hash
     from manor.workflows.context import open_context
     from manor.workflows.snapshots import keep_estate
     from manor.workflows.up import prefixed
 
+    require_plan_hash(expected)
     with open_context(estate) as context:
         keep_estate(context)
         for name in environments or tuple(context.estate.environments):

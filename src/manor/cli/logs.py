@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from manor.cli.shared.options import environment_option, estate_option, json_option
+from manor.cli.shared.printing import say_aside
 from manor.cli.shared.running import run_reading
 
 if TYPE_CHECKING:
@@ -40,10 +41,10 @@ def command(
     as_json: bool,
 ) -> None:
     """Show logs merged by time. A TIER is meant by its role, its product or its key, e.g. `web`; nothing means every program."""
-    from manor.workflows.context import open_context
     from manor.workflows.logs import Wanted, open_logs
+    from manor.workflows.snapshots import open_in_need
 
-    with open_context(estate) as context:
+    with open_in_need(estate, say_aside) as context:
         logs = open_logs(context, environments or tuple(context.estate.environments), Wanted(name, host, slot or "", access))
         run_reading(show(logs, count, follow=follow, as_json=as_json))
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from manor.cli.shared.options import estate_option, json_option
-from manor.cli.shared.printing import print_result
+from manor.cli.shared.printing import print_result, say_aside
 from manor.cli.shared.running import run
 
 if TYPE_CHECKING:
@@ -27,10 +27,13 @@ if TYPE_CHECKING:
 def command(named: str, estate: Path | None, environment: str, limit: int, as_json: bool) -> None:
     """Show the receipt of an OPERATION, or the last one of a SERVICE: what was lost, as three witnesses saw it; without either, list them."""
     from manor.rollout.receipt_text import render_text
-    from manor.workflows.context import open_context
     from manor.workflows.finding_receipts import find_receipt, last_receipts, receipt_of
+    from manor.workflows.receipts import write_missing_receipts
+    from manor.workflows.snapshots import open_in_need
 
-    with open_context(estate) as context:
+    with open_in_need(estate, say_aside) as context:
+        for line in run(lambda stop: write_missing_receipts(context)):
+            say_aside(line)
         if named:
             row = run(lambda stop: find_receipt(context, named, environment))
             found = {"operation": row.operation, "receipt": json.loads(row.body)}

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from manor.cli.shared.options import estate_option, json_option, wait_option
-from manor.cli.shared.printing import print_result, printer
+from manor.cli.shared.printing import print_result, printer, say_aside
 from manor.cli.shared.running import actor, run
 
 
@@ -25,13 +25,16 @@ def command(operation: str, estate: Path | None, environment: str, wait_seconds:
     that follow, as it would have.
     """
     from manor.operations.chaos import chaos_from
-    from manor.workflows.context import open_context
     from manor.workflows.delivery import go_on, summary_lines
+    from manor.workflows.receipts import write_missing_receipts
     from manor.workflows.resuming import find_operation, require_ended_well, resume_operation
     from manor.workflows.rolling import Carrying
+    from manor.workflows.snapshots import open_in_need
 
-    with open_context(estate) as context:
+    with open_in_need(estate, say_aside) as context:
         tell = printer(as_json=as_json)
+        for line in run(lambda stop: write_missing_receipts(context)):
+            say_aside(line)
         found = run(lambda stop: find_operation(context.store, operation, environment=environment))
         result = run(lambda stop: resume_operation(context, found, Carrying(actor(), tell, stop, chaos_from(os.environ), wait_seconds)))
         require_ended_well(result)

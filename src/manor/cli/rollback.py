@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from manor.cli.shared.options import estate_option, json_option, wait_option
-from manor.cli.shared.printing import print_result, printer
+from manor.cli.shared.printing import print_result, printer, say_aside
 from manor.cli.shared.running import actor, run
 
 
@@ -22,11 +22,11 @@ from manor.cli.shared.running import actor, run
 def command(service: str, estate: Path | None, environment: str, to: str, wait_seconds: float, as_json: bool) -> None:
     """Roll back by the same rules as forward, without waiting beyond the health passes. Needs no approval."""
     from manor.operations.chaos import chaos_from
-    from manor.workflows.context import open_context
     from manor.workflows.delivery import line_of, rollback
     from manor.workflows.rolling import Carrying
+    from manor.workflows.snapshots import open_in_need
 
-    with open_context(estate) as context:
+    with open_in_need(estate, say_aside) as context:
         context.service(service)
         tell = printer(as_json=as_json)
         one = run(lambda stop: rollback(context, service, environment, Carrying(actor(), tell, stop, chaos_from(os.environ), wait_seconds), to=to))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from manor.cli.shared.options import environment_option, estate_argument, json_option
-from manor.cli.shared.printing import print_result
+from manor.cli.shared.printing import print_result, say_aside
 from manor.cli.shared.running import run
 
 if TYPE_CHECKING:
@@ -27,11 +27,11 @@ def command(estate: Path | None, environments: tuple[str, ...], as_json: bool) -
 
     Exit code 1: something needs a person.
     """
-    from manor.workflows.context import open_context
+    from manor.workflows.snapshots import open_in_need
     from manor.workflows.status import environment_status
 
     is_well = True
-    with open_context(estate) as context:
+    with open_in_need(estate, say_aside) as context:
         for name in environments or tuple(context.estate.environments):
             status = run(lambda stop, name=name: environment_status(context, name))  # type: ignore[misc]
             is_well = is_well and status.is_well

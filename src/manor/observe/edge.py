@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from manor.errors import ManorError
 from manor.execution.base import Runner
-from manor.execution.values import Command, Completed, HostPath
+from manor.execution.values import Command, Completed, HostPath, Touch
 from manor.integrations.proxies.base import AccessRecord
 from manor.observe.window import Window
 
@@ -58,6 +58,7 @@ class Part:
     path: HostPath
     offset: int
     end: int
+    subject: str
 
 
 @dataclass(frozen=True)
@@ -90,9 +91,9 @@ class EdgeCounts:
         )
 
 
-def list_files(log: HostPath) -> Command:
-    """Return the command that lists a log's files."""
-    return Command(("/bin/sh", "-c", LIST, "list", str(log)))
+def list_files(log: HostPath, subject: str) -> Command:
+    """Return the command that lists a log's files; `subject` is whose log it is: one that is never to be read is not."""
+    return Command(("/bin/sh", "-c", LIST, "list", str(log)), Touch(subject))
 
 
 def parse_files(completed: Completed) -> tuple[LogFile, ...]:
@@ -146,21 +147,21 @@ def unreadable(files: Iterable[LogFile]) -> tuple[str, ...]:
     return tuple(f"{file.path}: compressed, not read" for file in files if not is_readable(file))
 
 
-def read_part(path: HostPath, begin: int, size: int) -> Command:
+def read_part(path: HostPath, begin: int, size: int, subject: str) -> Command:
     """Return the command that prints so many bytes from an offset."""
-    return Command(("/bin/sh", "-c", PART, "part", str(path), str(begin + 1), str(size)))
+    return Command(("/bin/sh", "-c", PART, "part", str(path), str(begin + 1), str(size)), Touch(subject))
 
 
-async def part_since(runner: Runner, file: LogFile, moment: float, parse: ParseAccess) -> Part:
+async def part_since(runner: Runner, file: LogFile, moment: float, parse: ParseAccess, subject: str) -> Part:
     """Return a part of a file that holds everything since a moment, and little before it. Lines are in order of time, nearly."""
     low, high = 0, file.size
     while high - low > LOOK_BYTES:
         middle = (low + high) // 2
-        lines = (await runner.run(read_part(file.path, middle, LOOK_BYTES))).text.split("\n")[1:-1]
+        lines = (await runner.run(read_part(file.path, middle, LOOK_BYTES, subject))).text.split("\n")[1:-1]
         times = (record.time for record in map(parse, lines) if record)
         is_before = next(times, moment) < moment - SLACK_SECONDS
         low, high = (middle, high) if is_before else (low, middle)
-    return Part(file.path, low, file.size)
+    return Part(file.path, low, file.size, subject)
 
 
 async def read_lines(runner: Runner, part: Part) -> AsyncIterator[str]:
@@ -168,7 +169,7 @@ async def read_lines(runner: Runner, part: Part) -> AsyncIterator[str]:
     begin, rest = part.offset, b""
     is_inside = part.offset > 0
     while begin < part.end:
-        chunk = (await runner.run(read_part(part.path, begin, min(CHUNK_BYTES, part.end - begin)))).out
+        chunk = (await runner.run(read_part(part.path, begin, min(CHUNK_BYTES, part.end - begin), part.subject))).out
         if not chunk:
             return
         begin += len(chunk)
@@ -221,26 +222,35 @@ def counted(counts: EdgeCounts, record: AccessRecord) -> EdgeCounts:
     )
 
 
-async def mark_log(runner: Runner, log: HostPath) -> LogMark:
+async def mark_log(runner: Runner, log: HostPath, subject: str) -> LogMark:
     """Return how a log stands now. Raises Unreachable, TimedOut, NotOurs."""
-    return mark_of(parse_files(await runner.run(list_files(log))), log)
+    return mark_of(parse_files(await runner.run(list_files(log, subject))), log)
 
 
 async def observe_edge(
-    runner: Runner, log: HostPath, mark: LogMark, parse: ParseAccess, service: str, windows: Iterable[Window], restarts: tuple[str, ...] = ()
+    runner: Runner,
+    log: HostPath,
+    mark: LogMark,
+    parse: ParseAccess,
+    service: str,
+    windows: Iterable[Window],
+    restarts: tuple[str, ...] = (),
+    *,
+    subject: str,
 ) -> tuple[EdgeCounts, ...]:
     """Return the counts of each window on one host of the first tier.
 
-    `mark` was set when the first act of the rollout was about to begin. `restarts` says, in words, which of the tier's processes
-    began within the windows: what they had in flight left no line. Raises Unreachable, TimedOut, NotOurs, ManorError.
+    `subject` is the tier, as ownership knows it. `mark` was set when the first act of the rollout was about to begin. `restarts` says, in
+    words, which of the tier's processes began within the windows: what they had in flight left no line. Raises Unreachable, TimedOut, NotOurs,
+    ManorError.
     """
     asked = tuple(windows)
     begin = min(window.begin for window in asked)
-    files = parse_files(await runner.run(list_files(log)))
+    files = parse_files(await runner.run(list_files(log, subject)))
     wanted = files_since(files, begin)
     tally = Tally(service, asked, parse)
     for file in filter(is_readable, wanted):
-        async for line in read_lines(runner, await part_since(runner, file, begin, parse)):
+        async for line in read_lines(runner, await part_since(runner, file, begin, parse, subject)):
             tally.take(line)
     incomplete = missing_since(files, log, mark) + unreadable(wanted) + restarts
     return tuple(tally.counts(window, incomplete) for window in asked)

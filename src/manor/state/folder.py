@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-PARTS = ("artifacts", "repositories", "ca", "hosts", "runs")
-KEPT_IN_BACKUPS = ("artifacts", "repositories", "ca", "runs")
+PARTS = ("artifacts", "repositories", "ca", "estates", "hosts", "runs")
+KEPT_IN_BACKUPS = ("artifacts", "repositories", "ca", "estates", "runs")
 
 
 @dataclass(frozen=True)

@@ -63,3 +63,21 @@ def process_start(pid: int) -> int | None:
         return None
     state, *fields = stat.rpartition(")")[2].split()
     return None if state in "ZX" else int(fields[18])
+
+
+def is_process_of(pid: int, file: Path, word: str) -> bool:
+    """Tell whether a living process has a file open and this word among its arguments; one that is not ours to ask counts as a stranger."""
+    process = Path(f"/proc/{pid}")
+    try:
+        words = (process / "cmdline").read_bytes().split(b"\0")
+        return word.encode() in words and any(leads_to(link, file) for link in (process / "fd").iterdir())
+    except OSError:
+        return False
+
+
+def leads_to(link: Path, file: Path) -> bool:
+    """Tell whether a descriptor is of this file; one that was closed meanwhile is not."""
+    try:
+        return link.samefile(file)
+    except OSError:
+        return False

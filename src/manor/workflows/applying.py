@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -33,6 +34,8 @@ from manor.state.store import Store
 from manor.workflows.context import Context
 
 APPLY_KINDS: StepKinds[Site] = StepKinds(KINDS)
+SHOWN_DIGITS = 12
+PLAN_HASH = re.compile(f"[0-9a-f]{{{SHOWN_DIGITS},64}}")
 
 
 @dataclass(frozen=True)
@@ -104,6 +107,7 @@ async def apply_plan(
     Raises DifferencesFound if `expected` (a plan's hash) is not what would be done now, UsageError for destruction that was not allowed,
     ApplyFailed, NotRestored, Refused, Busy.
     """
+    require_plan_hash(expected)
     plan = planned.plan
     done = await context.store.read(operations.carried_out, plan.environment, expected) if expected else None
     if done is not None:
@@ -126,6 +130,12 @@ async def apply_plan(
         operation: Operation = await create(context.store, new, steps, APPLY_KINDS)
         confirming = confirming_changes(context.store)
         return await execute(context.store, operation.id, planned.site, APPLY_KINDS, lease, on_failure=confirming, tell=tell, stop=stop, chaos=chaos)
+
+
+def require_plan_hash(expected: str) -> None:
+    """Raise UsageError for what is no plan's hash, nor enough of one to mean a single plan."""
+    if expected and not PLAN_HASH.fullmatch(expected):
+        raise UsageError(f"--plan {expected}: not a plan's hash; give at least its first {SHOWN_DIGITS} digits, as `manor plan` shows them")
 
 
 async def require_unmoved(context: Context, plan: Plan) -> None:

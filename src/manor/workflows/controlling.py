@@ -1,6 +1,7 @@
 """Starts the controller so that it outlives us, finds it, and ends it (docs/controller.md).
 
-Invariant: whether it runs is told by asking it, not by a file or a pid.
+Invariant: whether it runs is told by asking it; the file that it left, and its pid, are believed only of a process that serves this very state.
+Invariant: no process is sent a signal but the one that was found: pid and start time are compared before each.
 Invariant: the first admin token is made here, shown once, and is in no log.
 """
 
@@ -14,17 +15,21 @@ from dataclasses import dataclass
 from manor.errors import ApplyFailed, ManorError
 from manor.execution.guard import Guard
 from manor.execution.local import LocalRunner
-from manor.execution.values import Command, Detached, HostPath, HttpRequest, MakeFolder, Secret
+from manor.execution.values import Command, Detached, Effect, HostPath, HttpRequest, MakeFolder, Secret, Touch
 from manor.state import tokens
+from manor.state.holder import is_process_of, process_start
 from manor.state.operations import new_id
 from manor.state.store import Connection
 from manor.workflows.context import Context
 
 START_SECONDS = 20.0
 STOP_SECONDS = 15.0
+KILL_SECONDS = 5.0
 POLL_SECONDS = 0.1
 FOR_EVER_SECONDS = 10 * 365 * 86400.0
 FIRST_ADMIN = "first-admin"
+SERVE = "serve"
+RUNTIME = Touch(effect=Effect.RUNTIME)
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,13 @@ class RunningController:
 
     url: str
     pid: int
+    started: int
+    """Ticks since boot: with the pid, no other process has the two."""
+
+    @property
+    def is_alive(self) -> bool:
+        """Tell whether this very process is still there, not another one that got its pid."""
+        return process_start(self.pid) == self.started
 
 
 def own_runner() -> LocalRunner:
@@ -42,15 +54,27 @@ def own_runner() -> LocalRunner:
 
 async def find_controller(context: Context) -> RunningController | None:
     """Return the controller of this state folder if it answers."""
+    found = noted_controller(context)
+    if found is None:
+        return None
+    try:
+        answer = await own_runner().request(HttpRequest("GET", f"{found.url}/api/v1/health", timeout_seconds=2.0))
+    except ManorError:
+        return None
+    return found if answer.code == 200 and found.is_alive else None
+
+
+def noted_controller(context: Context) -> RunningController | None:
+    """Return the controller that left the file, if the process is it: it serves, and has the lock of this folder's controller open."""
     file = context.folder / "controller.json"
     if not file.exists():
         return None
     said = json.loads(file.read_text())
-    try:
-        answer = await own_runner().request(HttpRequest("GET", f"{said['url']}/api/v1/health", timeout_seconds=2.0))
-    except ManorError:
+    pid = int(said["pid"])
+    started = process_start(pid)
+    if started is None or said.get("started", started) != started or not is_process_of(pid, context.folder / "controller.lock", SERVE):
         return None
-    return RunningController(said["url"], int(said["pid"])) if answer.code == 200 else None
+    return RunningController(said["url"], pid, started)
 
 
 async def start_controller(context: Context) -> tuple[RunningController, Secret | None]:
@@ -68,8 +92,8 @@ async def start_controller(context: Context) -> tuple[RunningController, Secret 
 
 def detached(context: Context, start: str) -> Detached:
     """Return the controller as a program that outlives us; each start is one of its own."""
-    words = (sys.executable, "-m", "manor", "serve", str(context.file), "--verbose")
-    command = Command(words, env={"MANOR_STATE": str(context.folder), **inherited()}, cwd=HostPath(context.file.parent))
+    words = (sys.executable, "-m", "manor", SERVE, str(context.file), "--verbose")
+    command = Command(words, RUNTIME, env={"MANOR_STATE": str(context.folder), **inherited()}, cwd=HostPath(context.file.parent))
     return Detached(f"controller-{start}", HostPath(context.folder / "controller" / start), command, timeout_seconds=FOR_EVER_SECONDS)
 
 
@@ -97,22 +121,22 @@ async def stop_controller(context: Context) -> bool:
     found = await find_controller(context)
     if found is None:
         return False
-    runner, clock = own_runner(), context.store.clock
+    clock = context.store.clock
     limit = clock.now() + STOP_SECONDS
-    await runner.run(Command(("kill", "-TERM", str(found.pid))))
-    while await find_controller(context) is not None:
-        if clock.now() > limit:
-            await runner.run(Command(("kill", "-KILL", str(found.pid)), ok_codes=frozenset({0, 1})))
-            break
+    await send("-TERM", found)
+    while found.is_alive and clock.now() <= limit:
         await clock.sleep(POLL_SECONDS)
-    await wait_until_gone(context, found.pid, limit)
+    await send("-KILL", found)
+    limit = clock.now() + KILL_SECONDS
+    while found.is_alive and clock.now() <= limit:
+        await clock.sleep(POLL_SECONDS)
     return True
 
 
-async def wait_until_gone(context: Context, pid: int, limit: float) -> None:
-    """Wait until the process is gone: until then it has the state open."""
-    while context.store.clock.now() <= limit and (await own_runner().run(Command(("kill", "-0", str(pid)), ok_codes=frozenset({0, 1})))).code == 0:
-        await context.store.clock.sleep(POLL_SECONDS)
+async def send(signal: str, controller: RunningController) -> None:
+    """Send a signal to the controller, if it is still there."""
+    if controller.is_alive:
+        await own_runner().run(Command(("kill", signal, str(controller.pid)), RUNTIME, ok_codes=frozenset({0, 1})))
 
 
 def first_admin(connection: Connection, now: float) -> Secret | None:

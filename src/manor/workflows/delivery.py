@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from manor.errors import DifferencesFound, UsageError
+from manor.errors import DifferencesFound, ManorError, UsageError
 from manor.operations.planning import Result
 from manor.rollout.receipt_text import verdict
 from manor.state import releases
@@ -13,7 +13,7 @@ from manor.state.words import OperationState, Standing
 from manor.workflows.context import Context
 from manor.workflows.finding_receipts import receipt_of
 from manor.workflows.gates import gate_problems
-from manor.workflows.receipts import write_receipt
+from manor.workflows.receipts import receipt_or_reason
 from manor.workflows.rolling import (
     ORDER,
     Carrying,
@@ -135,9 +135,20 @@ async def finish(context: Context, environment: str, result: Result | None, rele
     """Write the receipt of an ended rollout and return how it came out; None: somebody else had done it. Raises what its end means."""
     if result is None:
         return nothing_to_do(environment, release)
-    receipt = await write_receipt(context, result) if result.operation.state.is_final else None
-    require_done(result)
-    return Delivered(environment, release, result.operation.id, receipt.lost if receipt else 0, verdict(receipt_of(receipt)) if receipt else "")
+    receipt, why_not = await receipt_or_reason(context, result)
+    require_done_beside(result, why_not)
+    told = verdict(receipt_of(receipt)) if receipt else why_not
+    return Delivered(environment, release, result.operation.id, receipt.lost if receipt else 0, told)
+
+
+def require_done_beside(result: Result, why_not: str) -> None:
+    """Raise what the operation's end means, and beside it why it has no receipt: the one never hides the other."""
+    try:
+        require_done(result)
+    except ManorError as end:
+        if not why_not:
+            raise
+        raise type(end)(f"{end}\n{why_not}") from end
 
 
 def heard_in(carrying: Carrying, environment: str) -> Carrying:

@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from manor.errors import Busy, ManorError, UsageError
+from manor.errors import Busy, ManorError, Paused, Unreachable, UsageError
 from manor.execution.durable import Disk
 from manor.execution.files import carry_out
 from manor.execution.values import HostPath, MakeFolder, PutFile, Remove
@@ -27,6 +27,9 @@ from manor.workflows.rolling import Carrying
 
 log = logging.getLogger(__name__)
 FOLDER = "deliveries"
+REST_SECONDS = 30.0
+TRIED_AGAIN = (Busy, Paused, Unreachable)
+"""What may be otherwise later without a new hand-in: a lease is let go, a person decides, a host answers."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,8 @@ class Deliveries:
         self._settle = settle
         self._carrying = carrying
         self._tasks: dict[str, asyncio.Task[list[Delivered]]] = {}
+        self._resting: dict[str, float] = {}
+        """Until when, by its note's name, one is not tried again."""
 
     @property
     def folder(self) -> Path:
@@ -85,8 +90,9 @@ class Deliveries:
 
     async def catch_up(self) -> None:
         """Begin what was noted and is not under way."""
+        now = self._context_of().store.clock.now()
         for path in sorted(self.folder.glob("*.json")):
-            if path.name not in self._tasks:
+            if path.name not in self._tasks and self._resting.get(path.name, now) <= now:
                 self._begin(NOTE.validate_json(path.read_bytes()))
 
     def _begin(self, note: Note, begun: asyncio.Future[str] | None = None) -> asyncio.Task[list[Delivered]]:
@@ -111,9 +117,11 @@ class Deliveries:
         if task.cancelled():
             return
         error = task.exception()
-        if isinstance(error, Busy) or (error is not None and not isinstance(error, ManorError)):
-            log.warning("%s %s is tried again: %s", note.service, note.artifact[:12], error)
+        if isinstance(error, TRIED_AGAIN) or (error is not None and not isinstance(error, ManorError)):
+            self._resting[note.name] = self._context_of().store.clock.now() + REST_SECONDS
+            log.warning("%s %s is tried again in %g s: %s", note.service, note.artifact[:12], REST_SECONDS, error)
             return
+        self._resting.pop(note.name, None)
         if error is not None:
             log.warning("%s %s was not delivered: %s", note.service, note.artifact[:12], error)
         carry_out(Disk(), Remove(HostPath(self.folder / note.name)))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from manor.errors import Busy
+from manor.errors import Busy, NotOurs
 from manor.execution.base import Runner
 from manor.execution.values import Command, Effect, HostPath, Touch
 from manor.observe.hosts import observe_programs
@@ -80,34 +80,40 @@ async def rotate_logs(context: Context) -> list[str]:
 
 
 async def rotate_host(host: DesiredHost, runner: Runner) -> list[str]:
-    """Rotate one host's logs."""
+    """Rotate one host's logs, each as an act on the tier or service that writes it."""
     access = {tier.node.folders.access_log: tier for tier in host.tiers}
-    programs = [program.log for program in host.supervised.programs if program.log not in access]
+    subjects = {program.log: program.subject for program in host.supervised.programs} | {path: tier.node.subject for path, tier in access.items()}
     said = []
-    for path in await too_large(runner, [*access, *programs]):
-        tier = access.get(path)
-        await (rotate_access(tier, runner, path) if tier else shift(runner, path, COPY))
-        said.append(f"{host.name}: rotated {path}")
+    for subject in dict.fromkeys(subjects.values()):
+        for path in await too_large(runner, [path for path, of in subjects.items() if of == subject], subject):
+            await (rotate_access(access[path], runner, path) if path in access else shift(runner, path, COPY, subject))
+            said.append(f"{host.name}: rotated {path}")
     return said
 
 
-async def too_large(runner: Runner, paths: Iterable[HostPath]) -> list[HostPath]:
-    """Return the logs over the limit."""
-    command = Command(("/bin/sh", "-c", TOO_LARGE, "sizes", *map(str, paths)), env={"LARGEST": str(LARGEST_LOG_BYTES)})
-    return [HostPath(line) for line in (await runner.run(command)).text.splitlines()]
+async def too_large(runner: Runner, paths: Iterable[HostPath], subject: str) -> list[HostPath]:
+    """Return the logs over the limit that are ours to rotate: none of a tier or service of which no file may be changed."""
+    touch = Touch(subject, Effect.INCLUDE)
+    command = Command(("/bin/sh", "-c", TOO_LARGE, "sizes", *map(str, paths)), touch, env={"LARGEST": str(LARGEST_LOG_BYTES)})
+    try:
+        return [HostPath(line) for line in (await runner.run(command)).text.splitlines()]
+    except NotOurs:
+        return []
 
 
 async def rotate_access(tier: DesiredTier, runner: Runner, path: HostPath) -> None:
     """Rotate a tier's access log the way that its product wants it."""
     way = tier.proxy.rotate(tier.node)
     if way == "copytruncate":
-        await shift(runner, path, COPY)
+        await shift(runner, path, COPY, tier.node.subject)
         return
-    await shift(runner, path, RENAME)
+    await shift(runner, path, RENAME, tier.node.subject)
     for act in way:
         await runner.carry_out(act)
 
 
-async def shift(runner: Runner, path: HostPath, script: str) -> None:
+async def shift(runner: Runner, path: HostPath, script: str, subject: str) -> None:
     """Move the older logs on and the present one to `.1`."""
-    await runner.run(Command(("/bin/sh", "-c", script, "rotate", str(path), str(KEPT_LOGS)), Touch(effect=Effect.INCLUDE, paths=(path,)), timeout_seconds=120))
+    await runner.run(
+        Command(("/bin/sh", "-c", script, "rotate", str(path), str(KEPT_LOGS)), Touch(subject, Effect.INCLUDE, paths=(path,)), timeout_seconds=120)
+    )

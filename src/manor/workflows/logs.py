@@ -44,6 +44,8 @@ class Source:
     """`<environment>/<host>`."""
     name: str
     path: HostPath
+    subject: str
+    """Whose log it is, as ownership knows it."""
     runner: Runner
     parse: ParseAccess | None = None
     service: str = ""
@@ -71,7 +73,7 @@ def program_sources(site: Site, host: DesiredHost, wanted: Wanted) -> Iterator[S
         tier = of_tiers.get(program.name)
         is_wanted = is_named(tier, wanted.name) if tier else is_slot_of(program.name, wanted)
         if is_wanted and not (tier and wanted.slot):
-            yield Source(name, program.name, program.log, runner)
+            yield Source(name, program.name, program.log, program.subject, runner)
 
 
 def access_sources(site: Site, host: DesiredHost, wanted: Wanted) -> Iterator[Source]:
@@ -81,7 +83,7 @@ def access_sources(site: Site, host: DesiredHost, wanted: Wanted) -> Iterator[So
     for tier in host.tiers:
         if tier.node.is_first if is_service else is_named(tier, wanted.name):
             service = wanted.name if is_service else ""
-            yield Source(name, tier.node.key, tier.node.folders.access_log, runner, tier.proxy.parse_access, service)
+            yield Source(name, tier.node.key, tier.node.folders.access_log, tier.node.subject, runner, tier.proxy.parse_access, service)
 
 
 def is_named(tier: DesiredTier, name: str) -> bool:
@@ -123,7 +125,7 @@ class Reader:
         size = min(file.size, max(PIECE_BYTES, count * AVERAGE_LINE_BYTES)) if count > 0 else 0
         if size == 0:
             return []
-        text = (await self.source.runner.run(read_part(file.path, file.size - size, size))).text
+        text = (await self.source.runner.run(read_part(file.path, file.size - size, size, self.source.subject))).text
         lines = text.splitlines()
         return (lines if size == file.size else lines[1:])[-count:]
 
@@ -146,7 +148,7 @@ class Reader:
     async def _grown(self, file: LogFile) -> list[str]:
         content = self.rest
         while self.offset < file.size:
-            piece = (await self.source.runner.run(read_part(file.path, self.offset, min(PIECE_BYTES, file.size - self.offset)))).out
+            piece = (await self.source.runner.run(read_part(file.path, self.offset, min(PIECE_BYTES, file.size - self.offset), self.source.subject))).out
             if not piece:
                 break
             content, self.offset = content + piece, self.offset + len(piece)
@@ -154,7 +156,7 @@ class Reader:
         return [line.decode("utf-8", "replace") for line in whole]
 
     async def _files(self) -> tuple[LogFile, ...]:
-        return parse_files(await self.source.runner.run(list_files(self.source.path)))
+        return parse_files(await self.source.runner.run(list_files(self.source.path, self.source.subject)))
 
     def _lines(self, texts: Iterable[str]) -> list[Line]:
         found = list(read_lines(self.source.host, self.source.name, texts, self.source.parse, self.time))

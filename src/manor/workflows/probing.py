@@ -10,17 +10,20 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
+from manor.errors import NotOurs, TimedOut
 from manor.estate.model import Probe, Service
 from manor.estate.topology import ServiceView
+from manor.execution.base import Runner
 from manor.execution.guard import Guard
 from manor.execution.local import LocalRunner
-from manor.execution.values import Command, Detached, HostPath, MakeFolder, PutFile
+from manor.execution.values import Command, Detached, Effect, HostPath, MakeFolder, PutFile, Touch
 from manor.observe.edge import LogMark, mark_log
 from manor.observe.probe.model import Loss, ProbeConfig, Target
 from manor.observe.probe.process import argv
 from manor.observe.probe.results import Recording, read_results
 from manor.observe.probe.summary import ProbeResult, measured_outage, summarize
 from manor.observe.window import Window
+from manor.reconcile.desired import DesiredTier
 from manor.rollout.fleet import ProbeSummary
 from manor.workflows.context import Context
 
@@ -47,7 +50,7 @@ class LocalProber:
 
     def _step(self, operation: str) -> Detached:
         folder = self.folder(operation)
-        command = Command(argv(str(folder / "config.json")), timeout_seconds=LONGEST_SECONDS)
+        command = Command(argv(str(folder / "config.json")), Touch(effect=Effect.RUNTIME), timeout_seconds=LONGEST_SECONDS)
         return Detached(f"{operation}-probe", HostPath(folder / "process"), command, timeout_seconds=LONGEST_SECONDS)
 
     async def start(self, operation: str) -> None:
@@ -68,7 +71,8 @@ class LocalProber:
             return
         site = self.context.site(self.environment, self.service)
         outer = [(host, tier) for host in site.hosts.values() for tier in host.tiers if tier.node.place <= 1]
-        marks = {f"{host.name}/{tier.node.key}": await mark_log(site.runners[host.name], tier.node.folders.access_log) for host, tier in outer}
+        found = {f"{host.name}/{tier.node.key}": await mark_of(site.runners[host.name], tier) for host, tier in outer}
+        marks = {name: mark for name, mark in found.items() if mark is not None}
         await self._runner().change([PutFile(HostPath(path), MARKS.dump_json(marks))])
 
     def marks(self, operation: str) -> dict[str, LogMark]:
@@ -91,11 +95,23 @@ class LocalProber:
         losses = tuple(loss_line(loss) for loss in result.losses[:SHOWN_LOSSES])
         return ProbeSummary(result.sent, result.lost, losses, recording.ended, outage.seconds if outage else 0.0)
 
+    async def end(self, operation: str) -> None:
+        """End it if it still runs: an operation that was given up, or failed, may not have come to it. Raises TimedOut."""
+        if not (self.folder(operation) / "config.json").exists():
+            return
+        state = await self._runner().attach(self._step(operation))
+        if state.started and state.code is None and not state.lost:
+            await self._runner().change([PutFile(HostPath(self.folder(operation) / "stop"), b"")])
+            await self._wait(operation)
+
     async def _wait(self, operation: str) -> None:
         runner, step = self._runner(), self._step(operation)
-        async with asyncio.timeout(WAIT_SECONDS):
-            while (state := await runner.attach(step)).code is None and not state.lost:
-                await self.context.store.clock.sleep(0.05)
+        try:
+            async with asyncio.timeout(WAIT_SECONDS):
+                while (state := await runner.attach(step)).code is None and not state.lost:
+                    await self.context.store.clock.sleep(0.05)
+        except TimeoutError as error:
+            raise TimedOut(f"the probe of {operation} did not end within {WAIT_SECONDS:g} s of being told to") from error
 
     def recording(self, operation: str) -> Recording:
         """Return all that the probe has written."""
@@ -134,6 +150,14 @@ class LocalProber:
             ca_file=str(self.context.authority.certificate_file),
             expected=(probe.status,) if probe.status else tuple(range(200, 500)),
         )
+
+
+async def mark_of(runner: Runner, tier: DesiredTier) -> LogMark | None:
+    """Return how a tier's access log stands; None if it is not ours to read, which the receipt says."""
+    try:
+        return await mark_log(runner, tier.node.folders.access_log, tier.node.subject)
+    except NotOurs:
+        return None
 
 
 def default_probe(service: Service) -> tuple[Probe, ...]:

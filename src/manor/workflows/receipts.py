@@ -10,7 +10,7 @@ from manor.errors import ManorError
 from manor.observe.edge import EdgeCounts, LogMark, observe_edge, restarts_within
 from manor.observe.hosts import observe_programs
 from manor.observe.window import Window
-from manor.operations.planning import Result
+from manor.operations.planning import Result, standing
 from manor.operations.step import decode_evidence
 from manor.reconcile.desired import DesiredHost, DesiredTier
 from manor.reconcile.site import Site
@@ -18,14 +18,22 @@ from manor.rollout.moving import AdmitSlot, Drained, DrainSlot
 from manor.rollout.plan import RolloutOrder
 from manor.rollout.receipt import Drain, EdgeColumn, Gate, Moment, Origin, ProbeColumn, Receipt, Timing, probe_column, render_json
 from manor.state import receipts, releases
+from manor.state.clock import Clock
 from manor.state.journal import StepRow
 from manor.state.words import OperationState, Outcome
 from manor.workflows.applying import question_of
 from manor.workflows.context import Context
 from manor.workflows.probing import LocalProber
 from manor.workflows.rolling import ORDER, load_release
+from manor.workflows.snapshots import context_at
 
-ENDS = {OperationState.DONE: "certified", OperationState.REVERTED: "rolled_back", OperationState.ABANDONED: "abandoned"}
+ENDS = {
+    OperationState.DONE: "certified",
+    OperationState.REVERTED: "rolled_back",
+    OperationState.FAILED: "not restored",
+    OperationState.ABANDONED: "abandoned",
+}
+VERBS_WITH_RECEIPT = ("ship", "promote", "rollback", "restart")
 LOG_FLUSH_SECONDS = 1.5
 """A tier writes its access log at least once a second."""
 NOT_ASKED = ProbeColumn((), 0.0, 0, 0, 0, incomplete=("not asked: the probe never began, or there is no route or no path to ask for",))
@@ -33,24 +41,49 @@ TOO_SHORT = ProbeColumn((), 0.0, 0, 0, 0, incomplete=("it was ended before its f
 
 
 async def write_receipt(context: Context, result: Result) -> receipts.ReceiptRow:
-    """Write the receipt of an ended rollout, or return the one that is there."""
-    there = await context.store.read(receipts.find, result.operation.id)
+    """Write the receipt of an ended rollout, or return the one that is there. A probe that still runs is ended first.
+
+    It is written against the estate that the rollout was carried out under, not the present one.
+    """
+    operation = result.operation
+    there = await context.store.read(receipts.find, operation.id)
     if there is not None:
         return there
-    await context.store.clock.sleep(LOG_FLUSH_SECONDS)
-    receipt = await make_receipt(context, result)
-    order = ORDER.validate_json(result.operation.arguments)
+    order = ORDER.validate_json(operation.arguments)
+    await LocalProber(context, operation.environment, order.service).end(operation.id)
+    then = context_at(context, operation.estate_digest) if operation.estate_digest else context
+    await wait_for_logs(context.store.clock, operation.ended_at)
+    receipt = await make_receipt(then, result)
     row = receipts.ReceiptRow(
-        result.operation.id,
-        result.operation.environment,
-        order.service,
-        order.release,
-        receipt.probe.lost,
-        render_json(receipt),
-        context.store.clock.now(),
+        operation.id, operation.environment, order.service, order.release, receipt.probe.lost, render_json(receipt), context.store.clock.now()
     )
-    await context.store.write(receipts.add, row)
-    return row
+    return await context.store.write(receipts.keep_first, row)
+
+
+async def wait_for_logs(clock: Clock, ended_at: float | None) -> None:
+    """Wait until the tiers have written what they served until then."""
+    left = LOG_FLUSH_SECONDS - (clock.now() - ended_at) if ended_at is not None else LOG_FLUSH_SECONDS
+    if left > 0:
+        await clock.sleep(min(left, LOG_FLUSH_SECONDS))
+
+
+async def receipt_or_reason(context: Context, result: Result) -> tuple[receipts.ReceiptRow | None, str]:
+    """Write the receipt of a rollout that has ended; return it, or in words why there is none. How the rollout ended is told either way."""
+    if not result.operation.state.is_final:
+        return None, ""
+    try:
+        return await write_receipt(context, result), ""
+    except (ManorError, OSError, ValueError) as error:
+        return None, f"the receipt of operation {result.operation.id} could not be written: {error}; `manor receipt` tries again"
+
+
+async def write_missing_receipts(context: Context) -> list[str]:
+    """Write the receipts that ended rollouts lack because their executor died before it; return what was done, or why not, in words."""
+    said = []
+    for operation in await context.store.read(receipts.missing, VERBS_WITH_RECEIPT):
+        _, why_not = await receipt_or_reason(context, await standing(context.store, operation.id))
+        said.append(why_not or f"wrote the missing receipt of {operation.verb} {operation.lease}, operation {operation.id}")
+    return said
 
 
 async def make_receipt(context: Context, result: Result) -> Receipt:
@@ -76,7 +109,7 @@ async def make_receipt(context: Context, result: Result) -> Receipt:
         release=order.release,
         previous=next((now.release for now in order.instances if now.release), ""),
         strategy=order.rules.strategy,
-        state=ENDS.get(operation.state, "not restored"),
+        state=ENDS[operation.state],
         switch="counted" if site.wiring.traits[switching.product].switch.value == "counted" else "timed",
         switch_product=switching.product,
         window=window,
@@ -133,7 +166,8 @@ async def counts_of(site: Site, host: DesiredHost, tier: DesiredTier, mark: LogM
     views = await observe_programs(question_of(host), runner) or ()
     names = {program.name for program in tier.proxy.programs(tier.node)}
     restarts = restarts_within(window, ((view.name, view.started_at) for view in views if view.name in names))
-    return await observe_edge(runner, tier.node.folders.access_log, mark, tier.proxy.parse_access, service, (window, window.before()), restarts)
+    log, parse, windows = tier.node.folders.access_log, tier.proxy.parse_access, (window, window.before())
+    return await observe_edge(runner, log, mark, parse, service, windows, restarts, subject=tier.node.subject)
 
 
 def total(counts: Iterable[EdgeCounts]) -> EdgeCounts:

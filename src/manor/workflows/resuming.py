@@ -1,11 +1,11 @@
-"""Go on with, or give up, operations that stopped half-way."""
+"""Go on with operations that stopped half-way."""
 
 from __future__ import annotations
 
 from manor.errors import UsageError
 from manor.operations.adoption import adopt, find_orphans
 from manor.operations.engine import execute
-from manor.operations.leasing import hold
+from manor.operations.events import Event, What
 from manor.operations.planning import Result
 from manor.reconcile.ending import raise_unless_applied
 from manor.state import operations
@@ -15,7 +15,7 @@ from manor.state.store import Store
 from manor.state.words import OperationState
 from manor.workflows.applying import APPLY_KINDS, confirming_changes
 from manor.workflows.context import Context
-from manor.workflows.receipts import write_receipt
+from manor.workflows.receipts import receipt_or_reason
 from manor.workflows.removing import VERB as REMOVAL
 from manor.workflows.removing import resume_removal
 from manor.workflows.rolling import Carrying, require_done, resumed_rollout, run_operation
@@ -41,7 +41,9 @@ async def resume_operation(context: Context, operation: Operation, carrying: Car
 
     result = await adopt(context.store, operation, carry_out, wait_seconds=carrying.wait_seconds)
     if result.operation.verb not in {"apply", REMOVAL} and result.operation.state.is_final:
-        await write_receipt(context, result)
+        _, why_not = await receipt_or_reason(context, result)
+        if why_not:
+            heard(Event(What.SAID, context.store.clock.now(), result.operation.id, why_not))
     return result
 
 
@@ -75,9 +77,3 @@ async def find_operation(store: Store, named: str, *, environment: str = "") -> 
 async def adopt_orphans(context: Context, carrying: Carrying) -> list[Result]:
     """Go on with every operation whose executor died."""
     return [await resume_operation(context, one, carrying) for one in await find_orphans(context.store)]
-
-
-async def abandon_operation(context: Context, operation: Operation, reason: str, actor: str) -> Operation:
-    """Give an operation up where it stands. What it left is shown by `manor status` and mended by the next rollout or apply."""
-    async with hold(context.store, operation.lease, operation.id) as lease:
-        return await context.store.write(operations.abandon, operation.id, lease.token, actor, reason, at=context.store.clock.now())

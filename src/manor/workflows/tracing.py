@@ -10,8 +10,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from manor.errors import UsageError
-from manor.execution.values import Command
+from manor.errors import NotOurs, UsageError
+from manor.execution.values import Command, Touch
 from manor.integrations.proxies.base import AccessRecord
 from manor.observe.edge import is_readable, list_files, parse_files
 from manor.reconcile.desired import DesiredTier
@@ -50,13 +50,16 @@ async def trace_request(context: Context, environments: Iterable[str], request_i
 
 
 async def search(site: Site, tier: DesiredTier, request_id: str) -> list[Hop]:
-    """Return what one tier on one host logged of a request."""
+    """Return what one tier on one host logged of a request; nothing of one that is never to be read."""
     node, runner = tier.node, site.runners[tier.node.host]
-    files = parse_files(await runner.run(list_files(node.folders.access_log)))
+    try:
+        files = parse_files(await runner.run(list_files(node.folders.access_log, node.subject)))
+    except NotOurs:
+        return []
     paths = [str(file.path) for file in files if is_readable(file)]
     if not paths:
         return []
-    answer = await runner.run(Command(("grep", "-hF", "-e", request_id, "--", *paths), ok_codes=frozenset({0, 1})))
+    answer = await runner.run(Command(("grep", "-hF", "-e", request_id, "--", *paths), Touch(node.subject), ok_codes=frozenset({0, 1})))
     records = [record for line in answer.text.splitlines() if (record := tier.proxy.parse_access(line)) and record.request_id == request_id]
     return [Hop(site.wiring.environment.name, node.host, node.key, node.place, record, record.seconds) for record in records]
 

@@ -48,3 +48,8 @@ def print_result(result: Any, *, as_json: bool, text: str) -> None:
         click.echo(json.dumps({"event": "result", **result}, default=str))
     elif text:
         click.echo(text)
+
+
+def say_aside(text: str) -> None:
+    """Tell a person what is no result, on standard error."""
+    click.echo(text, err=True)

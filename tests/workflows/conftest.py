@@ -1,0 +1,35 @@
+"""An estate that is opened in a folder of its own, without asking the machine for addresses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from manor.execution import machine
+from manor.workflows.context import Context, open_context
+
+ESTATE = """\
+estate: acme-health
+services:
+  shop:
+    run: {command: "shop {address}:{port}", port: 8100}
+    health: {http: /healthz}
+    routes: [{host: shop}]
+environments:
+  dev: {}
+  prod: {after: dev, hosts: {edge: 1, web: 2}}
+"""
+
+
+@pytest.fixture
+def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Context]:
+    """The estate with its state; the machine's own file and addresses are left alone."""
+    monkeypatch.setenv(machine.MACHINE_FILE_VARIABLE, str(tmp_path / "machine"))
+    monkeypatch.setattr(machine, "can_bind", lambda _address, _port: True)
+    monkeypatch.setattr(machine, "networks_listening", lambda _text: frozenset())
+    monkeypatch.delenv("MANOR_STATE", raising=False)
+    (tmp_path / "estate.yaml").write_text(ESTATE)
+    with open_context(tmp_path / "estate.yaml") as context:
+        yield context
