@@ -12,7 +12,7 @@ from manor.estate.topology import TrafficState
 from manor.operations.step import Evidence, Here, Holds, Step
 from manor.rollout.fleet import Fleet, SlotLetter, SlotRef
 from manor.rollout.slots import SlotStep
-from manor.rollout.views import fewest_serving, in_flight, is_in_traffic, serves_anywhere, serves_everywhere
+from manor.rollout.views import fewest_serving, in_flight, is_in_traffic, serves_anywhere, serves_everywhere, serving_everywhere
 
 POLL_SECONDS = 0.2
 SHOWN_SECONDS = 30.0
@@ -90,6 +90,8 @@ class DrainSlot(SlotStep):
     """Host and slot of all that must serve on every balancer before this one may go: what was admitted in its place, here and before."""
     guarded: bool = False
     """It served before the rollout: guards return it when nobody goes on."""
+    behind_page: bool = False
+    """The maintenance page is shown meanwhile; a guard that returned it ended the page too."""
     kind = "drain"
     phase = "draining"
 
@@ -126,6 +128,8 @@ class DrainSlot(SlotStep):
             unguarded = await ports.guard(self.ref, self._instead, here) if self.guarded else ""
             if unguarded:
                 here.say(unguarded)
+            if has_traffic and self.behind_page:
+                await ports.set_maintenance(self.service, here, on=True)
             if has_traffic:
                 await ports.set_traffic(self.service, {self.ref.server: TrafficState.DRAIN}, here)
             return unguarded
@@ -198,7 +202,9 @@ class WithholdSlots(Step[Fleet]):
             count, where = await fewest_serving(ports, self.service, servers)
             if count < self.others_needed:
                 return f"not yet: {where or 'no balancer'} has only {count} others serving, {self.others_needed} needed"
-            await ports.set_traffic(self.service, dict.fromkeys(sorted(servers), TrafficState.DRAIN), here)
+            kept = await serving_everywhere(ports, self.service) - servers  # said again: a drain that was cut short may be remembered already
+            changes = {**dict.fromkeys(sorted(kept), TrafficState.READY), **dict.fromkeys(sorted(servers), TrafficState.DRAIN)}
+            await ports.set_traffic(self.service, changes, here)
         return f"withheld; {count} others serve"
 
 

@@ -214,6 +214,7 @@ def drain(order: RolloutOrder, host: str, slot: SlotLetter, release: str, *, oth
         timeout_seconds=order.drain_seconds * EXTENSIONS + order.rules.settle + SLACK_SECONDS,
         upheld=upheld,
         guarded=guarded,
+        behind_page=order.rules.strategy == "interrupt",
     )
 
 
