@@ -20,7 +20,7 @@ from manor.operations.step import Here
 from manor.reconcile.returns import Mark, end_guards, program_in
 from manor.reconcile.site import Site
 from manor.rollout.guarding import Guarding
-from tests.integrations.proxies import nodes, tiers
+from tests.integrations.proxies import nodes
 from tests.integrations.proxies.conftest import address, root, sockets  # noqa: F401 - fixtures
 from tests.integrations.proxies.tiers import Echo, Tier
 
