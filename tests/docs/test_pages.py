@@ -25,3 +25,11 @@ def test_the_index_leads_to_every_page() -> None:
     linked = {(DOCS / target.partition("#")[0]).resolve() for target in links(DOCS / "index.md")}
     pages = {path.resolve() for path in files() if path.parent == DOCS and path.suffix == ".md" and path.name != "index.md"}
     assert sorted(path.name for path in pages - linked) == []
+
+
+def test_the_map_names_every_folder() -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    own = {path.relative_to(ROOT).parts[0] for path in files() if len(path.relative_to(ROOT).parts) > 1}
+    package = {path.relative_to(PACKAGE).parts[0] for path in files() if PACKAGE in path.parents and len(path.relative_to(PACKAGE).parts) > 1}
+    folders = {f"{name}/" for name in (own | package) if not name.startswith(".")} - {"src/"}
+    assert sorted(name for name in folders if f"`{name}" not in text) == []

@@ -14,6 +14,8 @@ from tests.e2e.estates import LiveEstate
 from tests.e2e.faulty import ESTATE, Faulty
 
 SMALL = "48m"
+PLAIN_ROUTES = "    routes: [{host: echo}]\n"
+EXTRA = "    routes: [{{host: echo}}]\n    extra: {{nginx: {{server: {file}}}}}\n"
 
 
 @pytest.fixture(scope="module")
@@ -82,11 +84,11 @@ def test_what_a_checker_refuses_changes_nothing(faulty: Faulty, declared: Callab
     (faulty.estate.folder / "bad.inc").write_text("bogus_directive on;\n")
     files = faulty.host_folder("web-1") / "etc"
     digests = {path: path.read_bytes() for path in files.rglob("*") if path.is_file()}
-    declared("    routes: [{host: echo}]\n", "    routes: [{host: echo}]\n    extra: {nginx: {server: bad.inc}}\n")
+    declared(PLAIN_ROUTES, EXTRA.format(file="bad.inc"))
     with faulty.watched() as watch:
         for verb in ("check", "up"):
             done = faulty.estate.run(verb, ok=(4,))
-            assert 'web-1-nginx refused: unknown directive "bogus_directive"' in done.stderr
+            assert 'web-1: 1-web-nginx refused: unknown directive "bogus_directive"' in done.stderr
         assert "nothing was changed" in done.stderr
     assert {path: path.read_bytes() for path in files.rglob("*") if path.is_file()} == digests
     watch.require_nothing_lost(before)
@@ -124,23 +126,26 @@ def test_an_untouchable_that_the_estate_needs_is_refused_by_name(faulty: Faulty,
     faulty.require_well(faulty.certified)
 
 
-def test_an_untouchable_path_that_a_service_shares_is_refused_by_the_guard(faulty: Faulty, declared: Callable[[str, str], None]) -> None:
+def test_an_untouchable_path_behind_a_link_is_refused_by_the_guard(faulty: Faulty) -> None:
     """What no rule of the estate can foresee is stopped where it would be done."""
     before = faulty.certified
     foreign = faulty.folder / "legacy"
     foreign.mkdir()
-    root = faulty.host_folder("web-1")
-    (root / "shared").rmdir()
-    (root / "shared").symlink_to(foreign)
-    declared("hosts: {edge: 1, web: 2}", HOSTS.format(rule=f"paths: [{foreign}]"))
+    operations = faulty.host_folder("web-1") / "ops"
+    kept = operations.rename(operations.with_name("ops.kept"))
+    operations.symlink_to(foreign)
+    text = ESTATE.replace("hosts: {edge: 1, web: 2}", HOSTS.format(rule=f"paths: [{foreign}]"))
+    (faulty.estate.folder / "good.inc").write_text("# a file that differs is a change\n")
+    faulty.estate.write(text.replace(PLAIN_ROUTES, EXTRA.format(file="good.inc")))
     try:
         with faulty.watched() as watch:
             done = faulty.estate.run("up", ok=(4,))
         assert f"prod/web-1: untouchable.paths: {foreign} is not Manor's to touch" in done.stderr
         assert "nothing was done" in done.stderr
+        assert list(foreign.iterdir()) == []
         watch.require_nothing_lost(before)
     finally:
-        (root / "shared").unlink()
-        (root / "shared").mkdir()
+        operations.unlink()
+        kept.rename(operations)
         faulty.estate.write(ESTATE)
     faulty.require_well(before)

@@ -11,7 +11,7 @@ import pytest
 from tests.e2e.estates import LiveEstate
 from tests.e2e.faulty import ESTATE, Faulty
 
-KILLED_AT = ("place:after_act", "warm:after_intent", "admit:after_act", "drain:after_intent", "stop:after_act", "certify:after_intent")
+KILLED_AT = ("warm:after_intent", "admit:after_act", "drain:after_intent", "certify:after_intent")
 KILLED = -9
 INTERRUPTED = 130
 
@@ -19,7 +19,8 @@ INTERRUPTED = 130
 @pytest.fixture(scope="module")
 def faulty(make_estate: Callable[[str], LiveEstate], echo: Path, tmp_path_factory: pytest.TempPathFactory) -> Faulty:
     """The estate, with a release that serves."""
-    return Faulty(make_estate(ESTATE), echo, tmp_path_factory.mktemp("releases")).begin()
+    patient = ESTATE.replace("instance_deadline: 5s", "instance_deadline: 60s")
+    return Faulty(make_estate(patient), echo, tmp_path_factory.mktemp("releases")).begin()
 
 
 def crash(point: str) -> dict[str, str]:

@@ -78,7 +78,7 @@ def test_a_killed_web_server_comes_back(faulty: Faulty, which: int) -> None:
         code = verb.finish()
     watch.require_bounded(LOST_AT_MOST, SECONDS_TO_COME_BACK)
     assert code in (0, 5), verb.told()
-    assert code == 0 or "the probe lost " in verb.told()
+    assert code == 0 or "was turned round in prod: web-1: " in verb.told() or "the probe lost " in verb.told(), verb.told()
     faulty.require_well(faulty.estate.certified("prod") if code == 0 else before)
 
 
@@ -94,3 +94,13 @@ def test_a_killed_probe_proves_nothing(faulty: Faulty) -> None:
     assert f"{before} serves as before" in verb.told()
     watch.require_nothing_lost(before, *watch.releases)
     faulty.require_well(before)
+
+
+def test_down_ends_what_lives_without_its_supervisor(faulty: Faulty) -> None:
+    """Last here: nothing runs after it."""
+    folder = faulty.estate.folder
+    for host in ("edge-1", "web-1", "web-2"):
+        kill(supervisor_of(folder, host))
+    assert {process.instance.rpartition("/")[2] for process in processes_of(folder)} >= {f"edge-1:{BALANCER}", f"web-1:{WEB}", f"web-2:{WEB}"}
+    faulty.estate.run("down")
+    assert processes_of(folder) == []

@@ -20,7 +20,9 @@ from tests.e2e.estates import ROOT
 
 PAGE = DOCS / "tour.md"
 LONGEST_SECONDS = 90.0
-KEEP = '. "$TOUR/variables" && cd "$(cat "$TOUR/folder")" && set -a && { %s\n}; code=$?; { export -p; declare -f; } > "$TOUR/variables"; pwd > "$TOUR/folder"; exit $code'
+AGAIN = '. "$TOUR/variables" && cd "$(cat "$TOUR/folder")" && set -a'
+LEFT = '{ export -p; declare -f; } > "$TOUR/variables"; pwd > "$TOUR/folder"'
+KEEP = AGAIN + " && { %s\n}; code=$?; " + LEFT + "; exit $code"
 """Runs a command where the one before left off: folder, variables and functions."""
 
 

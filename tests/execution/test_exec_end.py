@@ -78,3 +78,34 @@ def test_a_waiting_wrapper_ends_well_when_nobody_wants_it_any_more(wrappers: Wra
     program.kill()
     program.wait(5)
     assert waiting.wait(5) == 0
+
+
+HEADED = "echo up; (trap 'exit 0' TERM; echo worker; while :; do sleep 0.05; done) & wait"
+
+
+@pytest.mark.parametrize(("options", "is_ended"), [((), False), (("--headless", "TERM"), True)])
+def test_workers_without_their_master_make_way(wrappers: Wrappers, options: tuple[str, ...], is_ended: bool) -> None:
+    program = wrappers.start(HEADED)
+    wait_until(lambda: "worker" in wrappers.lines())
+    program.kill()
+    program.wait(5)
+    waiting = wrappers.start("echo second", *options)
+    wait_until(lambda: any("lives already" in line for line in wrappers.lines()))
+    if is_ended:
+        assert waiting.wait(5) == 0
+        assert any("its first process was killed; what is left of it gets TERM" in line for line in wrappers.lines())
+    else:
+        with pytest.raises(subprocess.TimeoutExpired):
+            waiting.wait(0.5)
+    assert end(wrappers) == 0
+
+
+def test_workers_make_way_when_their_master_is_killed_under_a_waiting_wrapper(wrappers: Wrappers) -> None:
+    program = wrappers.start(HEADED)
+    wait_until(lambda: "worker" in wrappers.lines())
+    waiting = wrappers.start("echo second", "--headless", "TERM")
+    wait_until(lambda: any("lives already" in line for line in wrappers.lines()))
+    assert waiting.poll() is None
+    program.kill()
+    program.wait(5)
+    assert waiting.wait(5) == 0

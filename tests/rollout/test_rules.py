@@ -12,10 +12,11 @@ from manor.estate.topology import TrafficState
 from manor.operations.planning import Result
 from manor.operations.step import decode_evidence
 from manor.rollout.moving import Drained
-from manor.rollout.plan import InstanceNow, RolloutOrder, batches
+from manor.rollout.plan import InstanceNow, RolloutOrder, batches, plan_rollout
 from manor.rollout.story import told_end
+from manor.rollout.wayback import Failure, plan_return
 from manor.state.words import OperationState, Outcome
-from tests.rollout.cases import GOOD, NATURES, case, world
+from tests.rollout.cases import GOOD, NATURES, ONE_SLOT, case, world
 from tests.rollout.model import Behaviour, Program, World
 from tests.rollout.running import Case, InlineStore, Killer, Run, begin, problems_of, quick
 
@@ -163,3 +164,10 @@ async def test_nothing_is_burned_that_is_certified(rollouts: InlineStore) -> Non
     assert result is not None
     assert run.world.standing["new"] == "certified"
     assert [step.outcome for step in result.steps if step.kind == "burn"] == [Outcome.OK]
+
+
+async def test_on_the_way_back_of_in_turn_the_host_that_carries_nothing_comes_first(rollouts: InlineStore) -> None:
+    order = (await begin(case("in_turn", hosts=3, rules=ONE_SLOT, slots="a"), rollouts)).order
+    begun = [planned.step for planned in plan_rollout(order)]
+    back = plan_return(order, begun, Failure("web-3 does not stay up", is_of_release=True))
+    assert list(dict.fromkeys(planned.step.host for planned in back if planned.step.host)) == ["web-3", "web-2", "web-1"]

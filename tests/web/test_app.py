@@ -201,7 +201,18 @@ def test_the_page_is_for_those_who_logged_in(client: TestClient) -> None:
 def test_the_page_shows_everything_and_nothing_runs(client: TestClient) -> None:
     log_in(client)
     text = client.get("/").text
-    for words in ("acme-health", "Needs you", "web-2", "draining", "12 requests in flight", "8be1f00dc0de", "0 lost", "3 lost", "after stage"):
+    for words in (
+        "acme-health",
+        "Needs you",
+        "web-2",
+        "draining",
+        "12 requests in flight",
+        "8be1f00dc0de",
+        "0 lost of 412",
+        "3 lost of 530",
+        "not probed",
+        "after stage",
+    ):
         assert words in text
     assert "<script>alert" not in text
     assert "&lt;script&gt;alert" in text

@@ -62,8 +62,12 @@ class HostLayout:
 
     @property
     def manifest(self) -> HostPath:
-        """Estate id, digests, slots and the newest fencing token."""
+        """Which state folder has charge of the host."""
         return self.root / "manifest.json"
+
+    def token(self, lease: str) -> HostPath:
+        """Return the file with the newest fencing token of a lease."""
+        return self.root / "fence" / lease.replace("/", "+")
 
     @property
     def exec(self) -> HostPath:

@@ -49,6 +49,7 @@ SERVICE: dict[Path, Refuses] = {
     ("firewall",): ALWAYS,
     ("health", "heartbeat"): ALWAYS,
     ("health", "queue"): ALWAYS,
+    ("manage",): _words("include", "runtime"),
     ("needs",): ALWAYS,
     ("place", "per_host"): ABOVE_ONE,
     ("profile",): _words("akeneo", "django", "magento2", "php", "pimcore", "wordpress"),
@@ -63,12 +64,14 @@ SERVICE: dict[Path, Refuses] = {
     ("slo",): ALWAYS,
 }
 TRAFFIC: dict[Path, Refuses] = {
+    ("chain", ALL, "manage"): _words("include", "runtime"),
     ("firewall",): ALWAYS,
     ("tls", "issuer"): _words("acme", "files"),
 }
 ENVIRONMENT: dict[Path, Refuses] = {
     ("connect",): ALWAYS,
     ("firewall",): ALWAYS,
+    ("hosts", ALL, "manage"): _words("include", "runtime"),
     ("gates", ALL): _words("approval", "capacity", "freeze", "parity", "performance"),
     ("logs",): ALWAYS,
     ("watch",): ALWAYS,
@@ -104,6 +107,10 @@ def _matches(node: Node, pattern: Path, path: Path) -> Iterator[tuple[Path, Node
     if pattern[0] == ALL and isinstance(node.value, list):
         for number, item in enumerate(node.value):
             yield from _matches(item, pattern[1:], (*path, number))
+        return
+    if pattern[0] == ALL:
+        for name, item in node.entries.items():
+            yield from _matches(item, pattern[1:], (*path, name))
         return
     child = node.child(pattern[0])
     if child is not None:

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Starts a program of an instance in place of itself, and never a second one beside a living first.      (docs/execution.md)
-# Usage: exec.sh INSTANCE LOGFILE [--env-file FILE] [--wanted FILE] [--cwd DIR] [--limit-memory KIB] [--limit-files N] -- ARGV…
+# Usage: exec.sh INSTANCE LOGFILE [--env-file FILE] [--wanted FILE] [--cwd DIR] [--limit-memory KIB] [--limit-files N] [--headless SIGNAL] -- ARGV…
 #        exec.sh INSTANCE LOGFILE --end SIGNAL --within SECONDS --
 #
 # LOGFILE         gets all output: nothing is written into the pipes of a supervisor, whose death would take the program with it
@@ -9,11 +9,12 @@
 # The program carries MANOR_INSTANCE. While one with the same value lives, or a process of its group (some wipe their environment), none is started:
 # the wrapper waits for its end, passes signals on to it, and ends with it: with 75 if the program is still wanted, so that it is started again. A wrapper that decides or waits carries MANOR_WAITING too;
 # of two, the elder decides and the younger waits: no lock that could go stale, no file descriptor that a program would inherit.
+# --headless      what a first process that was killed left of its group gets this signal: workers that serve on could never be told anything again
 # --end           starts nothing: whatever lives of the instance gets the signal and after so many seconds KILL; ends with 1 if something lives even then
 # Beside the log, `.NAME.start` keeps pid, start time, boot id, process group, uptime and instance of the last start. Started again within 1 s, it waits 1 s.
 set -u
 # Should we have inherited variables of our own names: they would stay exported and reach the program with our values.
-unset CDPATH boot early end env_file file files folder found group holders instance last_boot last_group last_instance last_pid last_start last_time log memory \
+unset CDPATH boot early end env_file file files folder found group headless holders instance last_boot last_group last_instance last_pid last_start last_time log memory \
     my_group my_start name now parent pid rest roots start start_file stat state tries uptime waiting wanted within
 
 instance=$1 log=$2
@@ -22,7 +23,7 @@ if [ "${MANOR_WAITING:-}" != $$ ] || [ "${MANOR_INSTANCE:-}" != "$instance" ]; t
 fi
 shift 2
 
-env_file='' wanted='' folder='' memory='' files='' end='' within=0
+env_file='' wanted='' folder='' memory='' files='' headless='' end='' within=0
 while [ "$1" != -- ]; do
     case $1 in
         --env-file) env_file=$2 ;;
@@ -30,6 +31,7 @@ while [ "$1" != -- ]; do
         --cwd) folder=$2 ;;
         --limit-memory) memory=$2 ;;
         --limit-files) files=$2 ;;
+        --headless) headless=$2 ;;
         --end) end=$2 ;;
         --within) within=$2 ;;
         *) echo "unknown option $1" >&2; exit 64 ;;
@@ -101,6 +103,12 @@ pass_on() {
     kill "-$1" $roots 2> /dev/null
 }
 
+is_headless() {
+    [ -n "$headless" ] || return 1
+    { read -r last_pid last_start last_boot rest < "$start_file"; } 2> /dev/null || return 1
+    [ "$last_boot" = "$boot" ] && ! { look_at "$last_pid" && [ "$start" = "$last_start" ] && [ "$state" != Z ]; }
+}
+
 is_any_alive() {
     for pid in $holders; do
         look_at "$pid" && [ "$state" != Z ] && return 0
@@ -150,6 +158,11 @@ if [ "$holders" != ' ' ]; then
     [ -z "$early" ] || pass_on "$early"
     while [ "$holders" != ' ' ]; do
         while is_any_alive; do
+            if is_headless; then
+                say "its first process was killed; what is left of it gets $headless"
+                pass_on "$headless"
+                headless=''
+            fi
             sleep 0.2 &
             wait $!
         done

@@ -30,8 +30,9 @@ OWN_TOOLS = os.path.dirname(os.path.abspath(sys.executable))  # noqa: PTH100, PT
 
 
 def with_own_tools(path: str) -> str:
-    """Return a PATH with the tools that were installed beside Manor at its end."""
-    return path if OWN_TOOLS in path.split(":") else f"{path}:{OWN_TOOLS}"
+    """Return a PATH with what an ordinary user's lacks at its end: where Debian puts servers, and the tools installed beside Manor."""
+    folders = path.split(":")
+    return ":".join([*folders, *(folder for folder in ("/usr/local/sbin", "/usr/sbin", "/sbin", OWN_TOOLS) if folder not in folders)])
 
 
 NO_ROOM = frozenset({errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM})

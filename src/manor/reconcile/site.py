@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
 from manor.errors import ApplyFailed, ManorError, Refused
 from manor.estate.wiring import Wiring
@@ -55,24 +55,31 @@ class HostStep(Step[Site]):
 
 
 class Manifest(BaseModel):
-    """What a host remembers: whose it is, and the newest token of each lease."""
+    """What a host remembers of whose it is."""
 
     model_config = ConfigDict(frozen=True)
     state: str
-    tokens: dict[str, int] = Field(default_factory=dict)
 
 
 async def fence(host: DesiredHost, runner: Runner, state_id: str, lease: str, token: int) -> None:
-    """Record a token in the host's manifest. Raises FencedOff, Refused."""
+    """Record a token on the host: a file a lease, so that operations under different leases don't overwrite each other. Raises FencedOff, Refused."""
     path = host.layout.manifest
     text = (await runner.read([path])).get(path)
     manifest = Manifest.model_validate_json(text) if text else Manifest(state=state_id)
     if manifest.state != state_id:
         raise Refused(f"{host.name}: {path} says that another Manor ({manifest.state}) has charge of this host; take it over with that one, or remove the file")
-    seen = admit(manifest.tokens, lease, token)
-    if seen != manifest.tokens:
-        content = Manifest(state=state_id, tokens=seen).model_dump_json(indent=1) + "\n"
-        await runner.change([MakeFolder(path.parent), PutFile(path, content.encode(), 0o600)])
+    seen = await tokens_seen(host, runner)
+    now = admit(seen, lease, token)
+    acts = [] if text else [PutFile(path, manifest.model_dump_json(indent=1).encode() + b"\n", 0o600)]
+    acts += [PutFile(host.layout.token(lease), f"{token}\n".encode(), 0o600)] if now != seen else []
+    await runner.change(with_parents(acts))
+
+
+async def tokens_seen(host: DesiredHost, runner: Runner) -> dict[str, int]:
+    """Return the newest token of each lease that a host has seen."""
+    folder = host.layout.token("any").parent
+    texts = await runner.read([folder / name for name in await runner.listing(folder)])
+    return {path.name.replace("+", "/"): int(text) for path, text in texts.items()}
 
 
 async def write_changed(runner: Runner, files: Iterable[DesiredFile]) -> int:

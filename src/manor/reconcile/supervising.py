@@ -43,7 +43,7 @@ class CheckSupervisor(HostStep):
         problems = host.supervisor.parse_check(completed)
         if problems:
             raise Refused(f"{self.host}: {host.supervisor.name} refused: {'; '.join(problems)}; nothing was changed")
-        return "accepted"
+        return f"{host.supervisor.name} accepts its files"
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,7 @@ class Supervise(HostStep):
         await remove_strays(host.layout.supervisor, (file.path for file in host.supervisor_files), runner)
         question = HostQuestion((), (), (), host.supervised, host.supervisor)
         views = await observe_programs(question, runner)
+        was_gone = views is None
         if views is None:
             await start_supervisor(host, runner)
             await wait_for_supervisor(question, runner, ports)
@@ -74,7 +75,8 @@ class Supervise(HostStep):
             await tell_supervisor(host, runner, act)
         await remember_programs(host, runner, changes.now)
         await self._start_tiers(host, runner)
-        return f"{len(changes.added)} added, {len(changes.changed)} changed, {len(changes.removed)} removed"
+        told = f"{len(changes.added)} programs added, {len(changes.changed)} changed, {len(changes.removed)} removed"
+        return f"{host.supervisor.name} started; it knows {len(changes.now)} programs" if was_gone else told
 
     async def _start_tiers(self, host: DesiredHost, runner: Runner) -> None:
         question = HostQuestion((), (), (), host.supervised, host.supervisor)

@@ -89,7 +89,7 @@ class ChangeTier(HostStep):
             await verify(tier, host, runner, ports)
         except ManorError as error:
             await self._restore(tier, host, runner, before, error, ports)
-        return word
+        return f"{self.key}: {word}"
 
     async def _read_before(self, tier: DesiredTier, host: DesiredHost, runner: Runner, here: Here) -> Mapping[str, bytes]:
         kept = host.layout.operation(here.operation) / "before" / self.key

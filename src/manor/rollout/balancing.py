@@ -79,7 +79,17 @@ class Balancing:
 
     async def dead(self) -> list[str]:
         """Return which balancers do not answer now, and why."""
-        return [problem for node in self._switching() for problem in await self._dead(node, self._proxy(node))]
+        return [*self.foreign(), *[problem for node in self._switching() for problem in await self._dead(node, self._proxy(node))]]
+
+    def foreign(self) -> list[str]:
+        """Return which switching tiers before the service are not ours to work: they would go on sending traffic to what is stopped."""
+        ours = {(node.host, node.key) for node in self._switching()}
+        needed = [node for node in self.site.wiring.nodes() if node.is_switching and self._view_at(node) is not None]
+        return [
+            f"{node.host}: {node.key} switches the service's traffic and is not Manor's to work (`manage`); a rollout needs all of them"
+            for node in needed
+            if (node.host, node.key) not in ours
+        ]
 
     async def _dead(self, node: TierNode, proxy: Proxy) -> list[str]:
         try:

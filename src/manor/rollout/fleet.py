@@ -64,6 +64,8 @@ class ProbeSummary:
     first_losses: tuple[str, ...] = ()
     is_whole: bool = True
     """False: the probe did not come to its own end, so nobody knows what was lost after its last word."""
+    outage_seconds: float = 0.0
+    """The longest stretch without an answer."""
 
     def __str__(self) -> str:
         """Return it for people."""

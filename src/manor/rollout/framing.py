@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from manor.errors import ApplyFailed, Unreachable
 from manor.operations.step import Evidence, Here, Holds, Step
-from manor.rollout.fleet import Fleet, SlotLetter, SlotRef
+from manor.rollout.fleet import Fleet, ProbeSummary, SlotLetter, SlotRef
 
 BAKE_POLL_SECONDS = 1.0
 BAKE_SLACK_SECONDS = 86_400.0
@@ -75,6 +75,8 @@ class StopProbe(ServiceStep):
     """How many lost requests are accepted."""
     judges: bool = True
     """False on the way back: what was lost is told, and nothing hangs on it."""
+    longest_outage: float | None = None
+    """For a service that is interrupted: it may be away so long, instead of the budget."""
     kind = "stop-probe"
 
     @property
@@ -86,10 +88,17 @@ class StopProbe(ServiceStep):
         """Stop it. Raises ApplyFailed if more was lost than the budget allows, Unreachable if it was killed: that is no fault of the release."""
         seen = await ports.stop_probe(self.service, here)
         here.say(str(seen))
+        if self.judges and self.longest_outage is not None:
+            return self._judged_outage(seen, self.longest_outage)
         if self.judges and seen.lost > self.budget:
             raise ApplyFailed(f"{self.service}: the probe lost {seen.lost} of {seen.sent} requests: {'; '.join(seen.first_losses)}")
         if self.judges and not seen.is_whole:
             raise Unreachable(f"{self.service}: the probe was killed after {seen.sent} requests; what was lost later nobody knows, so nothing is certified")
+        return seen
+
+    def _judged_outage(self, seen: ProbeSummary, longest: float) -> ProbeSummary:
+        if seen.outage_seconds > longest:
+            raise ApplyFailed(f"{self.service}: was away for {seen.outage_seconds:.1f} s, longest_outage is {longest:g} s")
         return seen
 
 

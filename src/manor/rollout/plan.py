@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from manor.estate.model import Health, RolloutRules
 from manor.operations.step import Planned, Step
 from manor.rollout.fleet import Fleet, SlotLetter
-from manor.rollout.framing import Bake, Certify, Preflight, SetMaintenance, StartProbe, StopProbe
+from manor.rollout.framing import BAKE_SLACK_SECONDS, Bake, Certify, Preflight, SetMaintenance, StartProbe, StopProbe
 from manor.rollout.moving import EXTENSIONS, SLACK_SECONDS, AdmitSlot, DrainSlot
 from manor.rollout.slots import LOOK_SECONDS, PlaceRelease, StartSlot, WarmSlot
 from manor.rollout.stopping import StopSlot
@@ -81,11 +81,16 @@ def plan_rollout(order: RolloutOrder) -> list[Planned[Fleet]]:
     before: list[Wave] = [[Preflight(order.service, order.release, hosts)], probe if served_before else []]
     after: list[Wave] = [
         [] if served_before else probe,
-        [Bake(order.service, order.release, order.bake_seconds, hosts)],
-        [StopProbe(order.service, order.release, order.loss_budget, judges=order.rules.strategy != "interrupt")],
+        [Bake(order.service, order.release, order.bake_seconds, hosts, timeout_seconds=order.bake_seconds + BAKE_SLACK_SECONDS)],
+        [StopProbe(order.service, order.release, order.loss_budget, longest_outage=outage_allowed(order.rules))],
         [Certify(order.service, order.release)],
     ]
     return staged([*before, *strategies[order.rules.strategy](order), *after])
+
+
+def outage_allowed(rules: RolloutRules) -> float | None:
+    """Return how long the service may be away; None for a strategy that loses nothing."""
+    return rules.longest_outage if rules.strategy == "interrupt" else None
 
 
 def slot_for(order: RolloutOrder, now: InstanceNow) -> SlotLetter:

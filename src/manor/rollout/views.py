@@ -35,7 +35,9 @@ def find(views: tuple[ServerView, ...], name: str) -> ServerView:
 
 
 async def all_views(ports: Fleet, ref: SlotRef) -> Mapping[Balancer, ServerView]:
-    """Return how each balancer sees a slot."""
+    """Return how each balancer sees a slot. Raises ManorError if there is none: then nobody could say that it serves."""
+    if not ports.balancers:
+        raise ManorError(f"no switching tier before {ref.service} is Manor's to work; nothing can be rolled out safely")
     return {balancer: find(await ports.traffic(balancer, ref.service), ref.server) for balancer in ports.balancers}
 
 

@@ -113,9 +113,8 @@ def to_certified(order: RolloutOrder, now: InstanceNow) -> list[Wave]:
 
 
 def in_turn_back(order: RolloutOrder, done: Begun) -> list[Wave]:
-    """Bring the certified release into the only slot again, host by host: first where nothing serves now, since the others carry that."""
-    ordered = sorted(done.touched(order.instances), key=lambda now: done.at(now.host, "a", AdmitSlot))
-    return [wave for now in ordered for wave in back_in_place(order, now, done)]
+    """Bring the certified release into the only slot again, host by host, the last one first: it may carry nothing, and is needed before another goes."""
+    return [wave for now in reversed(done.touched(order.instances)) for wave in back_in_place(order, now, done)]
 
 
 def back_in_place(order: RolloutOrder, now: InstanceNow, done: Begun) -> list[Wave]:

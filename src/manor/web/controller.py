@@ -6,6 +6,7 @@ Invariant: may be killed at any moment; the next one goes on from the store, the
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
 from collections.abc import Awaitable, Callable
@@ -17,6 +18,7 @@ from manor.execution.files import carry_out
 from manor.execution.values import HostPath, MakeFolder, PutFile
 from manor.operations.chaos import chaos_from
 from manor.pipeline.worker import Worker as PipelineWorker
+from manor.state.lock import take
 from manor.state.runs import Run
 from manor.web.api import ApiPorts, Handed
 from manor.web.app import WebPorts, make_app
@@ -35,7 +37,13 @@ LEDGER_SECONDS, ADOPT_SECONDS, HOUSE_SECONDS, RELOAD_SECONDS, PACK_SECONDS = 10.
 
 
 async def control(context: Context, address: str, port: int | None, say: Callable[[str], None]) -> None:
-    """Serve until SIGTERM or Ctrl-C. Raises Busy if another controller of this state folder listens."""
+    """Serve until SIGTERM or Ctrl-C. Raises Busy if another controller of this state folder runs, or the port is taken."""
+    with take(context.folder / "controller.lock", fcntl.LOCK_EX, "has a controller already, which `manor down` ends", 0.0):
+        await control_alone(context, address, port, say)
+
+
+async def control_alone(context: Context, address: str, port: int | None, say: Callable[[str], None]) -> None:
+    """Serve; nobody else does for this state folder."""
     controller = Controller(context, default_wheelhouse(), chaos_from(os.environ))
     await controller.prepare()
     listener, stopping = listen(context, address, port), asyncio.Event()
@@ -124,10 +132,14 @@ def shipping(controller: Controller) -> Callable[[Handed], Awaitable[OperationVi
 
 
 def reloading(controller: Controller, readings: Readings) -> Callable[[], Awaitable[None]]:
-    """Return what takes a changed estate over."""
+    """Return what takes a changed estate over and shows it, whoever noticed the change."""
+    shown = controller.context.estate.digest
 
     async def reload() -> None:
-        if await controller.reload():
+        nonlocal shown
+        await controller.reload()
+        if controller.context.estate.digest != shown:
+            shown = controller.context.estate.digest
             readings.declare(controller.context.estate.name, environment_facts(controller.context))
 
     return reload

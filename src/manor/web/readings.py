@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
+from manor.rollout.receipt import parse_receipt
 from manor.state import operations, receipts, releases, runs
 from manor.state.store import Connection, Store
 from manor.state.words import OperationState, Traffic
@@ -112,7 +113,7 @@ def service_view(
 ) -> ServiceView:
     """Return a service of one environment with its instances and their slots."""
     instances = [instance_view(row, [slot for slot in slots if slot.instance == row.instance and slot.service == name]) for row in deployments]
-    serving = sorted({slot.release for view in instances for slot in view.slots if slot.traffic == SERVING})
+    serving = sorted({slot.release for slot in slots if slot.service == name and slot.traffic is Traffic.READY})
     standing = releases.standing_of(connection, facts.name, name, serving[0]) if len(serving) == 1 else None
     state = standing.standing.value if standing else "mixed" if serving[1:] else "deployed" if serving else ""
     return ServiceView(name=name, release=", ".join(release[:12] for release in serving), state=state, url=facts.urls.get(name, ""), instances=tuple(instances))
@@ -139,5 +140,6 @@ def operation_view(row: operations.Operation) -> OperationView:
 
 def receipt_view(row: receipts.ReceiptRow, *, with_body: bool = False) -> ReceiptView:
     """Return a receipt as the API shows it."""
-    values = {name: getattr(row, name) for name in ReceiptView.model_fields}
-    return ReceiptView.model_validate({**values, "body": row.body if with_body else ""})
+    values = {name: getattr(row, name) for name in ReceiptView.model_fields if name != "sent"}
+    sent = parse_receipt(row.body).probe.sent
+    return ReceiptView.model_validate({**values, "sent": sent, "body": row.body if with_body else ""})

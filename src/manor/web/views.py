@@ -120,9 +120,11 @@ class ReceiptView(View):
     service: str
     release: str
     lost: int
+    sent: int
+    """Requests of the probe; 0: nothing was probed, and `lost` says nothing."""
     created_at: float
     body: str = ""
-    """As printed by `manor receipt`; empty in lists."""
+    """JSON, as in `manor receipt --json`; empty in lists."""
 
 
 class StatusPage(View):

@@ -172,12 +172,13 @@ async def certified_before(context: Context, service: str, environment: str, rel
 
 
 async def rollback(context: Context, service: str, environment: str, carrying: Carrying, *, to: str = "") -> Delivered:
-    """Return an environment to the last certified release other than the present one, or to a named certified one."""
+    """Return an environment to the last certified release; where that serves already, to the one certified before; or to a named one."""
     now = await context.store.read(releases.last_certified, environment, service)
     if to:
         target = await certified_before(context, service, environment, to)
     else:
-        found = await context.store.read(releases.last_certified, environment, service, but=now.id if now else "")
+        serving = await releases_serving(context, environment, service)
+        found = await context.store.read(releases.last_certified, environment, service, but=now.id if now and serving == {now.id} else "")
         if found is None:
             raise UsageError(f"{environment} has no other certified release of {service} to return to")
         target = found
@@ -185,6 +186,13 @@ async def rollback(context: Context, service: str, environment: str, carrying: C
     if is_done(rollout):
         return Delivered(environment, rollout.order.release, "", note="nothing to do; every instance serves it and it is certified")
     return await finish(context, environment, await carry_out_rollout(rollout, heard_in(carrying, environment), "rollback"), rollout.order.release)
+
+
+async def releases_serving(context: Context, environment: str, service: str) -> set[str]:
+    """Return the releases that active slots hold."""
+    rows = await context.store.read(releases.slots, environment, service)
+    active = {(row.instance, row.active) for row in await context.store.read(releases.deployments, environment, service)}
+    return {row.release for row in rows if (row.instance, row.slot) in active}
 
 
 def summary_lines(delivered: Iterable[Delivered]) -> list[str]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -50,9 +50,10 @@ NOTE: TypeAdapter[Note] = TypeAdapter(Note)
 class Deliveries:
     """Delivers what was handed in, several services side by side."""
 
-    def __init__(self, context_of: Callable[[], Context], carrying: Carrying) -> None:
-        """Deliver under the estate that `context_of` gives at the time."""
+    def __init__(self, context_of: Callable[[], Context], settle: Callable[[str, Carrying], Awaitable[None]], carrying: Carrying) -> None:
+        """Deliver under the estate that `context_of` gives at the time, after `settle` has brought what died of a service to its end."""
         self._context_of = context_of
+        self._settle = settle
         self._carrying = carrying
         self._tasks: dict[str, asyncio.Task[list[Delivered]]] = {}
 
@@ -95,6 +96,8 @@ class Deliveries:
         return task
 
     async def _deliver(self, note: Note, begun: asyncio.Future[str] | None) -> list[Delivered]:
+        await self._settle(note.service, self._carrying)
+
         def tell(event: Event) -> None:
             if begun is not None and not begun.done():
                 begun.set_result(event.operation)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +19,7 @@ from manor.observe.edge import LogMark, mark_log
 from manor.observe.probe.model import Loss, ProbeConfig, Target
 from manor.observe.probe.process import argv
 from manor.observe.probe.results import Recording, read_results
-from manor.observe.probe.summary import ProbeResult, summarize
+from manor.observe.probe.summary import ProbeResult, measured_outage, summarize
 from manor.observe.window import Window
 from manor.rollout.fleet import ProbeSummary
 from manor.workflows.context import Context
@@ -85,9 +86,10 @@ class LocalProber:
         await self._wait(operation)
         if not (folder / "results.jsonl").exists():
             return ProbeSummary(0, 0, is_whole=False)
-        result = self.result(operation)
+        result, recording = self.result(operation), self.recording(operation)
+        outage = measured_outage(recording.outcomes, Window(0.0, math.inf))
         losses = tuple(loss_line(loss) for loss in result.losses[:SHOWN_LOSSES])
-        return ProbeSummary(result.sent, result.lost, losses, self.recording(operation).ended)
+        return ProbeSummary(result.sent, result.lost, losses, recording.ended, outage.seconds if outage else 0.0)
 
     async def _wait(self, operation: str) -> None:
         runner, step = self._runner(), self._step(operation)

@@ -58,7 +58,7 @@ class Controller:
     def __post_init__(self) -> None:
         """Find the repositories and the ledger."""
         self._adopting: dict[str, asyncio.Task[None]] = {}
-        self.deliveries = Deliveries(lambda: self.context, Carrying(ACTOR, log_event, wait_seconds=WAIT_SECONDS, chaos=self.chaos))
+        self.deliveries = Deliveries(lambda: self.context, self.settle, Carrying(ACTOR, log_event, wait_seconds=WAIT_SECONDS, chaos=self.chaos))
         self.runner = LocalRunner("controller", Guard("controller"))
         self.hosting: Hosting = product("repositories", default_product("repositories"))
         self.repositories = HostedRepositories(self.context.store.folder.repositories, self.hosting, self.runner, self.rules)
@@ -68,21 +68,19 @@ class Controller:
         """Return what may be pushed to a repository."""
         return RepositoryRules()
 
-    async def reload(self) -> bool:
-        """Take the estate over as its file is now, and tell whether it changed; one that is wrong is told once and leaves the former in force."""
+    async def reload(self) -> None:
+        """Take the estate over as its file is now; one that is wrong is told once and leaves the former in force."""
         try:
             estate = await in_thread(lambda: load_estate(self.context.file))
         except InvalidEstate as error:
             if str(error) != self.complaint:
                 log.warning("the estate is not taken over: %s", error)
             self.complaint = str(error)
-            return False
+            return
         self.complaint = ""
-        if estate.digest == self.context.estate.digest:
-            return False
-        self.context = replace(self.context, estate=estate)
-        await self.prepare()
-        return True
+        if estate.digest != self.context.estate.digest:
+            self.context = replace(self.context, estate=estate)
+            await self.prepare()
 
     async def prepare(self) -> None:
         """Make the repositories that services name, and bring all to their rules."""
@@ -159,14 +157,19 @@ class Controller:
         """Bring a service's operations whose executor died to their end before anything new is begun."""
         for operation in await find_orphans(self.context.store):
             if operation.service == service:
-                await self._adopting.setdefault(operation.id, asyncio.create_task(self._adopt(operation, carrying)))
+                await self._adoption(operation, carrying)
 
     async def adopt(self) -> None:
         """Go on with operations whose executor died, side by side."""
-        self._adopting = {name: task for name, task in self._adopting.items() if not task.done()}
         for operation in await find_orphans(self.context.store):
-            if operation.id not in self._adopting:
-                self._adopting[operation.id] = asyncio.create_task(self._adopt(operation, Carrying(ACTOR, log_event, chaos=self.chaos)))
+            self._adoption(operation, Carrying(ACTOR, log_event, chaos=self.chaos))
+
+    def _adoption(self, operation: Operation, carrying: Carrying) -> asyncio.Task[None]:
+        """Return the task that goes on with an operation: the one under way, else a new one."""
+        self._adopting = {name: task for name, task in self._adopting.items() if not task.done()}
+        if operation.id not in self._adopting:
+            self._adopting[operation.id] = asyncio.create_task(self._adopt(operation, carrying), name=f"adopt {operation.id}")
+        return self._adopting[operation.id]
 
     async def _adopt(self, operation: Operation, carrying: Carrying) -> None:
         """Go on with one operation, and with the delivery that it is part of. One that fails is told and left for a person."""

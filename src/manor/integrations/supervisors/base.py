@@ -87,6 +87,7 @@ def wrapped(program: Program, layout: HostLayout) -> tuple[str, ...]:
         words += [option, str(value)] if value else []
     words += ["--limit-memory", str(program.memory_bytes // 1024)] if program.memory_bytes else []
     words += ["--limit-files", str(program.files)] if program.files else []
+    words += [] if program.wanted else ["--headless", program.stop_signal]
     return (*words, "--", *program.argv)
 
 

@@ -1,0 +1,89 @@
+"""A delivery that died in one environment goes on through the others; and logs that are rotated meanwhile lose no line of a receipt."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from manor.state import releases
+from manor.state.store import Store
+from manor.workflows import housekeeping
+from manor.workflows.context import open_context
+from tests.e2e.estates import LiveEstate, end, release_of
+from tests.e2e.killing import Killing
+from tests.e2e.watching import target, watched
+
+ESTATE = """\
+estate: onward
+domain: onward.example
+services:
+  echo:
+    run: {command: "python3 -m echo --bind {address}:{port} --keep-alive 75", port: 8300, keep_alive: 75s}
+    health: {http: /healthz, interval: 500ms, passes: 2}
+    routes: [{host: echo}]
+    rollout: {min_healthy_time: 100ms, settle: 100ms, drain_timeout: 2s, bake: 2s, instance_deadline: 60s}
+traffic: {chain: [{balancer: haproxy}, {web: nginx}]}
+environments:
+  dev: {}
+  prod: {after: dev}
+"""
+
+
+@pytest.fixture(scope="module")
+def estate(make_estate: Callable[[str], LiveEstate], echo: Path, tmp_path_factory: pytest.TempPathFactory) -> LiveEstate:
+    """Two environments, with the same release in both."""
+    made = make_estate(ESTATE)
+    made.up()
+    made.run("ship", "echo", "--artifact", str(release_of(echo, tmp_path_factory.mktemp("first") / "0", "0")))
+    return made
+
+
+def certified(estate: LiveEstate) -> tuple[str, str]:
+    """Return what is certified in dev and in prod."""
+    with Store.open(estate.folder / ".manor" / "state") as store:
+        found = [store.read_now(releases.last_certified, name, "echo") for name in ("dev", "prod")]
+    return (found[0].id if found[0] else "", found[1].id if found[1] else "")
+
+
+def test_a_resumed_delivery_goes_on_to_prod(estate: LiveEstate, echo: Path, tmp_path: Path) -> None:
+    before = certified(estate)
+    words = ("ship", "echo", "--artifact", str(release_of(echo, tmp_path / "1", "1")))
+    ended = Killing(estate).through(words, ["drain:after_act", "stop:after_done"])
+    after = certified(estate)
+    assert after[0] == after[1] != before[0], ended.text[-2000:]
+
+
+def test_a_resumed_delivery_stops_where_it_was_to_stop(estate: LiveEstate, echo: Path, tmp_path: Path) -> None:
+    before = certified(estate)
+    words = ("ship", "echo", "--artifact", str(release_of(echo, tmp_path / "2", "2")), "--to", "dev")
+    Killing(estate).through(words, ["certify:after_act"])
+    after = certified(estate)
+    assert after[0] != before[0]
+    assert after[1] == before[1]
+
+
+def test_rotated_logs_lose_no_line_of_the_receipt(estate: LiveEstate, echo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(housekeeping, "LARGEST_LOG_BYTES", 1000)
+    door = estate.front("prod")
+    with watched(tmp_path / "watch", [target(estate, door, "/watched", 100)]) as watcher:
+        ship = estate.start("ship", "echo", "--artifact", str(release_of(echo, tmp_path / "3", "3")))
+        rotated = []
+        try:
+            while ship.poll() is None:
+                with open_context(estate.folder / "estate.yaml") as context:
+                    rotated += [line for line in asyncio.run(housekeeping.rotate_logs(context)) if "/prod/" in line and "balancer" in line]
+                time.sleep(1.5)
+            assert ship.wait(60) == 0, ship.stdout.read() if ship.stdout else ""
+        finally:
+            end(ship)
+        assert watcher.losses(time.time() - 5) == []
+    assert len(rotated) >= 2, "nothing was rotated while it went on"
+    receipt = estate.results("receipt", "echo", "-e", "prod")[-1]["receipt"]
+    edge, window = receipt["edge"]["window"], receipt["window"]
+    asked = len(watcher.outcomes(window[0] + 0.5, window[1] - 0.5))
+    assert edge["incomplete"] or edge["total"] >= asked + 0.9 * receipt["probe"]["sent"], json.dumps(edge)
