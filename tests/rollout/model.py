@@ -23,6 +23,7 @@ TICK = 0.1
 CHECK_TICKS = 4
 DURATIONS = (0.2, 0.2, 1.2)
 STARTS_AT = 1_000_000.0
+EXPIRY = 60.0
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,16 @@ class Program:
 
 
 @dataclass
+class ModelMark:
+    """A server that is out for the time being; a guard returns it when the mark is not renewed."""
+
+    operation: str
+    renewed: float
+    instead: tuple[str, ...]
+    is_returned: bool = False
+
+
+@dataclass
 class ModelBalancer:
     """A switching tier: what it was told, what its checks have seen, what it has in flight."""
 
@@ -122,6 +133,9 @@ class World:
         self.standing: dict[str, str] = {}
         self.burned_why = ""
         self.is_maintained = False
+        self.marks: dict[str, ModelMark] = {}
+        self.returned: set[tuple[str, str]] = set()
+        """Operation and server of all that guards ever returned."""
         self.is_probed = False
         self.is_expected = False
         """Somebody relies on it: requests without an answer are losses."""
@@ -153,6 +167,7 @@ class World:
             self.now = round(self.now + TICK, 3)
             self.ticks += 1
             self._live()
+            self._guard()
             for balancer in self.balancers:
                 self._balance(balancer)
 
@@ -164,6 +179,22 @@ class World:
             program.live(self.now)
             if program.is_dead and not was_dead:
                 self.cut(server, "ended by itself", is_fault=True)
+
+    def _guard(self) -> None:
+        """Return what nobody goes on with."""
+        for server, mark in self.marks.items():
+            is_due = self.now - mark.renewed >= EXPIRY and not mark.is_returned
+            if is_due and self.is_up(server) and not any(self.is_up(other) for other in mark.instead):
+                mark.is_returned, self.is_maintained = True, False
+                self.returned.add((mark.operation, server))
+                for balancer in self.balancers:
+                    balancer.traffic[server] = TrafficState.READY
+
+    def learn(self) -> None:
+        """Remember what guards returned."""
+        for server, mark in self.marks.items():
+            if mark.is_returned:
+                self.remembered[server], mark.is_returned, mark.renewed = TrafficState.READY, False, self.now
 
     def _balance(self, balancer: ModelBalancer) -> None:
         for entry in [entry for entry in balancer.told if entry[0] <= self.now]:
@@ -255,6 +286,8 @@ class ModelFleet:
         return self.world.now
 
     async def sleep(self, seconds: float) -> None:
+        for mark in self.world.marks.values():
+            mark.renewed = self.world.now
         await ModelClock(self.world).sleep(seconds)
 
     def _act(self, act: str, host: str = "") -> None:
@@ -319,18 +352,31 @@ class ModelFleet:
         )
 
     async def set_traffic(self, service: str, changes: Mapping[str, TrafficState], here: Here) -> None:
+        self.world.learn()
         for server, state in changes.items():
             self._act(f"{state} {server}", self.world.servers[server].host)
             self.world.remembered[server] = state
             self.mutated()
         for balancer in self.world.balancers:
-            for server, state in changes.items():
+            for server, state in {**self.world.remembered, **changes}.items():
                 balancer.told.append((self.world.now + balancer.lag, server, state))
                 if not balancer.lag:
                     balancer.told.pop()
                     balancer.traffic[server] = state
                     balancer.healthy[server] = balancer.healthy.get(server, False) and state is not TrafficState.MAINT
             self.mutated()
+
+    async def guard(self, slot: SlotRef, instead: tuple[SlotRef, ...], here: Here) -> str:
+        self.world.learn()
+        self.world.marks[slot.server] = ModelMark(here.operation, self.world.now, tuple(other.server for other in instead))
+        self.mutated()
+        return ""
+
+    async def unguard(self, slot: SlotRef, here: Here) -> bool:
+        self.world.learn()
+        if self.world.marks.pop(slot.server, None):
+            self.mutated()
+        return (here.operation, slot.server) in self.world.returned
 
     async def set_maintenance(self, service: str, here: Here, *, on: bool) -> None:
         self._act(f"maintenance {on}")

@@ -211,6 +211,7 @@ def problems_of(run: Run, result: Result) -> list[str]:
     release = case.release if result.operation.state is OperationState.DONE else run.order.certified
     found += [problem for host in world.hosts for problem in host_problems(world, host, release)]
     found += ["the maintenance page is on"] if world.is_maintained else []
+    found += [f"{server} is still marked" for server in world.marks]
     found += ["the probe still runs"] if world.is_probed else []
     found += [f"the lease is held: {lease}" for lease in run.store.read_now(leases.standing) if lease.name == run.lease]
     found += [f"lost {loss}" for loss in world.lost[:3]] + ([] if case.faults else [f"fault {loss}" for loss in world.losses if loss.is_fault][:3])

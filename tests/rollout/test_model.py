@@ -8,7 +8,8 @@ from manor.operations.step import Planned
 from manor.rollout import plan
 from manor.rollout.fleet import Fleet
 from manor.rollout.moving import AdmitSlot, DrainSlot
-from manor.rollout.slots import StopSlot, WarmSlot
+from manor.rollout.slots import WarmSlot
+from manor.rollout.stopping import StopSlot
 from manor.state.words import OperationState
 from tests.rollout import running
 from tests.rollout.cases import case

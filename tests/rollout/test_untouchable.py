@@ -35,6 +35,8 @@ HANDS: dict[str, Callable[[LiveFleet, str], Awaitable[object]]] = {
     "stop": lambda fleet, release: fleet.stop(SLOT, HERE),
     "program": lambda fleet, release: fleet.program(SLOT),
     "set_traffic": lambda fleet, release: fleet.set_traffic("echo", {SLOT.server: TrafficState.DRAIN}, HERE),
+    "guard": lambda fleet, release: fleet.guard(SLOT, (), HERE),
+    "unguard": lambda fleet, release: fleet.unguard(SLOT, HERE),
     "traffic": lambda fleet, release: fleet.traffic(fleet.balancers[0], "echo"),
     "maintenance": lambda fleet, release: fleet.set_maintenance("echo", HERE, on=True),
 }

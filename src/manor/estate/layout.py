@@ -130,6 +130,10 @@ class HostLayout:
         """Return the folder of an operation's detached steps and staged files."""
         return self.root / "ops" / operation
 
+    def guard(self, service: str) -> HostPath:
+        """Return the folder of the marks on a service's servers, and of the guards that watch them."""
+        return self.root / "guards" / service
+
     def instance_mark(self, program: str) -> str:
         """Return the value of MANOR_INSTANCE for a program: unique on this machine."""
         return f"{self.root}:{program}"

@@ -18,6 +18,7 @@ from manor.observe.hosts import HostQuestion, observe_programs
 from manor.observe.slots import read_slots, traffic_of
 from manor.operations.step import Evidence, Here
 from manor.reconcile.desired import DesiredHost, DesiredTier
+from manor.reconcile.returns import returned_servers
 from manor.reconcile.site import POLL_SECONDS, READY_SECONDS, SLACK_SECONDS, HostStep, Site, anyhow, remove_strays, tell_supervisor, with_parents, write_changed
 
 
@@ -161,7 +162,8 @@ async def write_switch_files(ports: Site, tier: DesiredTier, runner: Runner) -> 
         return
     rows = await read_slots(ports.store, ports.wiring.environment.name)
     for view in tier.node.services:
-        await runner.change(with_parents(tier.proxy.switch_files(tier.node, view, traffic_of(view, rows))))
+        traffic = {**traffic_of(view, rows), **await returned_servers(runner, ports.hosts[tier.node.host].layout.guard(view.name))}
+        await runner.change(with_parents(tier.proxy.switch_files(tier.node, view, traffic)))
 
 
 async def loaded(host: DesiredHost, runner: Runner, tier: DesiredTier) -> str:

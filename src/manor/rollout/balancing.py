@@ -16,9 +16,12 @@ from manor.execution.values import Act, Completed
 from manor.integrations.proxies.base import Proxy, ServerView
 from manor.observe.slots import IN_STORE, read_slots, traffic_of
 from manor.operations.step import Here
+from manor.reconcile.returns import Mark
 from manor.reconcile.site import Site, fence, with_parents
 from manor.rollout.fleet import Balancer
+from manor.rollout.guarding import RENEWALS, Guarding
 from manor.state import releases
+from manor.state.leases import LIFETIME_SECONDS
 from manor.state.words import Slot
 
 POLL_SECONDS = 0.2
@@ -32,7 +35,11 @@ class Balancing:
     service: str
     patience_seconds: float
     """So long a balancer may be silent, as one that was killed is until its supervisor has started it again."""
+    guard_seconds: float = LIFETIME_SECONDS
+    """After so long without a renewal a guard returns what was taken out."""
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _marked: tuple[str, float] | None = None
+    """Whose marks we renew, and when we last did."""
 
     @property
     def view(self) -> ServiceView:
@@ -109,13 +116,68 @@ class Balancing:
         """Bring servers to a state on every balancer."""
         async with self._lock:
             await self._fence_balancers(here)
-            rows = await read_slots(self.site.store, self.site.wiring.environment.name, self.service)
+            rows = await self._learn(here)
             wanted = {**traffic_of(self.view, rows), **changes}
+            await self._refresh(wanted, here)
             for node in self._switching():
                 await self._switch_files(node, wanted)
             for name, state in changes.items():
                 await self._remember_traffic(name, state, rows, here)
             await all_done(self._switch(node, wanted) for node in self._switching())
+
+    async def guard(self, server: str, instead: tuple[str, ...], here: Here) -> str:
+        """Mark a server on every balancer before it is taken out, each mark watched by a guard; return where there is none, and why."""
+        async with self._lock:
+            await self._fence_balancers(here)
+            traffic = traffic_of(self.view, await self._learn(here))
+            await self._refresh(traffic, here)
+            mark = Mark(server, here.operation, self._now(), instead)
+            problems = [await guarding.put(mark, traffic, here) for guarding in self._guarding(server)]
+            self._marked = (here.operation, self._now())
+        return "; ".join(problem for problem in problems if problem)
+
+    async def unguard(self, server: str, here: Here) -> bool:
+        """Take a server's marks away; tell whether a guard had returned it in this operation."""
+        async with self._lock:
+            await self._fence_balancers(here)
+            await self._learn(here)
+            guarding = self._guarding(server)
+            for each in guarding:
+                await each.drop(server)
+            return any([await each.has_returned(server, here.operation) for each in guarding])
+
+    async def renew(self) -> None:
+        """Renew the marks of our operation when it is time."""
+        if self._marked is None or self._now() < self._marked[1] + self.guard_seconds / RENEWALS:
+            return
+        async with self._lock:
+            operation, self._marked = self._marked[0], (self._marked[0], self._now())
+            for guarding in self._guarding():
+                await guarding.renew(operation, self._now())
+
+    def _now(self) -> float:
+        return self.site.store.clock.now()
+
+    def _guarding(self, server: str | None = None) -> list[Guarding]:
+        """Return the marks on every switching tier, or on those that a server stands behind."""
+        own = next((known.host for known in self.view.servers if known.name == server), None)
+        nodes = [node for node in self._switching() if own is None or not node.is_web or node.host == own]
+        views = [(node, self._view_at(node)) for node in nodes]
+        return [Guarding(self.site, node, view, self.guard_seconds) for node, view in views if view is not None]
+
+    async def _learn(self, here: Here) -> tuple[releases.SlotRow, ...]:
+        """Remember what guards returned since somebody looked, and return what the store then says of slots."""
+        environment = self.site.wiring.environment.name
+        returned = {server for guarding in self._guarding() for server in await guarding.returned()}
+        rows = await read_slots(self.site.store, environment, self.service)
+        for server in sorted(returned):
+            here.say(f"{server} was returned to traffic by a guard: nobody had gone on in time")
+            await self._remember_traffic(server, TrafficState.READY, rows, here)
+        return await read_slots(self.site.store, environment, self.service) if returned else rows
+
+    async def _refresh(self, wanted: Mapping[str, TrafficState], here: Here) -> None:
+        is_marked = [await guarding.refresh(wanted, here, self._now()) for guarding in self._guarding()]
+        self._marked = (here.operation, self._now()) if any(is_marked) else None
 
     async def _fence_balancers(self, here: Here) -> None:
         """Have every balancer's host refuse an executor that was succeeded. Raises FencedOff."""

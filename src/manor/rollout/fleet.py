@@ -132,6 +132,17 @@ class Fleet(Protocol):
         """Bring servers to a state on every balancer, remembered over their restarts."""
         ...
 
+    async def guard(self, slot: SlotRef, instead: tuple[SlotRef, ...], here: Here) -> str:
+        """Have every balancer's host return the slot to traffic when nobody goes on for too long, it works, and nothing of `instead` does.
+
+        Kept alive by `sleep`. Returns where there is no such guard and why; empty: everywhere there is one.
+        """
+        ...
+
+    async def unguard(self, slot: SlotRef, here: Here) -> bool:
+        """End that; tell whether a guard returned the slot in this operation."""
+        ...
+
     async def set_maintenance(self, service: str, here: Here, *, on: bool) -> None:
         """Show the maintenance page, or end it."""
         ...

@@ -6,7 +6,8 @@ from manor.operations.step import Step
 from manor.rollout.fleet import Fleet
 from manor.rollout.framing import Bake, BurnRelease, Certify, Conclude, Preflight, SetMaintenance, StartProbe, StopProbe
 from manor.rollout.moving import AdmitSlot, DrainSlot, ForgetSlot, WithholdSlots
-from manor.rollout.slots import PlaceRelease, StartSlot, StopSlot, WarmSlot
+from manor.rollout.slots import PlaceRelease, StartSlot, WarmSlot
+from manor.rollout.stopping import StopSlot
 
 KINDS: tuple[type[Step[Fleet]], ...] = (
     Preflight,

@@ -34,6 +34,7 @@ from manor.rollout.progress import last_progress
 from manor.rollout.release import Release, Where, release_acts, render_env, render_start, slot_env
 from manor.rollout.views import has_process
 from manor.state import journal, operations, releases
+from manor.state.leases import LIFETIME_SECONDS
 from manor.state.words import Slot, Standing, Traffic
 
 LAST_WORDS_BYTES = 600
@@ -53,6 +54,7 @@ class LiveFleet:
     artifacts: Path
     prober: Prober
     patience_seconds: float = PATIENCE_SECONDS
+    guard_seconds: float = LIFETIME_SECONDS
     _alone: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
@@ -68,7 +70,7 @@ class LiveFleet:
     @cached_property
     def balancing(self) -> Balancing:
         """The switching tiers."""
-        return Balancing(self.site, self.service, self.patience_seconds)
+        return Balancing(self.site, self.service, self.patience_seconds, self.guard_seconds)
 
     @property
     def balancers(self) -> tuple[Balancer, ...]:
@@ -90,7 +92,8 @@ class LiveFleet:
         return self.site.store.clock.now()
 
     async def sleep(self, seconds: float) -> None:
-        """Wait."""
+        """Wait, with our marks kept alive."""
+        await self.balancing.renew()
         await self.site.store.clock.sleep(seconds)
 
     async def preflight(self, slots: tuple[SlotRef, ...], release: str) -> tuple[str, ...]:
@@ -245,6 +248,14 @@ class LiveFleet:
     async def set_traffic(self, service: str, changes: Mapping[str, TrafficState], here: Here) -> None:
         """Bring servers to a state on every balancer."""
         await self.balancing.set(changes, here)
+
+    async def guard(self, slot: SlotRef, instead: tuple[SlotRef, ...], here: Here) -> str:
+        """Have every balancer's host watch over a slot that is about to be taken out."""
+        return await self.balancing.guard(slot.server, tuple(other.server for other in instead), here)
+
+    async def unguard(self, slot: SlotRef, here: Here) -> bool:
+        """End that."""
+        return await self.balancing.unguard(slot.server, here)
 
     async def set_maintenance(self, service: str, here: Here, *, on: bool) -> None:
         """Show the maintenance page, or end it."""

@@ -12,7 +12,7 @@ from manor.estate.topology import TrafficState
 from manor.operations.step import Evidence, Here, Holds, Step
 from manor.rollout.fleet import Fleet, SlotLetter, SlotRef
 from manor.rollout.slots import SlotStep
-from manor.rollout.views import fewest_serving, in_flight, is_in_traffic, serves_anywhere, serves_everywhere
+from manor.rollout.views import fewest_serving, in_flight, is_in_traffic, serves_anywhere, serves_everywhere, serving_everywhere
 
 POLL_SECONDS = 0.2
 SHOWN_SECONDS = 30.0
@@ -51,6 +51,7 @@ class AdmitSlot(SlotStep):
                 why = (await ports.check(self.ref)).detail or "it answers here"
                 raise ApplyFailed(f"{self.host}: {why}; {self.name} was admitted but does not serve on every balancer")
             await ports.sleep(POLL_SECONDS)
+        await ports.unguard(self.ref, here)
         await ports.set_active(self.service, self.host, self.slot, here)
         return f"serves on {len(ports.balancers)}" if self.must_serve else "as it was before"
 
@@ -65,12 +66,14 @@ class Drained:
     """Requests that were cut; None where the balancer does not count."""
     is_counted: bool
     was_cut: bool = False
+    unguarded: str = ""
+    """Where no guard watched over the mark, and why."""
 
     def __str__(self) -> str:
         """Return it for people, e.g. `12 requests in flight → 0`."""
-        if not self.is_counted:
-            return "waited its whole time; this balancer does not count"
-        return f"{self.in_flight_at_start} requests in flight → {self.left}{' (cut)' if self.was_cut else ''}"
+        told = f"{self.in_flight_at_start} requests in flight → {self.left}{' (cut)' if self.was_cut else ''}"
+        told = told if self.is_counted else "waited its whole time; this balancer does not count"
+        return f"{told}; {self.unguarded}" if self.unguarded else told
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,10 @@ class DrainSlot(SlotStep):
     timeout_seconds: float
     upheld: tuple[tuple[str, SlotLetter], ...] = ()
     """Host and slot of all that must serve on every balancer before this one may go: what was admitted in its place, here and before."""
+    guarded: bool = False
+    """It served before the rollout: guards return it when nobody goes on."""
+    behind_page: bool = False
+    """The maintenance page is shown meanwhile; a guard that returned it ended the page too."""
     kind = "drain"
     phase = "draining"
 
@@ -104,16 +111,32 @@ class DrainSlot(SlotStep):
         """
         await ports.set_phase(self.phase, here)
         before = await in_flight(ports, self.ref)
-        if await is_in_traffic(ports, self.ref):
-            async with ports.alone():
-                await self._require_others(ports)
-                await ports.set_traffic(self.service, {self.ref.server: TrafficState.DRAIN}, here)
+        unguarded = await self._take_out(ports, here)
         await self._require_shown(ports, here)
         began = ports.now()
         left, was_cut = await self._wait(ports, here, began)
         await ports.sleep(self.settle_seconds)
         counted = all(balancer.is_counted for balancer in ports.balancers)
-        return Drained(round(ports.now() - began, 3), before, left, counted, was_cut)
+        return Drained(round(ports.now() - began, 3), before, left, counted, was_cut, unguarded)
+
+    async def _take_out(self, ports: Fleet, here: Here) -> str:
+        """Guard it and take it out of traffic; guard it anew if it is out already. Returns where no guard is, and why."""
+        async with ports.alone():
+            has_traffic = await is_in_traffic(ports, self.ref)
+            if has_traffic:
+                await self._require_others(ports)
+            unguarded = await ports.guard(self.ref, self._instead, here) if self.guarded else ""
+            if unguarded:
+                here.say(unguarded)
+            if has_traffic and self.behind_page:
+                await ports.set_maintenance(self.service, here, on=True)
+            if has_traffic:
+                await ports.set_traffic(self.service, {self.ref.server: TrafficState.DRAIN}, here)
+            return unguarded
+
+    @property
+    def _instead(self) -> tuple[SlotRef, ...]:
+        return tuple(SlotRef(self.service, host, slot) for host, slot in self.upheld if host == self.host)
 
     async def _require_others(self, ports: Fleet) -> None:
         """Look once more, right before: what carries nothing may go, what carries something only while enough others do."""
@@ -179,7 +202,9 @@ class WithholdSlots(Step[Fleet]):
             count, where = await fewest_serving(ports, self.service, servers)
             if count < self.others_needed:
                 return f"not yet: {where or 'no balancer'} has only {count} others serving, {self.others_needed} needed"
-            await ports.set_traffic(self.service, dict.fromkeys(sorted(servers), TrafficState.DRAIN), here)
+            kept = await serving_everywhere(ports, self.service) - servers  # said again: a drain that was cut short may be remembered already
+            changes = {**dict.fromkeys(sorted(kept), TrafficState.READY), **dict.fromkeys(sorted(servers), TrafficState.DRAIN)}
+            await ports.set_traffic(self.service, changes, here)
         return f"withheld; {count} others serve"
 
 

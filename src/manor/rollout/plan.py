@@ -14,7 +14,8 @@ from manor.operations.step import Planned, Step
 from manor.rollout.fleet import Fleet, SlotLetter
 from manor.rollout.framing import BAKE_SLACK_SECONDS, Bake, Certify, Preflight, SetMaintenance, StartProbe, StopProbe
 from manor.rollout.moving import EXTENSIONS, SLACK_SECONDS, AdmitSlot, DrainSlot
-from manor.rollout.slots import LOOK_SECONDS, PlaceRelease, StartSlot, StopSlot, WarmSlot
+from manor.rollout.slots import LOOK_SECONDS, PlaceRelease, StartSlot, WarmSlot
+from manor.rollout.stopping import StopSlot
 
 FAST_CHECK_SECONDS = 0.5
 
@@ -138,14 +139,15 @@ def rolling_batch(order: RolloutOrder, batch: Sequence[InstanceNow], upheld: Slo
     """Return the waves of one batch; `upheld` are all new slots up to this batch."""
     new = [(now.host, now.idle, order.release) for now in batch]
     old = [(now.host, now.active, now.release) for now in batch if now.active is not None]
+    drains = [drain(order, *slot, others=order.others_needed, upheld=upheld, guarded=True) for slot in old]
     return [
         *clearing(order, batch),
         [PlaceRelease(order.service, *slot) for slot in new],
         [StartSlot(order.service, *slot) for slot in new],
         [warm(order, *slot) for slot in new],
         [AdmitSlot(order.service, *slot) for slot in new],
-        [drain(order, *slot, others=order.others_needed, upheld=upheld) for slot in old],
-        [StopSlot(order.service, *slot) for slot in old],
+        [*drains],
+        [StopSlot(order.service, one.host, one.slot, one.release, drain=one) for one in drains],
     ]
 
 
@@ -165,7 +167,8 @@ def replace_in_place(order: RolloutOrder, now: InstanceNow, upheld: Slots) -> li
     """Return the waves that put the release into the only slot of an instance."""
     out: list[Wave] = []
     if now.active is not None or now.is_idle_used:
-        out = [[drain(order, now.host, "a", now.release, others=others_in_turn(order), upheld=upheld)], [StopSlot(order.service, now.host, "a", now.release)]]
+        first = drain(order, now.host, "a", now.release, others=others_in_turn(order), upheld=upheld, guarded=now.active is not None)
+        out = [[first], [StopSlot(order.service, now.host, "a", now.release, drain=first)]]
     return [*out, *fill(order, now.host, "a", order.release)]
 
 
@@ -202,7 +205,7 @@ def warm(order: RolloutOrder, host: str, slot: SlotLetter, release: str) -> Warm
     )
 
 
-def drain(order: RolloutOrder, host: str, slot: SlotLetter, release: str, *, others: int, upheld: Slots = ()) -> DrainSlot:
+def drain(order: RolloutOrder, host: str, slot: SlotLetter, release: str, *, others: int, upheld: Slots = (), guarded: bool = False) -> DrainSlot:
     """Return the step that takes a slot out of traffic."""
     return DrainSlot(
         order.service,
@@ -215,6 +218,8 @@ def drain(order: RolloutOrder, host: str, slot: SlotLetter, release: str, *, oth
         policy=order.rules.drain_policy,
         timeout_seconds=order.drain_seconds * EXTENSIONS + order.rules.settle + SLACK_SECONDS,
         upheld=upheld,
+        guarded=guarded,
+        behind_page=order.rules.strategy == "interrupt",
     )
 
 

@@ -81,6 +81,8 @@ class Drain:
     left: int | None
     """Requests that were cut; None: not known."""
     was_cut: bool = False
+    unguarded: str = ""
+    """Where no guard would have returned it if nobody had gone on, and why."""
 
 
 @dataclass(frozen=True)

@@ -204,6 +204,12 @@ def drain_lines(receipt: Receipt) -> list[str]:
 
 
 def drain_text(drain: Drain) -> str:
+    """Return how one slot was emptied, and whether a guard watched over it."""
+    told = emptied_text(drain)
+    return f"{told}; {drain.unguarded}" if drain.unguarded else told
+
+
+def emptied_text(drain: Drain) -> str:
     """Return how one slot was emptied."""
     if drain.was_cut:
         return f"CUT after {drain.seconds:.1f} s: {'an unknown number of' if drain.left is None else drain.left} requests did not finish"

@@ -1,4 +1,4 @@
-"""Steps on one slot's program: placed, started, warmed, stopped (docs/rollout.md).
+"""Steps on one slot's program: placed, started, warmed (docs/rollout.md).
 
 Invariant: every act leaves the same state whether it runs once or is repeated after a crash.
 """
@@ -13,7 +13,7 @@ from manor.estate.topology import TrafficState
 from manor.integrations.supervisors.base import ProgramStatus, ProgramView
 from manor.operations.step import Evidence, Here, Holds, Step
 from manor.rollout.fleet import Checked, Fleet, SlotLetter, SlotRef
-from manor.rollout.views import has_process, healthy_everywhere, is_in_traffic, is_out, serves_everywhere
+from manor.rollout.views import has_process, healthy_everywhere, is_in_traffic, serves_everywhere
 
 LOOK_SECONDS = 10.0
 """So long a last look at a slot may take on a busy machine; what waits is given it beyond its deadline, to tell what it saw."""
@@ -194,34 +194,3 @@ class WarmSlot(SlotStep):
             here.say(f"it wrote: {words}")
         why = checked.detail or "it answers, but did not stay healthy on every balancer for long enough"
         return ApplyFailed(f"{self.host}: {why}; {self.name} was not healthy in time ({self.timeout_seconds - LOOK_SECONDS:g} s)")
-
-
-@dataclass(frozen=True)
-class StopSlot(SlotStep):
-    """Stop the slot's program; no balancer may use it any more."""
-
-    kind = "stop"
-    phase = "stopping"
-
-    @property
-    def text(self) -> str:
-        """Return one line for the operator."""
-        return f"{self.name} stops"
-
-    async def observe(self, ports: Fleet, here: Here) -> Holds:
-        """Tell whether it is gone, and so is every mark of it on the balancers."""
-        view = await ports.program(self.ref)
-        gone = view is not None and view.status is ProgramStatus.STOPPED
-        return Holds.post() if gone and await is_out(ports, self.ref) else Holds.pre()
-
-    async def act(self, ports: Fleet, here: Here) -> Evidence:
-        """Stop it, and see that it is gone. Raises ManorError if a balancer still sends it traffic, or if it lives on."""
-        await ports.set_phase(self.phase, here)
-        if await is_in_traffic(ports, self.ref):
-            raise ManorError(f"{self.host}: {self.name} still takes traffic; it is not stopped")
-        await ports.set_traffic(self.service, {self.ref.server: TrafficState.MAINT}, here)
-        await ports.stop(self.ref, here)
-        view = await ports.program(self.ref)
-        if view is not None and has_process(view):
-            raise ApplyFailed(f"{self.host}: {self.name} was told to end and is still {view.status}")
-        return "gone"

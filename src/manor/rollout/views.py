@@ -79,6 +79,12 @@ async def in_flight(ports: Fleet, ref: SlotRef) -> int | None:
     return None if None in counts else sum(count for count in counts if count is not None)
 
 
+async def serving_everywhere(ports: Fleet, service: str) -> frozenset[str]:
+    """Return the servers that every balancer gives traffic."""
+    found = [{view.name for view in await ports.traffic(balancer, service) if is_serving(view)} for balancer in ports.balancers]
+    return frozenset(set.intersection(*found)) if found else frozenset()
+
+
 async def fewest_serving(ports: Fleet, service: str, but: frozenset[str]) -> tuple[int, str]:
     """Return how many servers other than `but` serve on the balancer that has the fewest, and that balancer's host."""
     counts = []

@@ -13,7 +13,8 @@ from manor.rollout.fleet import Fleet, SlotLetter
 from manor.rollout.framing import BurnRelease, Conclude, SetMaintenance, StartProbe, StopProbe
 from manor.rollout.moving import AdmitSlot, DrainSlot, ForgetSlot, WithholdSlots
 from manor.rollout.plan import InstanceNow, RolloutOrder, Wave, drain, fill, in_order, others_in_turn, returning, rolling_batch, staged, warm
-from manor.rollout.slots import PlaceRelease, SlotStep, StartSlot, StopSlot, WarmSlot
+from manor.rollout.slots import PlaceRelease, SlotStep, StartSlot, WarmSlot
+from manor.rollout.stopping import StopSlot
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,8 @@ def back_in_place(order: RolloutOrder, now: InstanceNow, done: Begun) -> list[Wa
     if now.active is not None and not done.at(now.host, "a", StopSlot, PlaceRelease, StartSlot, WarmSlot, AdmitSlot):
         return [[AdmitSlot(order.service, now.host, "a", now.release, must_serve=now.is_healthy)]]
     was_admitted = done.at(now.host, "a", AdmitSlot)
-    out: list[Wave] = [[drain(order, *slot, others=others_in_turn(order))] if was_admitted else [], [StopSlot(order.service, *slot)]]
+    first = drain(order, *slot, others=others_in_turn(order))
+    out: list[Wave] = [[first] if was_admitted else [], [StopSlot(order.service, *slot, drain=first)]]
     if now.active is None:
         return [*out, [ForgetSlot(order.service, *slot)]]
     wanted = target(order, now)

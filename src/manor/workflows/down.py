@@ -13,6 +13,7 @@ from manor.observe.hosts import observe_programs
 from manor.operations.events import Event, Listener, What, silent
 from manor.operations.leasing import hold
 from manor.reconcile.desired import DesiredHost
+from manor.reconcile.returns import end_guards
 from manor.reconcile.supervising import end_leftovers
 from manor.state import operations, places
 from manor.workflows.applying import question_of
@@ -44,6 +45,7 @@ async def end_probes(context: Context, environment: str) -> None:
 
 async def end_host(host: DesiredHost, runner: Runner, tell: Listener, environment: str, context: Context) -> None:
     """End what runs on a host."""
+    await end_guards(host, runner)
     if await observe_programs(question_of(host), runner) is not None:
         for act in host.supervisor.stop(host.supervised):
             try:

@@ -202,7 +202,8 @@ def drains(begun: Sequence[StepRow]) -> tuple[Drain, ...]:
     for row in begun:
         if row.kind == DrainSlot.kind and row.outcome is Outcome.OK and row.evidence:
             drained = decode_evidence(row, Drained)
-            found.append(Drain(f"{row.host} {row.text.split(' ')[0]}", drained.seconds, drained.in_flight_at_start, drained.left, drained.was_cut))
+            slot = f"{row.host} {row.text.split(' ')[0]}"
+            found.append(Drain(slot, drained.seconds, drained.in_flight_at_start, drained.left, drained.was_cut, drained.unguarded))
     return tuple(found)
 
 

@@ -23,7 +23,8 @@ from manor.reconcile.site import fence
 from manor.rollout.fleet import Fleet, SlotLetter
 from manor.rollout.live import LiveFleet
 from manor.rollout.moving import DrainSlot
-from manor.rollout.slots import SlotStep, StopSlot
+from manor.rollout.slots import SlotStep
+from manor.rollout.stopping import StopSlot
 from manor.state import operations, releases
 from manor.state.leases import Lease
 from manor.state.operations import NewOperation, Operation
