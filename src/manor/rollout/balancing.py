@@ -53,6 +53,11 @@ class Balancing:
         found = tuple(Balancer(node.host, node.key, traits[node.product].switch.value == "counted") for node in nodes)
         return (replace(found[0], host=", ".join(balancer.host for balancer in found)),) if nodes and nodes[0].is_web else found
 
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The hosts of all of them."""
+        return tuple(dict.fromkeys(node.host for node in self._switching()))
+
     def _switching(self) -> list[TierNode]:
         nodes = [tier.node for host in self.site.hosts.values() for tier in host.tiers if tier.node.is_switching]
         return [node for node in nodes if self._view_at(node) is not None]
@@ -181,7 +186,7 @@ class Balancing:
 
     async def _fence_balancers(self, here: Here) -> None:
         """Have every balancer's host refuse an executor that was succeeded. Raises FencedOff."""
-        for name in dict.fromkeys(node.host for node in self._switching()):
+        for name in self.hosts:
             await fence(self.site.hosts[name], self.site.runners[name], self.site.state_id, self.site.lease, here.token)
 
     async def _switch_files(self, node: TierNode, wanted: Mapping[str, TrafficState]) -> None:

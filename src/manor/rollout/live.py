@@ -99,7 +99,7 @@ class LiveFleet:
     async def preflight(self, slots: tuple[SlotRef, ...], release: str) -> tuple[str, ...]:
         """Return what stands in the way."""
         problems = [] if (self.artifacts / f"{self.catalog[release].artifact}.tar").exists() else [f"the artifact of {release} is not in the store"]
-        for name in dict.fromkeys((*(slot.host for slot in slots), *(balancer.host for balancer in self.balancers))):
+        for name in dict.fromkeys((*(slot.host for slot in slots), *self.balancing.hosts)):
             await self._revive(name)
         problems += await self.balancing.dead()
         for slot in slots:
