@@ -18,6 +18,7 @@ from manor.execution.files import carry_out
 from manor.execution.values import HostPath, MakeFolder, PutFile
 from manor.operations.chaos import chaos_from
 from manor.pipeline.worker import Worker as PipelineWorker
+from manor.state.holder import process_start
 from manor.state.lock import take
 from manor.state.runs import Run
 from manor.web.api import ApiPorts, Handed
@@ -97,7 +98,7 @@ def last_file(context: Context) -> Path:
 def announce(context: Context, listener: Listener, say: Callable[[str], None]) -> None:
     """Say where it listens, show the first token once, and leave a file for other verbs."""
     port = listener.socket.getsockname()[1]
-    content = json.dumps({"url": listener.url, "port": port, "pid": os.getpid()}).encode()
+    content = json.dumps({"url": listener.url, "port": port, "pid": os.getpid(), "started": process_start(os.getpid())}).encode()
     for path in (last_file(context), controller_file(context)):
         carry_out(Disk(), PutFile(HostPath(path), content, 0o600))
     token = ensure_first_admin(context.store)

@@ -34,6 +34,7 @@ from manor.workflows.follow import follow_operation, follow_run
 from manor.workflows.handing_in import Deliveries, Note
 from manor.workflows.housekeeping import revive, rotate_logs
 from manor.workflows.ledger import Ledger
+from manor.workflows.receipts import write_missing_receipts
 from manor.workflows.repositories import HostedRepositories
 from manor.workflows.resuming import resume_operation
 from manor.workflows.rolling import Carrying
@@ -58,6 +59,7 @@ class Controller:
     def __post_init__(self) -> None:
         """Find the repositories and the ledger."""
         self._adopting: dict[str, asyncio.Task[None]] = {}
+        self._told: set[str] = set()
         self.deliveries = Deliveries(lambda: self.context, self.settle, Carrying(ACTOR, log_event, wait_seconds=WAIT_SECONDS, chaos=self.chaos))
         self.runner = LocalRunner("controller", Guard("controller"))
         self.hosting: Hosting = product("repositories", default_product("repositories"))
@@ -188,9 +190,15 @@ class Controller:
         return await self.deliveries.accept(Note(service, row.digest, to, actor))
 
     async def keep_house(self) -> None:
-        """Revive what died, rotate what grew."""
-        for line in (*await revive(self.context), *await rotate_logs(self.context)):
+        """Revive what died, rotate what grew, write receipts that a crash kept from being written."""
+        for line in (*await revive(self.context), *await rotate_logs(self.context), *await self._missing_receipts()):
             log.info("%s", line)
+
+    async def _missing_receipts(self) -> list[str]:
+        """Return what could not be written and was not told before."""
+        fresh = [line for line in await write_missing_receipts(self.context) if line not in self._told]
+        self._told.update(fresh)
+        return fresh
 
 
 def line_writer(out: TextIO) -> Callable[[Event], None]:
