@@ -103,4 +103,4 @@ done
 [ "$code" != 127 ] || code=$before
 trap '' TERM
 printf '%s\n' "$code" > "$folder/exit"
-kill -TERM 0        # the timer and its sleep: all that is left of our group
+kill -KILL 0        # the timer, its sleep and this wrapper: all that is left of our group (a TERM is lost on a subshell that is just being made)
