@@ -24,13 +24,13 @@ fix: setup       ## format, and mend what the linter can mend
 	$(BIN)/ruff format $(CODE)
 	$(BIN)/ruff check --fix $(CODE)
 
-test: check test-native e2e  ## everything that must be green: check, real tools, real traffic; under 15 min
+test: check test-native e2e  ## everything that must be green: check, real tools, real traffic; about 20 min on 2 cores
 
 test-native: setup  ## tests that start real tools
 	$(BIN)/python -m tools.run_tests native 480
 
 e2e: setup       ## tests that send real traffic through real tiers
-	$(BIN)/python -m tools.run_tests e2e 900
+	$(BIN)/python -m tools.run_tests e2e 1800
 
 test-crash: setup  ## the full matrix of kills on real tiers; long
 	$(BIN)/python -m tools.run_tests crash 3600

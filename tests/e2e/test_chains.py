@@ -107,7 +107,7 @@ def test_a_large_post_arrives_whole(chain: Chain, tmp_path: Path) -> None:
 def test_a_body_over_the_limit_is_refused(chain: Chain, tmp_path: Path) -> None:
     file = tmp_path / "body"
     file.write_bytes(b"x" * (21 * 1024 * 1024))
-    options = ("--http1.1", "--data-binary", f"@{file}", "-H", "Expect:", "-o", "/dev/null", "-w", "%{http_code}")
+    options = ("--http1.1", "--data-binary", f"@{file}", "-H", "Expect: 100-continue", "-o", "/dev/null", "-w", "%{http_code}")
     done = curl(chain.estate, chain.host, chain.port, "/upload", *options)
     assert done.stdout == "413", done.stderr
 
