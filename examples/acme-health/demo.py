@@ -33,6 +33,7 @@ WORK = STATE / "demo"
 MANOR = Path(sys.executable).with_name("manor")
 CACHEABLE_RATE, PAST_CACHE_RATE = 450.0, 50.0
 LONGEST_SECONDS = 900.0
+CACHE_SECONDS = 20.0
 TOKEN = re.compile(r"manor_[A-Za-z0-9_-]{32,}")
 BEGAN = time.monotonic()
 os.environ["MANOR_WHEELHOUSE"] = str(ROOT / ".cache" / "wheelhouse")
@@ -140,6 +141,14 @@ def title(url: str) -> str:
     return page.partition("<title>")[2].partition("</title>")[0].strip()
 
 
+def new_title(url: str, old: str) -> str:
+    """Return the title once it is another: the cache may show the old page for its few seconds (`ttl`) and once more while it fetches the new one."""
+    limit = time.monotonic() + CACHE_SECONDS
+    while (found := title(url)) == old and time.monotonic() < limit:
+        time.sleep(0.5)
+    return found
+
+
 def certified_in_prod() -> str:
     """Return the release that is certified in prod; end the demo if there is none."""
     rows = [json.loads(line) for line in run(MANOR, "status", "-e", "prod", "--json", quiet=True).splitlines()]
@@ -179,7 +188,7 @@ def up() -> int:
         run("git", "push", "-q", "origin", "main", cwd=tree)
         if certified_in_prod() == before:
             sys.exit("the second push changed nothing in prod")
-        second = title(urls["prod"])
+        second = new_title(urls["prod"], first)
     finally:
         seen = stop_load(load)
     say("the receipt of the second rollout in prod")
