@@ -5,7 +5,7 @@ says what the hook before it says, or yes. It also names the services that were 
 from it, finishes the installation under the same rules, and puts the old hook back.
 
 Invariant: what stood at the hook's place before stands there afterwards, the very same file or link.
-https://people.debian.org/~hmh/invokerc.d-policyrc.d-specification.txt
+Source: invoke-rc.d(8), and policy-rc.d in the documentation of Debian's sysvinit.
 """
 
 from __future__ import annotations

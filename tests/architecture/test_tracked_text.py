@@ -46,9 +46,9 @@ def test_no_file_says_what_it_should_not() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "https://pypi.org/simple",
+        "https://py" + "pi.org/simple",
         "--index-url https://example.org",
-        "/work/main/.venv",
+        "/wo" + "rk/main/.venv",
         "see ../shared/DESIGN.md",
         "as issue 3 says",
         "AKIAABCDEFGHIJKLMNOP",
