@@ -41,7 +41,8 @@ os.environ["MANOR_WHEELHOUSE"] = str(ROOT / ".cache" / "wheelhouse")
 
 def say(text: str) -> None:
     """Print a heading with the seconds since the beginning."""
-    print(f"\n\033[1m[{time.monotonic() - BEGAN:5.1f} s] {text}\033[0m", flush=True)
+    heading = f"[{time.monotonic() - BEGAN:5.1f} s] {text}"
+    print(f"\n\033[1m{heading}\033[0m" if sys.stdout.isatty() and "NO_COLOR" not in os.environ else f"\n{heading}", flush=True)
 
 
 def run(*words: str | Path, cwd: Path = HERE, quiet: bool = False) -> str:

@@ -15,9 +15,10 @@ from alembic.script import ScriptDirectory
 
 from manor.errors import Busy, ManorError
 from manor.state import audit, migrate, runs, tables
+from manor.state.connecting import connect
 from manor.state.folder import StateFolder
 from manor.state.lock import alone, share
-from manor.state.store import Store, connect
+from manor.state.store import Store
 
 MIGRATIONS = Path(migrate.__file__).parent / "migrations"
 

@@ -12,6 +12,7 @@ from contextlib import closing
 from pathlib import Path
 
 from manor.errors import ManorError
+from manor.state.connecting import connect
 from manor.state.folder import StateFolder
 from manor.state.lock import WAIT_SECONDS, alone
 from manor.state.tables import SCHEMA
@@ -62,8 +63,6 @@ def upgrade(database: Path, revision: str) -> None:
     """Run the migrations up to a revision, all in one transaction."""
     from alembic import command
     from alembic.config import Config
-
-    from manor.state.store import connect
 
     engine = connect(database)
     config = Config()

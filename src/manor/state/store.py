@@ -1,7 +1,7 @@
 """The one store: SQLite behind one writer and one reader thread (docs/state.md).
 
 Invariant: every write is one `BEGIN IMMEDIATE` transaction that is on the disk (WAL, `synchronous=FULL`) when `write` returns.
-Source: https://www.sqlite.org/pragma.html#pragma_synchronous and https://www.sqlite.org/wal.html
+Source: https://www.sqlite.org/wal.html
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, Self, TypeAlias, TypeVar
+from typing import Concatenate, ParamSpec, Self, TypeAlias, TypeVar
 
 import sqlalchemy as sa
 
 from manor.errors import Busy, ManorError
-from manor.state import tables
+from manor.state import migrate, tables
 from manor.state.clock import Clock, SystemClock
+from manor.state.connecting import BUSY_SECONDS, connect
 from manor.state.folder import StateFolder
 from manor.state.lock import share
 
@@ -28,8 +29,6 @@ T = TypeVar("T")
 
 Connection: TypeAlias = sa.Connection
 """What functions handed to `write` or `read` take first."""
-
-BUSY_SECONDS = 10.0
 
 
 class Store:
@@ -51,8 +50,6 @@ class Store:
 
         Raises Busy while another process migrates, restores, or works with an older schema, ManorError if the schema is newer than this program.
         """
-        from manor.state import migrate
-
         place = StateFolder(folder)
         place.create()
         migrate.bring_up_to_date(place)
@@ -101,26 +98,6 @@ class Store:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def connect(database: Path) -> sa.Engine:
-    """Return an engine whose connections have our pragmas and our BEGIN."""
-    engine = sa.create_engine(f"sqlite:///{database}")
-    sa.event.listen(engine, "connect", set_pragmas)
-    sa.event.listen(engine, "begin", begin)
-    return engine
-
-
-def set_pragmas(connection: Any, _record: object) -> None:
-    """Make commits durable and waits bounded; leave transactions to us (the driver would begin them late and deferred)."""
-    connection.isolation_level = None
-    for pragma in (f"busy_timeout={int(BUSY_SECONDS * 1000)}", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-        connection.execute(f"PRAGMA {pragma}").close()
-
-
-def begin(connection: sa.Connection) -> None:
-    """Begin at once as writer, or as reader."""
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.get_execution_options().get("immediate") else "BEGIN")
 
 
 @contextmanager
