@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -87,6 +88,28 @@ class JournalRow:
     detail: str
 
 
+def next_steps_query() -> sa.Select[Any]:
+    """Return the query of `next_steps`."""
+    table = tables.steps
+    mine = (table.c.operation == sa.bindparam("of_operation")) & (table.c.plan == sa.bindparam("of_plan"))
+    stage = sa.select(sa.func.min(table.c.stage)).where(mine & (table.c.outcome == Outcome.PENDING)).scalar_subquery()
+    due = (table.c.outcome == Outcome.PENDING) & (table.c.stage == stage)
+    bad = table.c.outcome.in_([Outcome.FAILED, Outcome.UNREACHABLE])
+    return sa.select(table).where(mine & (due | bad)).order_by(table.c.seq)
+
+
+IS_STEP = (tables.steps.c.operation == sa.bindparam("of_operation")) & (tables.steps.c.seq == sa.bindparam("of_seq"))
+ONE_STEP = sa.select(tables.steps).where(IS_STEP)
+SET_STEP = tables.steps.update().where(IS_STEP)
+NEXT_STEPS = next_steps_query()
+WRITE = tables.journal.insert()
+
+
+def of_step(operation: str, seq: int) -> dict[str, Any]:
+    """Return the parameters of IS_STEP."""
+    return {"of_operation": operation, "of_seq": seq}
+
+
 def append(connection: sa.Connection, operation: str, new: Sequence[NewStep], *, plan: int = 0) -> None:
     """Add steps. One whose key is there already is left as it is, so that a decision taken twice adds nothing. Raises ManorError if it differs."""
     there = {step.key: step for step in steps(connection, operation)}
@@ -115,17 +138,12 @@ def steps(connection: sa.Connection, operation: str, plan: int | None = None) ->
 
 def next_steps(connection: sa.Connection, operation: str, plan: int) -> tuple[StepRow, ...]:
     """Return the pending steps of the lowest stage of a plan that has any, and all its failed ones, by seq."""
-    table = tables.steps
-    mine = (table.c.operation == operation) & (table.c.plan == plan)
-    stage = sa.select(sa.func.min(table.c.stage)).where(mine & (table.c.outcome == Outcome.PENDING)).scalar_subquery()
-    due = (table.c.outcome == Outcome.PENDING) & (table.c.stage == stage)
-    bad = table.c.outcome.in_([Outcome.FAILED, Outcome.UNREACHABLE])
-    return rows.all_of(connection, sa.select(table).where(mine & (due | bad)).order_by(table.c.seq), StepRow)
+    return rows.all_of(connection, NEXT_STEPS, StepRow, of_operation=operation, of_plan=plan)
 
 
 def get(connection: sa.Connection, operation: str, seq: int) -> StepRow:
     """Return one step. Raises ManorError if there is none."""
-    found = rows.first_of(connection, sa.select(tables.steps).where(is_step(operation, seq)), StepRow)
+    found = rows.first_of(connection, ONE_STEP, StepRow, **of_step(operation, seq))
     if found is None:
         raise ManorError(f"operation {operation} has no step {seq}")
     return found
@@ -196,14 +214,9 @@ def lease_of(connection: sa.Connection, operation: operations.Operation, token: 
     return held[0] if held else operation.lease
 
 
-def is_step(operation: str, seq: int) -> sa.ColumnElement[bool]:
-    """Return the condition for one step."""
-    return (tables.steps.c.operation == operation) & (tables.steps.c.seq == seq)
-
-
 def update(connection: sa.Connection, operation: str, seq: int, **values: object) -> None:
     """Set columns of one step."""
-    connection.execute(tables.steps.update().where(is_step(operation, seq)).values(**values))
+    connection.execute(SET_STEP, of_step(operation, seq) | values)
 
 
 def write(
@@ -220,4 +233,4 @@ def write(
 ) -> None:
     """Add a line."""
     line = {"operation": operation, "seq": seq, "attempt": attempt, "event": event, "token": token, "at": at, "deadline": deadline, "detail": detail}
-    connection.execute(tables.journal.insert().values(**line))
+    connection.execute(WRITE, line)

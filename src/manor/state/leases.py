@@ -44,6 +44,15 @@ class Lease:
         return Holder(self.machine, self.boot, self.namespace, self.pid, self.process_started)
 
 
+STANDING = sa.select(tables.leases).order_by(tables.leases.c.name)
+RENEW = (
+    tables.leases.update()
+    .where((tables.leases.c.name == sa.bindparam("of_name")) & (tables.leases.c.token == sa.bindparam("of_token")))
+    .values(renewed_at=sa.bindparam("renewed_at"), expires_at=sa.bindparam("expires_at"))
+    .returning(tables.leases)
+)
+
+
 def lease_name(environment: str, service: str = "") -> str:
     """Return `<environment>` or `<environment>/<service>`."""
     return f"{environment}/{service}" if service else environment
@@ -74,9 +83,7 @@ def acquire(connection: sa.Connection, name: str, operation: str, *, holder: Hol
 
 def renew(connection: sa.Connection, name: str, token: int, *, now: float) -> Lease:
     """Prolong a lease. A lease that ran out while nobody took it is still its holder's. Raises FencedOff if it was succeeded."""
-    mine = (tables.leases.c.name == name) & (tables.leases.c.token == token)
-    connection.execute(tables.leases.update().where(mine).values(renewed_at=now, expires_at=now + LIFETIME_SECONDS))
-    lease = rows.first_of(connection, sa.select(tables.leases).where(mine), Lease)
+    lease = rows.first_of(connection, RENEW, Lease, of_name=name, of_token=token, renewed_at=now, expires_at=now + LIFETIME_SECONDS)
     if lease is None:
         raise FencedOff(fenced_text(connection, name, token))
     return lease
@@ -94,7 +101,7 @@ def assign(connection: sa.Connection, token: int, operation: str) -> None:
 
 def standing(connection: sa.Connection) -> tuple[Lease, ...]:
     """Return every lease that was taken and not let go, expired ones too."""
-    return rows.all_of(connection, sa.select(tables.leases).order_by(tables.leases.c.name), Lease)
+    return rows.all_of(connection, STANDING, Lease)
 
 
 def is_held(lease: Lease, me: Holder, now: float, is_gone: IsGone = is_gone_here) -> bool:

@@ -65,6 +65,10 @@ class Operation:
         return lease_name(self.environment, self.service)
 
 
+BY_ID = sa.select(tables.operations).where(tables.operations.c.id == sa.bindparam("identifier"))
+CHANGE = tables.operations.update().where(tables.operations.c.id == sa.bindparam("identifier"))
+
+
 def new_id(at: float) -> str:
     """Return an id that sorts by time and is fit for names of files and labels, e.g. `20260131t090000-1a2b3c`."""
     return f"{datetime.fromtimestamp(at, UTC):%Y%m%dt%H%M%S}-{secrets.token_hex(3)}"
@@ -81,7 +85,7 @@ def create(connection: sa.Connection, new: NewOperation, *, at: float) -> Operat
 
 def get(connection: sa.Connection, identifier: str) -> Operation:
     """Return an operation. Raises UsageError if there is none of that id."""
-    found = rows.first_of(connection, sa.select(tables.operations).where(tables.operations.c.id == identifier), Operation)
+    found = rows.first_of(connection, BY_ID, Operation, identifier=identifier)
     if found is None:
         raise UsageError(f"there is no operation {identifier!r}; `manor status` lists them")
     return found
@@ -123,7 +127,7 @@ def carried_out(connection: sa.Connection, environment: str, plan_hash: str) -> 
     """
     table = tables.operations
     begun = sa.select(table).where((table.c.environment == environment) & table.c.started_at.is_not(None))
-    last = rows.first_of(connection, begun.order_by(table.c.started_at.desc(), table.c.id.desc()), Operation)
+    last = rows.first_of(connection, begun.order_by(table.c.started_at.desc(), table.c.id.desc()).limit(1), Operation)
     return last if last and plan_hash and last.plan_hash.startswith(plan_hash) and last.state is OperationState.DONE else None
 
 
@@ -192,7 +196,7 @@ def abandon(connection: sa.Connection, identifier: str, token: int, actor: str, 
 
 def change(connection: sa.Connection, identifier: str, **values: object) -> None:
     """Set columns of one operation."""
-    connection.execute(tables.operations.update().where(tables.operations.c.id == identifier).values(**values))
+    connection.execute(CHANGE, {"identifier": identifier, **values})
 
 
 def note(connection: sa.Connection, operation: Operation, before: str, after: str, at: float, summary: str = "") -> None:

@@ -160,5 +160,5 @@ def steps(connection: sa.Connection, run: str) -> tuple[RunStep, ...]:
 def passed_before(connection: sa.Connection, key: str) -> RunStep | None:
     """Return the last step that passed with this content key: its result stands, nothing has to be done again."""
     table = tables.run_steps
-    query = sa.select(table).where((table.c.key == key) & (table.c.state == RunState.PASSED)).order_by(table.c.ended_at.desc())
+    query = sa.select(table).where((table.c.key == key) & (table.c.state == RunState.PASSED)).order_by(table.c.ended_at.desc()).limit(1)
     return rows.first_of(connection, query, RunStep)
