@@ -1,7 +1,7 @@
 # The project's commands. Each sets up what it needs first; `make` alone lists them.
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup check fix test test-native e2e test-crash bench demo demo-down docs lock
+.PHONY: help setup check fix test test-thorough test-native e2e test-crash bench demo demo-down docs lock
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -24,7 +24,10 @@ fix: setup       ## format, and mend what the linter can mend
 	$(BIN)/ruff format $(CODE)
 	$(BIN)/ruff check --fix $(CODE)
 
-test: check test-native e2e  ## everything that must be green: check, real tools, real traffic; about 20 min on 2 cores
+test: check test-thorough test-native e2e  ## everything that must be green: check, every moment of the models, real tools, real traffic
+
+test-thorough: setup  ## models of operations, killed at every single moment
+	$(BIN)/python -m tools.run_tests thorough 480
 
 test-native: setup  ## tests that start real tools
 	$(BIN)/python -m tools.run_tests native 480

@@ -1,6 +1,6 @@
 """Runs the tests of one marker within a time limit; a marker without tests fails: none is left untested in silence.
 
-Usage: .venv/bin/python -m tools.run_tests {default|native|e2e|crash} LIMIT_SECONDS [pytest's arguments]
+Usage: .venv/bin/python -m tools.run_tests {default|thorough|native|e2e|crash} LIMIT_SECONDS [pytest's arguments]
 """
 
 from __future__ import annotations
@@ -15,10 +15,17 @@ GRACE_SECONDS = 60
 """What fixtures get to end what they started, after the limit."""
 
 
+WORKERS = 2
+"""Processes that share the tests: most wait more than they work, and two cores are what everybody has."""
+WHOLE_FILES = ("native", "e2e", "crash")
+"""Markers whose tests share what their file started: a file stays with one worker."""
+
+
 def pytest_command(marker: str, extra: list[str]) -> list[str]:
     """Return the command that runs the tests of a marker; `default` is what pyproject.toml selects."""
     chosen = [] if marker == "default" else ["-m", marker]
-    return [sys.executable, "-m", "pytest", "-q", *chosen, *extra]
+    shared = ["-n", str(WORKERS), "--dist", "loadfile" if marker in WHOLE_FILES else "worksteal"]
+    return [sys.executable, "-m", "pytest", "-q", *shared, *chosen, "--durations=15", "--durations-min=5", *extra]
 
 
 def run_bounded(command: list[str], limit_seconds: float) -> int:

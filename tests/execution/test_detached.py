@@ -168,7 +168,7 @@ async def test_without_its_wrapper_it_still_ends_in_time(runner: LocalRunner, tm
     assert (state.code, state.lost, state.timed_out) == (None, True, True)
 
 
-@pytest.mark.parametrize("line", ["1 1 other-boot\n", f"{os.getpid()} 1 {detached.boot_id()}\n", "torn"])
+@pytest.mark.parametrize("line", ["1 1 other-boot\n", f"{os.getpid()} 1 {detached.boot_id()}\n", "torn"], ids=["boot", "process", "torn"])
 async def test_a_pid_of_another_boot_or_process_is_lost(runner: LocalRunner, tmp_path: Path, line: str) -> None:
     one = step(tmp_path, "true")
     Path(one.folder).mkdir(parents=True)

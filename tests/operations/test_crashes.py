@@ -66,7 +66,7 @@ def require_sound(store: Store, result: Result) -> None:
             ended |= {line.seq} if line.event is not JournalEvent.COMPENSATED else set()
 
 
-@pytest.mark.parametrize(("count", "width"), [(1, 1), (5, 1), (4, 2), *(pytest.param(count, 1, marks=pytest.mark.crash) for count in (2, 10, 30))])
+@pytest.mark.parametrize(("count", "width"), [(1, 1), (5, 1), (4, 2), *(pytest.param(count, 1, marks=pytest.mark.thorough) for count in (2, 10, 30))])
 async def test_killed_at_every_boundary_it_is_done_in_the_end_and_each_act_once(store: Store, count: int, width: int) -> None:
     boundaries = await count_boundaries(store, World(), chain(count, width))
     assert boundaries == 4 * count
@@ -93,7 +93,7 @@ async def run_dying(store: Store, world: World, steps: Sequence[Planned[World]],
 
 @pytest.mark.parametrize(
     ("failing", "width", "expected"),
-    [(False, 2, OperationState.DONE), (True, 1, OperationState.REVERTED), pytest.param(True, 2, OperationState.REVERTED, marks=pytest.mark.crash)],
+    [(False, 2, OperationState.DONE), (True, 1, OperationState.REVERTED), pytest.param(True, 2, OperationState.REVERTED, marks=pytest.mark.thorough)],
 )
 async def test_killed_before_and_after_every_write(store: Store, failing: bool, width: int, expected: OperationState) -> None:
     def world() -> World:

@@ -60,12 +60,6 @@ async def test_boundaries_are_all_counted(bench: Bench) -> None:
 
 
 @pytest.mark.native
-@pytest.mark.parametrize("fatal", [2, 8, 13, 17, 22, 27, 30])
-async def test_some_boundaries(bench: Bench, fatal: int) -> None:
-    await go_on_after_a_kill(bench, fatal)
-
-
-@pytest.mark.crash
 @pytest.mark.parametrize("fatal", range(1, BOUNDARIES + 1))
 async def test_every_boundary(bench: Bench, fatal: int) -> None:
     await go_on_after_a_kill(bench, fatal)

@@ -13,7 +13,7 @@ from tests.rollout.cases import QUICK, THOROUGH, case
 from tests.rollout.running import Case, InlineStore, Killer, Run, begin, photographed, require_accepted, resumed
 
 WHOLE = {"second"}
-"""Killed at all their moments in the default run; the others at every fourth, and at all under the marker `crash`."""
+"""Killed at all their moments in the default run; the others at every fourth, and at all under the marker `thorough`."""
 
 
 @pytest.mark.parametrize("case", QUICK, ids=str)
@@ -23,7 +23,7 @@ async def test_killed_at_moments(case: Case, rollouts: InlineStore) -> None:
         await resumed(run, photo)
 
 
-@pytest.mark.crash
+@pytest.mark.thorough
 @pytest.mark.parametrize("case", [*QUICK, *THOROUGH], ids=str)
 async def test_killed_at_every_moment(case: Case, rollouts: InlineStore) -> None:
     run, photos = await photographed(case, rollouts)

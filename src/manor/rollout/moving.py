@@ -17,6 +17,8 @@ from manor.rollout.views import fewest_serving, in_flight, is_in_traffic, serves
 POLL_SECONDS = 0.2
 SHOWN_SECONDS = 30.0
 """So long a balancer may take to show what it was told."""
+OTHERS_SECONDS = 10.0
+"""So long a drain waits for enough others to be healthy before it holds and asks for a person."""
 EXTENSIONS = 3
 """Under the policy `extend` a drain may last so many times its declared length."""
 SLACK_SECONDS = 30.0
@@ -111,13 +113,24 @@ class DrainSlot(SlotStep):
         """
         await ports.set_phase(self.phase, here)
         before = await in_flight(ports, self.ref)
-        unguarded = await self._take_out(ports, here)
+        unguarded = await self._take_out_in_time(ports, here)
         await self._require_shown(ports, here)
         began = ports.now()
         left, was_cut = await self._wait(ports, here, began)
         await ports.sleep(self.settle_seconds)
         counted = all(balancer.is_counted for balancer in ports.balancers)
         return Drained(round(ports.now() - began, 3), before, left, counted, was_cut, unguarded)
+
+    async def _take_out_in_time(self, ports: Fleet, here: Here) -> str:
+        """Take it out; too few others are waited for a little: they may be back soon, or this one may turn out to carry nothing either."""
+        limit = min(here.deadline - 1.0, ports.now() + OTHERS_SECONDS)
+        while True:
+            try:
+                return await self._take_out(ports, here)
+            except Paused:
+                if ports.now() >= limit:
+                    raise
+            await ports.sleep(POLL_SECONDS)
 
     async def _take_out(self, ports: Fleet, here: Here) -> str:
         """Guard it and take it out of traffic; guard it anew if it is out already. Returns where no guard is, and why."""

@@ -21,14 +21,14 @@ from tests.integrations.proxies.haproxy.test_render import PLACES, odd_node
 pytestmark = pytest.mark.native
 
 
-def placed(node: TierNode, root: HostPath) -> TierNode:
-    """Return the node with its folders under a root of the test."""
-    return replace(node, folders=HostLayout(root, root / "s").tier(node.key), tls=nodes.tls(root) if node.tls else None)
+def placed(node: TierNode, root: HostPath, sockets: HostPath) -> TierNode:
+    """Return the node with its folders under a root of the test, and its sockets where their names stay short."""
+    return replace(node, folders=HostLayout(root, sockets).tier(node.key), tls=nodes.tls(root) if node.tls else None)
 
 
 @pytest.mark.parametrize("name", sorted(CASES))
-async def test_cases_are_accepted(name: str, root: HostPath) -> None:
-    assert await tiers.check(placed(CASES[name], root)) == ()
+async def test_cases_are_accepted(name: str, root: HostPath, sockets: HostPath) -> None:
+    assert await tiers.check(placed(CASES[name], root, sockets)) == ()
 
 
 async def test_a_broken_file_is_refused_in_its_words(root: HostPath) -> None:
@@ -38,8 +38,8 @@ async def test_a_broken_file_is_refused_in_its_words(root: HostPath) -> None:
     assert "balance only supports roundrobin" in problems[0].replace("'", "")
 
 
-async def test_a_check_leaves_nothing_in_the_run_folders(root: HostPath) -> None:
-    node = placed(CASES["switching"], root)
+async def test_a_check_leaves_nothing_in_the_run_folders(root: HostPath, sockets: HostPath) -> None:
+    node = placed(CASES["switching"], root, sockets)
     await tiers.check(node)
     assert [*Path(node.folders.run).iterdir(), *Path(node.folders.sockets).iterdir(), *Path(node.folders.log).iterdir()] == []
 
@@ -50,10 +50,10 @@ async def test_version() -> None:
 
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sampled_from(["host", "path", "to", "health"]), st.text("ab/.:;#'\"\\$%{}()!é-_ ", min_size=1, max_size=16))
-async def test_odd_texts_are_accepted_or_refused_by_us(root: HostPath, place: str, text: str) -> None:
+async def test_odd_texts_are_accepted_or_refused_by_us(root: HostPath, sockets: HostPath, place: str, text: str) -> None:
     try:
         node = odd_node(**(PLACES | {place: f"/{text}" if place != "host" else text}))
-        problems = await tiers.check(placed(node, root))
+        problems = await tiers.check(placed(node, root, sockets))
     except InvalidEstate:
         return
     assert problems == ()
