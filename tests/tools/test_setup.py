@@ -68,8 +68,17 @@ def test_every_locked_package_has_a_version_and_hashes(lock: Path) -> None:
 
 
 def test_the_default_tests_are_chosen_by_the_configuration() -> None:
-    assert run_tests.pytest_command("default", ["-x"]) == [sys.executable, "-m", "pytest", "-q", "-x"]
-    assert run_tests.pytest_command("native", [])[-2:] == ["-m", "native"]
+    default, native = run_tests.pytest_command("default", ["-x"]), run_tests.pytest_command("native", [])
+    assert default[:4] == [sys.executable, "-m", "pytest", "-q"]
+    assert default[-1] == "-x"
+    assert "-m" not in default[3:]
+    assert native[native.index("-m", 3) + 1] == "native"
+
+
+@pytest.mark.parametrize(("marker", "dist"), [("default", "worksteal"), ("thorough", "worksteal"), ("native", "loadfile"), ("e2e", "loadfile")])
+def test_tests_that_share_what_their_file_started_stay_together(marker: str, dist: str) -> None:
+    command = run_tests.pytest_command(marker, [])
+    assert command[command.index("--dist") + 1] == dist
 
 
 def test_a_marker_without_tests_is_a_failure(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
