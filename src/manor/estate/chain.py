@@ -61,7 +61,7 @@ def _read_tier(node: Node, products: Products, options: Options) -> tuple[TierRu
     product = node.entries[role].value
     if not isinstance(product, str) or product not in products:
         return None, [*findings, Finding((role,), f"{product!r} is not a product for a tier; {suggestion(str(product), products)}")]
-    fields = {key: child for key, child in node.entries.items() if key in ("on", "manage")}
+    fields = {key: child for key, child in node.entries.items() if key not in ("options", *Role)}
     named = Node({**fields, "role": Node(role, node.mark), "product": node.entries[role]}, node.mark)
     rule, wrong = validate(TierRule, named, {})
     given, more = _read_options(node.child("options"), options.get(product))

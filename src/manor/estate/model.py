@@ -194,12 +194,19 @@ class Service(Part):
 
 
 class TierRule(Part):
-    """One tier of the chain, outermost first. Written `{<role>: <product>}`, with further keys as needed."""
+    """One tier of the chain, outermost first. Written `{<role>: <product>}`, with further keys as needed.
+
+    With `manage: include` or `runtime` the tier is a part of a program that somebody else runs; into, main, pid and socket say where that is.
+    """
 
     role: Literal["router", "cache", "balancer", "web"] = Field(description="what it is for")
     product: str = Field(description="which tool does it")
     on: Name | None = Field(None, description="a group of hosts; default: web on `web`, others on `edge`, else the first group")
     manage: ManageWord = Field("full", description="how far Manor may go")
+    into: AbsolutePath | None = Field(None, description="include: the folder that your main file includes; Manor writes one file of its own there")
+    main: AbsolutePath | None = Field(None, description="include: your main file; it is read, and checked together with Manor's, never written")
+    pid: AbsolutePath | None = Field(None, description="include: the file with the pid of your running master, which is told to reload by a signal")
+    socket: AbsolutePath | None = Field(None, description="include, runtime: the runtime socket of your balancer, with level admin")
     options: dict[str, object] = Field(default_factory=dict, description="the product's own options, see its page")
 
 

@@ -49,7 +49,6 @@ SERVICE: dict[Path, Refuses] = {
     ("firewall",): ALWAYS,
     ("health", "heartbeat"): ALWAYS,
     ("health", "queue"): ALWAYS,
-    ("manage",): _words("include", "runtime"),
     ("needs",): ALWAYS,
     ("place", "per_host"): ABOVE_ONE,
     ("profile",): _words("akeneo", "django", "magento2", "php", "pimcore", "wordpress"),
@@ -64,14 +63,12 @@ SERVICE: dict[Path, Refuses] = {
     ("slo",): ALWAYS,
 }
 TRAFFIC: dict[Path, Refuses] = {
-    ("chain", ALL, "manage"): _words("include", "runtime"),
     ("firewall",): ALWAYS,
     ("tls", "issuer"): _words("acme", "files"),
 }
 ENVIRONMENT: dict[Path, Refuses] = {
     ("connect",): ALWAYS,
     ("firewall",): ALWAYS,
-    ("hosts", ALL, "manage"): _words("include", "runtime"),
     ("gates", ALL): _words("approval", "capacity", "freeze", "parity", "performance"),
     ("logs",): ALWAYS,
     ("watch",): ALWAYS,

@@ -64,8 +64,27 @@ class ProxyTraits:
     """False for a first tier whose trace id becomes the request id at the next tier."""
     in_flight_source: str = ""
     """For people: where the count comes from, or why there is none."""
+    takes_part: Mapping[Literal["include", "runtime"], frozenset[str]] = field(default_factory=dict)
+    """How it can be a part of a program that somebody else runs, and which keys of the tier say where that is."""
+    takes_no_part: str = ""
+    """For people: why it can't, where it can't."""
     reload_loses: str = ""
     """For people: which requests a reload may lose; empty: none."""
+
+
+@dataclass(frozen=True)
+class Theirs:
+    """A program that somebody else runs, which a tier with `manage: include` or `runtime` is a part of."""
+
+    manage: Literal["include", "runtime"]
+    into: HostPath | None = None
+    """The folder that their main file includes; one file of ours lies there."""
+    main: HostPath | None = None
+    """Their main file; read only."""
+    pid: HostPath | None = None
+    """Where their master's pid stands."""
+    socket: HostPath | None = None
+    """Their runtime socket."""
 
 
 @dataclass(frozen=True)
@@ -188,12 +207,29 @@ class TierNode:
     has_cache: bool = False
     """A cache tier stands somewhere in the chain."""
     runs_as_root: bool = False
+    theirs: Theirs | None = None
+    """Whose program it is a part of; None: it is a program of its own, Manor's."""
     options: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def subject(self) -> str:
         """Whose ownership decides about acts on this tier."""
         return f"tier/{self.key}"
+
+    @property
+    def has_files(self) -> bool:
+        """Tell whether Manor writes files for it; not for a part that is only talked to."""
+        return self.theirs is None or self.theirs.manage == "include"
+
+    @property
+    def mark(self) -> str:
+        """What our names begin with where they stand beside other people's; empty in a program of our own."""
+        return "" if self.theirs is None else f"manor.{self.environment}."
+
+    @property
+    def own_name(self) -> str:
+        """The name, without ending, of our file beside other people's."""
+        return f"manor-{self.estate}-{self.environment}"
 
     @property
     def log_name(self) -> str:

@@ -16,7 +16,8 @@ from manor.estate.names import route_host
 from manor.estate.placement import hosts_of_tier, instances_of, services_on
 from manor.estate.ports import admin_port, first_ports, listener_ports, slot_ports, tier_port
 from manor.estate.timeouts import TIER_SEND_IDLE_SECONDS, accept_idle_seconds, drain_seconds, silence_seconds
-from manor.estate.topology import Endpoint, Listener, ProxyTraits, Role, RouteMatch, ServiceView, SlotServer, TierNode, TlsFiles
+from manor.estate.topology import Endpoint, Listener, ProxyTraits, Role, RouteMatch, ServiceView, SlotServer, Theirs, TierNode, TlsFiles
+from manor.execution.values import HostPath
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,7 @@ class Wiring:
             tls=tls_files(at.layout) if place == 0 else None,
             has_cache=any(Role(tier.role) is Role.CACHE for tier in chain),
             runs_as_root=self.addressing.runs_as_root,
+            theirs=theirs_of(rule),
             options=rule.options,
         )
 
@@ -177,6 +179,14 @@ class Wiring:
 
     def _extra(self, service: Service) -> dict[str, dict[str, bytes]]:
         return {product: {place: self.extras[path] for place, path in places.items()} for product, places in service.extra.items()}
+
+
+def theirs_of(rule: TierRule) -> Theirs | None:
+    """Return the program of somebody else that a tier is a part of."""
+    if rule.manage not in ("include", "runtime"):
+        return None
+    into, main, pid, socket = (HostPath(path) if path else None for path in (rule.into, rule.main, rule.pid, rule.socket))
+    return Theirs("include" if rule.manage == "include" else "runtime", into, main, pid, socket)
 
 
 def slots_of(service: Service) -> tuple[str, ...]:

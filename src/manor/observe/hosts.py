@@ -26,7 +26,8 @@ class HostQuestion:
     texts: tuple[HostPath, ...]
     """Small files whose content matters."""
     supervised: SupervisedHost
-    supervisor: Supervisor
+    supervisor: Supervisor | None
+    """None: nothing of ours runs there, and nothing is to."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,8 @@ async def list_folders(folders: Iterable[HostPath], runner: Runner) -> tuple[Hos
 
 async def observe_programs(question: HostQuestion, runner: Runner) -> tuple[ProgramView, ...] | None:
     """Return how the programs stand; None while the supervisor does not answer."""
+    if question.supervisor is None:
+        return ()
     try:
         completed = await runner.carry_out(question.supervisor.status(question.supervised))
     except (Unreachable, CommandFailed):

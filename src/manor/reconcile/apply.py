@@ -25,14 +25,15 @@ def apply_steps(plan: Plan, hosts: Mapping[str, DesiredHost], running: Iterable[
     every = [(host.name, tier.node.place, tier.node.key) for host in touched for tier in host.tiers]
     fresh = [(name, key) for name, _, key in every if (name, key) not in alive]
     live = [(name, key) for name, _, key in sorted(every, key=lambda at: (-at[1], at[0])) if (name, key) in alive]
-    one_by_one: list[Wave] = [[ChangeTier(host=name, key=key)] for name, key in live]
+    written = {(host.name, tier.node.key) for host in touched for tier in host.tiers if tier.node.has_files}
+    one_by_one: list[Wave] = [[ChangeTier(host=name, key=key)] for name, key in live if (name, key) in written]
     waves: list[Wave] = [
         [FenceHost(host=host.name) for host in touched],
         [PrepareHost(host=host.name) for host in touched],
-        [*(CheckTier(host=name, key=key) for name, _, key in every), *(CheckSupervisor(host=host.name) for host in touched)],
+        [*(CheckTier(host=name, key=key) for name, _, key in every), *(CheckSupervisor(host=host.name) for host in touched if host.is_supervised)],
         [ChangeTier(host=name, key=key) for name, key in fresh],
         *one_by_one,
-        [Supervise(host=host.name) for host in touched],
+        [Supervise(host=host.name) for host in touched if host.is_supervised],
         [VerifyTier(host=name, key=key) for name, key in fresh],
     ]
     return [Planned(stage, step) for stage, wave in enumerate(wave for wave in waves if wave) for step in wave]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.resources import files as resources
 
 from manor.estate.layout import HostLayout, slot_program
@@ -15,7 +15,7 @@ from manor.estate.model import Service
 from manor.estate.topology import TierNode
 from manor.estate.wiring import Wiring, slots_of
 from manor.execution.values import HostPath
-from manor.integrations.proxies.base import Proxy
+from manor.integrations.proxies.base import Proxy, RenderedFile, TierProgram
 from manor.integrations.supervisors.base import Program, SupervisedHost, Supervisor
 from manor.reconcile.handbook import render_handbook
 from manor.registry import default_product, product
@@ -49,6 +49,28 @@ class DesiredTier:
     digest: str
     """sha256 over its files and what they refer to (certificate, pages): what a running process must have loaded."""
 
+    @property
+    def programs(self) -> tuple[TierProgram, ...]:
+        """Return the processes that run its files; none of ours where it is a part of a program that somebody else runs."""
+        return self.proxy.programs(self.node) if self.node.theirs is None else ()
+
+    @property
+    def own_path(self) -> HostPath | None:
+        """Return our file in somebody else's folder; None in a program of our own, and where Manor writes no file."""
+        theirs = self.node.theirs
+        if theirs is None or theirs.into is None or self.proxy.part is None or not self.node.has_files:
+            return None
+        return theirs.into / self.proxy.part.own_file(self.node)
+
+    @property
+    def paths(self) -> Mapping[str, HostPath]:
+        """Return where each of its files lies, by name."""
+        return {file.path.name: file.path for file in self.files}
+
+    def rebased(self, folder: HostPath) -> TierNode:
+        """Return its node with its files in another folder."""
+        return replace(self.node, folders=self.node.folders.staged(folder))
+
 
 @dataclass(frozen=True)
 class DesiredHost:
@@ -62,6 +84,8 @@ class DesiredHost:
     supervised: SupervisedHost
     supervisor: Supervisor
     supervisor_files: tuple[DesiredFile, ...]
+    is_supervised: bool = True
+    """Whether Manor may start programs here, under a supervisor of its own."""
 
     @property
     def files(self) -> tuple[DesiredFile, ...]:
@@ -70,9 +94,15 @@ class DesiredHost:
         return tuple(sorted(every, key=lambda file: file.path))
 
     @property
+    def beside(self) -> tuple[HostPath, ...]:
+        """Return our files in other people's folders."""
+        return tuple(path for tier in self.tiers if (path := tier.own_path) is not None)
+
+    @property
     def folders(self) -> tuple[HostPath, ...]:
         """Return the folders whose every file is ours: others in them are strays."""
-        return (self.layout.pages, self.layout.supervisor, *(tier.node.folders.etc for tier in self.tiers))
+        own = (self.layout.supervisor,) if self.is_supervised else ()
+        return (self.layout.pages, *own, *(tier.node.folders.etc for tier in self.tiers))
 
 
 @dataclass(frozen=True)
@@ -88,7 +118,7 @@ def desired_hosts(wiring: Wiring, material: Material) -> tuple[DesiredHost, ...]
     """Return what is to be on each host that Manor may fill, by name."""
     nodes = wiring.nodes()
     supervisor: Supervisor = product("supervisors", default_product("supervisors"))
-    wanted = [name for name, host in wiring.environment.hosts.items() if host.manage == "full"]
+    wanted = [name for name, host in wiring.environment.hosts.items() if host.manage in ("full", "include")]
     return tuple(desired_host(name, wiring, tuple(node for node in nodes if node.host == name), material, supervisor) for name in sorted(wanted))
 
 
@@ -97,16 +127,18 @@ def desired_host(name: str, wiring: Wiring, nodes: tuple[TierNode, ...], materia
     layout = wiring.addressing.hosts[name].layout
     base = base_files(layout, material, name)
     tiers = tuple(desired_tier(node, base) for node in nodes if tier_is_ours(wiring, node))
-    programs = sorted((*tier_programs(tiers, layout), *service_programs(name, wiring, layout)), key=lambda program: program.name)
+    is_supervised = wiring.environment.hosts[name].manage == "full"
+    programs = sorted((*tier_programs(tiers, layout), *(service_programs(name, wiring, layout) if is_supervised else ())), key=lambda program: program.name)
     supervised = SupervisedHost(wiring.environment.name, name, layout, tuple(programs))
-    rendered = tuple(DesiredFile(layout.supervisor / file.name, file.content, file.mode) for file in supervisor.render(supervised))
+    texts = supervisor.render(supervised) if is_supervised else ()
+    rendered = tuple(DesiredFile(layout.supervisor / file.name, file.content, file.mode) for file in texts)
     handbook = DesiredFile(layout.readme, render_handbook(wiring, supervised, nodes))
-    return DesiredHost(name, layout, (*base, handbook), tiers, supervised, supervisor, rendered)
+    return DesiredHost(name, layout, (*base, handbook), tiers, supervised, supervisor, rendered, is_supervised)
 
 
 def tier_is_ours(wiring: Wiring, node: TierNode) -> bool:
-    """Tell whether the node's tier is Manor's to fill."""
-    return wiring.environment.traffic.chain[node.place].manage == "full"
+    """Tell whether the node's tier is Manor's to fill, or to take part in."""
+    return wiring.environment.traffic.chain[node.place].manage in ("full", "include", "runtime")
 
 
 def base_files(layout: HostLayout, material: Material, host: str) -> tuple[DesiredFile, ...]:
@@ -131,9 +163,21 @@ def certificate_files(layout: HostLayout, both: bytes) -> tuple[DesiredFile, ...
 def desired_tier(node: TierNode, base: tuple[DesiredFile, ...]) -> DesiredTier:
     """Return a tier with its rendered files."""
     proxy: Proxy = product("proxies", node.product)
-    files = tuple(DesiredFile(node.folders.etc / file.name, file.content, file.mode, node.subject) for file in proxy.render(node))
+    files = tuple(DesiredFile(place_of(node, proxy, file.name), file.content, file.mode, node.subject) for file in rendered_files(node, proxy))
     referred = tuple(file for file in base if file.path.parent == node.folders.pages or (node.tls and file.path.parent == node.tls.both.parent))
     return DesiredTier(node, proxy, files, digest_of(sorted((*files, *referred), key=lambda file: file.path)))
+
+
+def rendered_files(node: TierNode, proxy: Proxy) -> tuple[RenderedFile, ...]:
+    """Return a tier's files; none where Manor writes none."""
+    return proxy.render(node) if node.has_files else ()
+
+
+def place_of(node: TierNode, proxy: Proxy, name: str) -> HostPath:
+    """Return where a file lies: in Manor's folder, but for the one that somebody else's program includes."""
+    theirs, part = node.theirs, proxy.part
+    is_theirs = theirs is not None and part is not None and name == part.own_file(node)
+    return theirs.into / name if theirs and theirs.into and is_theirs else node.folders.etc / name
 
 
 def digest_of(files: list[DesiredFile]) -> str:
@@ -158,7 +202,7 @@ def tier_programs(tiers: tuple[DesiredTier, ...], layout: HostLayout) -> tuple[P
             priority=200 - 10 * tier.node.place + len(program.starts_after),
         )
         for tier in tiers
-        for program in tier.proxy.programs(tier.node)
+        for program in tier.programs
     )
 
 

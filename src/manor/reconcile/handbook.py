@@ -29,6 +29,8 @@ def render_handbook(wiring: Wiring, host: SupervisedHost, nodes: tuple[TierNode,
 def tier_part(node: TierNode) -> str:
     """Return what to know of one tier."""
     proxy: Proxy = product("proxies", node.product)
+    if node.theirs is not None:
+        return part_of_theirs(node, proxy)
     lines = [
         f"## {node.role} · {node.product}",
         f"- files `{node.folders.etc}`, access log `{node.folders.access_log}`",
@@ -38,6 +40,18 @@ def tier_part(node: TierNode) -> str:
         f"- is it up: `{by_hand(proxy.ready(node))}`",
     ]
     return "\n".join(lines)
+
+
+def part_of_theirs(node: TierNode, proxy: Proxy) -> str:
+    """Return what to know of a tier that is a part of somebody else's program."""
+    lines = [f"## {node.role} · {node.product}, a part of your own"]
+    if proxy.part is not None and node.has_files and node.theirs:
+        lines += [
+            f"- Manor's file `{node.theirs.into}/{proxy.part.own_file(node)}`, what it names is in `{node.folders.etc}`; all else is yours",
+            f'- reload: `kill -s {proxy.part.signal} "$(cat {node.theirs.pid})"`',
+        ]
+    lines += [f"- listens on {listener.address}:{listener.port}{' (TLS)' if listener.tls else ''}" for listener in node.listeners if node.has_files]
+    return "\n".join([*lines, f"- works by Manor's: `{by_hand(proxy.loaded(node))}`"])
 
 
 def by_hand(act: Act) -> str:

@@ -18,6 +18,8 @@ from manor.observe.hosts import ObservedHost
 from manor.reconcile.desired import DesiredFile, DesiredHost, DesiredTier, definitions_of
 
 ABSENT = "absent"
+NOT_YET = "not yet"
+"""What somebody else's program has taken over of ours, before it was told the first time."""
 SUPERVISOR_MARK = "supervisor"
 """Under this key a host keeps which definitions its supervisor has taken over."""
 
@@ -122,12 +124,14 @@ def as_lines(content: bytes) -> list[str]:
 
 def plan_processes(host: DesiredHost, found: ObservedHost) -> tuple[Change, ...]:
     """Return which programs have to start, reload or take a new definition."""
+    loaded = tuple(change for tier in host.tiers for change in plan_loaded(host, tier, found))
     if found.programs is None:
-        return (Change(host.name, "host", Action.START, host.supervisor.name), *starts(host, found))
+        parts = tuple(change for change in loaded if change.before == NOT_YET)
+        return (Change(host.name, "host", Action.START, host.supervisor.name), *starts(host, found), *parts)
     known = {view.name for view in found.programs}
     wanted = {program.name for program in host.supervised.programs}
     gone = tuple(Change(host.name, "host", Action.STOP, name, is_destructive=True) for name in sorted(known - wanted))
-    return (*gone, *starts(host, found), *plan_definitions(host, found), *(change for tier in host.tiers for change in plan_loaded(host, tier, found)))
+    return (*gone, *starts(host, found), *plan_definitions(host, found), *loaded)
 
 
 def plan_definitions(host: DesiredHost, found: ObservedHost) -> tuple[Change, ...]:
@@ -154,9 +158,10 @@ def starts(host: DesiredHost, found: ObservedHost) -> tuple[Change, ...]:
 def plan_loaded(host: DesiredHost, tier: DesiredTier, found: ObservedHost) -> tuple[Change, ...]:
     """Return the reload of a tier whose process has not taken over the declared files."""
     loaded = found.texts.get(host.layout.loaded(tier.node.key), b"").decode().strip()
-    if loaded in {"", tier.digest}:
+    is_part = tier.node.theirs is not None
+    if loaded == tier.digest or not (loaded or is_part) or not tier.node.has_files:
         return ()
-    return (Change(host.name, tier.node.subject, Action.RELOAD, tier.node.key, before=loaded, after=tier.digest),)
+    return (Change(host.name, tier.node.subject, Action.RELOAD, tier.node.key, before=loaded or NOT_YET, after=tier.digest),)
 
 
 def plan_hash(environment: str, estate_digest: str, hosts: Iterable[DesiredHost], observed: Observed) -> str:

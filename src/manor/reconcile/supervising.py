@@ -134,5 +134,5 @@ async def wait_for_supervisor(question: HostQuestion, runner: Runner, ports: Sit
     limit = clock.now() + READY_SECONDS
     while await observe_programs(question, runner) is None:
         if clock.now() >= limit:
-            raise ApplyFailed(f"{question.supervised.host}: {question.supervisor.name} did not answer within {READY_SECONDS:g} s")
+            raise ApplyFailed(f"{question.supervised.host}: its supervisor did not answer within {READY_SECONDS:g} s")
         await clock.sleep(POLL_SECONDS)

@@ -6,11 +6,10 @@ Invariant: a tier that does not work with its new files gets the old ones back, 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from manor.errors import ApplyFailed, CommandFailed, ManorError, NotRestored, Refused, Unreachable
 from manor.estate.layout import tier_program
-from manor.estate.topology import TierNode
 from manor.execution.base import Runner
 from manor.execution.values import Effect, HostPath, MakeFolder, PutFile, Remove, Touch
 from manor.integrations.supervisors.base import ProgramStatus
@@ -18,8 +17,12 @@ from manor.observe.hosts import HostQuestion, observe_programs
 from manor.observe.slots import read_slots, traffic_of
 from manor.operations.step import Evidence, Here
 from manor.reconcile.desired import DesiredHost, DesiredTier
+from manor.reconcile.parts import find_master, judge_part, reload_part
 from manor.reconcile.returns import returned_servers
 from manor.reconcile.site import POLL_SECONDS, READY_SECONDS, SLACK_SECONDS, HostStep, Site, anyhow, remove_strays, tell_supervisor, with_parents, write_changed
+
+KEPT = ".kept"
+"""Stands beside the kept files of a tier, so that having had none is remembered, too."""
 
 
 @dataclass(frozen=True)
@@ -45,20 +48,25 @@ class CheckTier(HostStep):
 
 async def check_tier(tier: DesiredTier, runner: Runner, folder: HostPath) -> tuple[str, ...]:
     """Return what the vendor's checker refuses of a tier's files, judged in a folder of their own that is removed again."""
-    etc = tier.node.folders.etc
-    staged = [PutFile(folder / file.path.relative_to(etc), file.content, file.mode) for file in tier.files]
-    await runner.change([MakeFolder(folder), *with_parents(staged)])
-    node = rebased(tier, folder)
     try:
-        completed = await runner.run(anyhow(tier.proxy.check(node), folder))
+        if tier.node.theirs is not None:
+            return await check_part(tier, runner, folder)
+        etc = tier.node.folders.etc
+        staged = [PutFile(folder / file.path.relative_to(etc), file.content, file.mode) for file in tier.files]
+        await runner.change([MakeFolder(folder), *with_parents(staged)])
+        completed = await runner.run(anyhow(tier.proxy.check(tier.rebased(folder)), folder))
     finally:
         await runner.change([Remove(folder)])
     return tier.proxy.parse_check(completed)
 
 
-def rebased(tier: DesiredTier, folder: HostPath) -> TierNode:
-    """Return the tier's node with its files in another folder."""
-    return replace(tier.node, folders=tier.node.folders.staged(folder))
+async def check_part(tier: DesiredTier, runner: Runner, folder: HostPath) -> tuple[str, ...]:
+    """Return what stands in the way of a part of somebody else's program: it must run, and its own checker accept all files together."""
+    try:
+        master = await find_master(tier, runner)
+    except ManorError as error:
+        return (str(error),)
+    return await judge_part(tier, tier.rebased(folder), runner, master.argv)
 
 
 @dataclass(frozen=True)
@@ -76,6 +84,8 @@ class ChangeTier(HostStep):
     async def act(self, ports: Site, here: Here) -> Evidence:
         """Change it. Raises ApplyFailed when the old files are back, NotRestored when they are not."""
         tier, host, runner = ports.tier(self.host, self.key), ports.hosts[self.host], ports.runners[self.host]
+        if tier.node.theirs is not None:
+            await find_master(tier, runner)
         before = await self._read_before(tier, host, runner, here)
         await write_switch_files(ports, tier, runner)
         await write_changed(runner, tier.files)
@@ -93,22 +103,20 @@ class ChangeTier(HostStep):
 
     async def _read_before(self, tier: DesiredTier, host: DesiredHost, runner: Runner, here: Here) -> Mapping[str, bytes]:
         kept = host.layout.operation(here.operation) / "before" / self.key
-        names = await runner.listing(kept)
-        folder = kept if names else tier.node.folders.etc
-        found = await runner.read([folder / name for name in await runner.listing(folder)])
-        if not names and found:
-            copies = [PutFile(kept / path.name, content, 0o600) for path, content in found.items()]
-            await runner.change([MakeFolder(kept, 0o700), *copies])
-        return {path.name: content for path, content in found.items()}
+        is_kept = bool(await runner.listing(kept))
+        found = await contents(kept, runner) if is_kept else await present(tier, runner)
+        if not is_kept and (found or tier.own_path):
+            copies = [PutFile(kept / name, content, 0o600) for name, content in found.items()]
+            await runner.change([MakeFolder(kept, 0o700), *copies, PutFile(kept / KEPT, b"", 0o600)])
+        return {name: content for name, content in found.items() if name != KEPT}
 
     async def _restore(self, tier: DesiredTier, host: DesiredHost, runner: Runner, before: Mapping[str, bytes], error: ManorError, ports: Site) -> None:
-        etc = tier.node.folders.etc
+        etc, own, touch = tier.node.folders.etc, tier.own_path, Touch(subject=tier.node.subject, effect=Effect.INCLUDE)
         modes = {file.path.name: file.mode for file in tier.files}
-        acts = [
-            PutFile(etc / name, content, modes.get(name, 0o644), Touch(subject=tier.node.subject, effect=Effect.INCLUDE)) for name, content in before.items()
-        ]
+        acts = [PutFile(tier.paths.get(name, etc / name), content, modes.get(name, 0o644), touch) for name, content in before.items()]
+        gone = [Remove(own, touch)] if own is not None and own.name not in before else []
         try:
-            await runner.change(acts)
+            await runner.change([*acts, *gone])
             await remove_strays(etc, (etc / name for name in before), runner, tier.node.subject)
             await take_over(tier, host, runner, {file.path.name: file.content for file in tier.files})
             await verify(tier, host, runner, ports, is_restored=True)
@@ -122,9 +130,11 @@ class ChangeTier(HostStep):
 
 async def take_over(tier: DesiredTier, host: DesiredHost, runner: Runner, before: Mapping[str, bytes]) -> str:
     """Have a running tier take over the files that are there now, by reload or, where that is not enough, by restart."""
-    now = await runner.read([tier.node.folders.etc / name for name in await runner.listing(tier.node.folders.etc)])
-    if tier.proxy.needs_restart(before, {path.name: content for path, content in now.items()}):
-        for program in tier.proxy.programs(tier.node):
+    if tier.node.theirs is not None:
+        await reload_part(tier, runner)
+        return "reloaded by its own master"
+    if tier.proxy.needs_restart(before, await present(tier, runner)):
+        for program in tier.programs:
             await tell_supervisor(host, runner, host.supervisor.stop_program(host.supervised, program.name, program.stop_seconds + SLACK_SECONDS))
             await tell_supervisor(host, runner, host.supervisor.start_program(host.supervised, program.name))
         return "restarted"
@@ -138,6 +148,9 @@ async def verify(tier: DesiredTier, host: DesiredHost, runner: Runner, ports: Si
 
     Raises ApplyFailed when it does not in time.
     """
+    if is_restored and tier.node.theirs is not None:
+        await find_master(tier, runner)  # with the old files it may answer nothing of ours
+        return
     clock, path = ports.store.clock, host.layout.loaded(tier.node.key)
     limit, problem = clock.now() + READY_SECONDS, "no answer yet"
     while clock.now() < limit:
@@ -176,7 +189,7 @@ async def is_running(host: DesiredHost, runner: Runner, tier: DesiredTier) -> bo
     """Tell whether all of a tier's programs run."""
     question = HostQuestion((), (), (), host.supervised, host.supervisor)
     views = {view.name: view.status for view in await observe_programs(question, runner) or ()}
-    return all(views.get(program.name) is ProgramStatus.RUNNING for program in tier.proxy.programs(tier.node))
+    return all(views.get(program.name) is ProgramStatus.RUNNING for program in tier.programs)
 
 
 @dataclass(frozen=True)
@@ -225,11 +238,19 @@ class ConfirmTier(HostStep):
 
 async def is_mixed(tier: DesiredTier, host: DesiredHost, runner: Runner, here: Here) -> bool:
     """Tell whether a tier's files are neither all as declared nor all as they were before this operation."""
-    etc, kept = tier.node.folders.etc, host.layout.operation(here.operation) / "before" / tier.node.key
-    now, before = await contents(etc, runner), await contents(kept, runner)
+    kept = host.layout.operation(here.operation) / "before" / tier.node.key
+    now, before = await present(tier, runner), dict(await contents(kept, runner))
     if not before:  # it is kept before the first file is written
         return False
+    before.pop(KEPT, None)
     return now not in ({file.path.name: file.content for file in tier.files}, before)
+
+
+async def present(tier: DesiredTier, runner: Runner) -> Mapping[str, bytes]:
+    """Return a tier's files as they are, by name: all of its folder, and its own in somebody else's."""
+    own = tier.own_path
+    beside = await runner.read([own]) if own is not None else {}
+    return {**await contents(tier.node.folders.etc, runner), **{path.name: content for path, content in beside.items()}}
 
 
 async def contents(folder: HostPath, runner: Runner) -> Mapping[str, bytes]:

@@ -109,6 +109,8 @@ class LiveFleet:
     async def _revive(self, name: str) -> None:
         """Have a host's supervisor run: without it, a program that dies in the rollout would not come back."""
         host, runner = self.site.hosts[name], self.site.runners[name]
+        if not host.is_supervised:
+            return
         await self._supervise(host, runner, host.supervisor.status(host.supervised))
 
     async def _in_the_way(self, slot: SlotRef) -> list[str]:

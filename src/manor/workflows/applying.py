@@ -51,7 +51,7 @@ def question_of(host: DesiredHost) -> HostQuestion:
     """Return what to look at on a host."""
     paths = tuple(file.path for file in host.files)
     texts = (host.layout.loaded(SUPERVISOR_MARK), *(host.layout.loaded(tier.node.key) for tier in host.tiers))
-    return HostQuestion(paths, host.folders, texts, host.supervised, host.supervisor)
+    return HostQuestion(paths, host.folders, texts, host.supervised, host.supervisor if host.is_supervised else None)
 
 
 async def observe_site(site: Site) -> Observed:
@@ -185,5 +185,5 @@ def running_tiers(planned: Planned) -> list[tuple[str, str]]:
         (host.name, tier.node.key)
         for host in planned.site.hosts.values()
         for tier in host.tiers
-        if all(program.name in running[host.name] for program in tier.proxy.programs(tier.node))
+        if all(program.name in running[host.name] for program in tier.programs)
     ]

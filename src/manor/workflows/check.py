@@ -15,6 +15,7 @@ from manor.execution.guard import Guard
 from manor.execution.local import LocalRunner
 from manor.execution.values import HostPath, MakeFolder, PutFile
 from manor.reconcile.desired import DesiredHost, DesiredTier, certificate_files
+from manor.reconcile.parts import judge_part
 from manor.reconcile.site import anyhow, with_parents
 from manor.workflows.context import Context
 
@@ -53,6 +54,8 @@ async def check_one(environment: str, host: DesiredHost, tier: DesiredTier, fold
     """Check one tier in a folder of its own on this machine, with every folder that it names moved there."""
     runner = LocalRunner("check", Guard("check", roots=(folder,)))
     node = moved(tier, host, folder)
+    if not node.has_files:
+        return Accepted(environment, host.name, node.key, tier.proxy.name, tier.proxy.parse_version(await runner.run(tier.proxy.version())))
     files = [PutFile(node.folders.etc / file.name, file.content, file.mode) for file in tier.proxy.render(node)]
     pages = [PutFile(node.folders.pages / file.path.name, file.content) for file in host.base if file.path.parent == host.layout.pages]
     both = next((file.content for file in host.base if file.path == host.layout.tls / "both.pem"), None)
@@ -60,9 +63,11 @@ async def check_one(environment: str, host: DesiredHost, tier: DesiredTier, fold
     folders = [MakeFolder(path) for path in (node.folders.run, node.folders.log, node.folders.sockets, node.folders.state, node.folders.slots)]
     async with limit:
         await runner.change([*folders, *with_parents([*files, *pages, *certificate])])
-        completed = await runner.run(anyhow(tier.proxy.check(node), node.folders.run))
+        if node.theirs is not None:
+            problems = await judge_part(tier, node, runner)
+        else:
+            problems = tier.proxy.parse_check(await runner.run(anyhow(tier.proxy.check(node), node.folders.run)))
         version = tier.proxy.parse_version(await runner.run(tier.proxy.version()))
-    problems = tier.proxy.parse_check(completed)
     if problems:
         return [f"{environment}/{host.name}: {node.key} refused: {problem}" for problem in problems]
     return Accepted(environment, host.name, node.key, tier.proxy.name, version)

@@ -118,11 +118,14 @@ class Context:
         root = HostPath(self.store.folder.hosts / environment.name / host.name)
         return HostLayout(root, sockets_folder(os.geteuid(), root))
 
-    def runner(self, environment: Environment, host: Host, layout: HostLayout) -> Runner:
-        """Return the runner that acts on a host, bound by its ownership. Raises UsageError for a host that is not local."""
+    def runner(self, environment: Environment, host: Host, layout: HostLayout, beside: tuple[HostPath, ...] = ()) -> Runner:
+        """Return the runner that acts on a host, bound by its ownership; `beside` are our files in other people's folders.
+
+        Raises UsageError for a host that is not local.
+        """
         if host.address is not None:
             raise UsageError(f"{environment.name}/{host.name} has an address; acting on hosts over SSH is not supported yet")
-        return LocalRunner(f"{environment.name}/{host.name}", guard_of(environment, host, layout), root=layout.root)
+        return LocalRunner(f"{environment.name}/{host.name}", guard_of(environment, host, layout, beside), root=layout.root)
 
     def desired(self, wiring: Wiring) -> dict[str, DesiredHost]:
         """Return what is to be on each host of an environment."""
@@ -141,17 +144,17 @@ class Context:
         wiring = self.wiring(name)
         hosts = self.desired(wiring)
         environment = wiring.environment
-        runners = {key: self.runner(environment, environment.hosts[key], host.layout) for key, host in hosts.items()}
+        runners = {key: self.runner(environment, environment.hosts[key], host.layout, host.beside) for key, host in hosts.items()}
         return Site(wiring, hosts, runners, self.store, self.store.state_id, lease_name(name, service))
 
 
-def guard_of(environment: Environment, host: Host, layout: HostLayout) -> Guard:
-    """Return what may be done on a host."""
+def guard_of(environment: Environment, host: Host, layout: HostLayout, beside: tuple[HostPath, ...] = ()) -> Guard:
+    """Return what may be done on a host: in other people's folders nothing but the files `beside`."""
     rule = host.untouchable
     untouchable = Untouchable(tuple(map(HostPath, rule.paths)), rule.ports, rule.units, rule.users, rule.containers)
     tiers = {f"tier/{place}-{tier.role}-{tier.product}": Manage[tier.manage.upper()] for place, tier in enumerate(environment.traffic.chain)}
     services = {f"service/{name}": Manage[service.manage.upper()] for name, service in environment.services.items()}
-    roots = (layout.root, layout.sockets.parent)
+    roots = (layout.root, layout.sockets.parent, *beside)
     return Guard(f"{environment.name}/{host.name}", Manage[host.manage.upper()], {**tiers, **services}, untouchable, roots)
 
 

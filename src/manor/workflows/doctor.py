@@ -24,6 +24,7 @@ from manor.execution.machine import Machine, can_bind
 from manor.execution.values import Command
 from manor.integrations.proxies.base import Proxy
 from manor.observe.hosts import observe_programs
+from manor.reconcile.parts import part_problem
 from manor.reconcile.site import Site
 from manor.registry import product, products
 from manor.state import places
@@ -60,6 +61,7 @@ async def examine(estate: Estate | None, folder: Path | None, context: Context |
         sites = [context.site(name) for name in await places_up(context)]
         answering = await supervisors_answering(sites)
         found += [*examine_supervisors(sites, answering), *examine_ports(sites, answering)]
+        found += [finding for site in sites for finding in await examine_parts(site)]
         found += examine_instances(running_instances(), sites, context.store.folder.hosts)
     return found
 
@@ -183,6 +185,18 @@ def examine_supervisors(sites: Sequence[Site], answering: set[str]) -> Iterator[
             yield Finding(f"{name}", False, f"no supervisor answers on {', '.join(silent)}", f"manor up -e {name}")
         else:
             yield Finding(f"{name}", True, f"{len(site.hosts)} hosts, each with its supervisor")
+
+
+async def examine_parts(site: Site) -> list[Finding]:
+    """Return how the programs of other people stand that tiers are a part of."""
+    found = []
+    for host in site.hosts.values():
+        for tier in (tier for tier in host.tiers if tier.node.theirs is not None):
+            where = f"{site.wiring.environment.name}/{host.name}"
+            problem = await part_problem(tier, site.runners[host.name])
+            mend = f"manor plan -e {site.wiring.environment.name}   # shows what differs; your program is yours to start"
+            found.append(Finding(where, not problem, f"{tier.node.key}: {problem or 'your program works by what is declared'}", mend if problem else ""))
+    return found
 
 
 def examine_ports(sites: Sequence[Site], answering: set[str]) -> Iterator[Finding]:

@@ -13,6 +13,7 @@ from manor.observe.hosts import observe_programs
 from manor.operations.events import Event, Listener, What, silent
 from manor.operations.leasing import hold
 from manor.reconcile.desired import DesiredHost
+from manor.reconcile.parts import withdraw
 from manor.reconcile.returns import end_guards
 from manor.reconcile.supervising import end_leftovers
 from manor.state import operations, places
@@ -32,6 +33,8 @@ async def take_down(context: Context, environments: tuple[str, ...], tell: Liste
         site = context.site(name)
         await end_probes(context, name)
         async with hold(context.store, name):
+            for key, host in site.hosts.items():
+                await withdraw_parts(host, site.runners[key], tell, name, context)
             await asyncio.gather(*(end_host(host, site.runners[key], tell, name, context) for key, host in site.hosts.items()))
             await context.store.write(places.give_back, name)
 
@@ -43,10 +46,18 @@ async def end_probes(context: Context, environment: str) -> None:
             await LocalProber(context, environment, operation.service).end(operation.id)
 
 
+async def withdraw_parts(host: DesiredHost, runner: Runner, tell: Listener, environment: str, context: Context) -> None:
+    """Take our files out of other people's programs, the outermost first, before anything behind them ends. Raises Refused, NotRestored."""
+    for tier in (tier for tier in host.tiers if tier.node.theirs is not None):
+        told = await withdraw(tier, runner, host.layout.operation("down") / tier.node.key, context.store.clock)
+        if told:
+            tell(Event(What.SAID, context.store.clock.now(), "down", f"{tier.node.key}: {told}", host=f"{environment}/{host.name}"))
+
+
 async def end_host(host: DesiredHost, runner: Runner, tell: Listener, environment: str, context: Context) -> None:
     """End what runs on a host."""
     await end_guards(host, runner)
-    if await observe_programs(question_of(host), runner) is not None:
+    if host.is_supervised and await observe_programs(question_of(host), runner) is not None:
         for act in host.supervisor.stop(host.supervised):
             try:
                 host.supervisor.parse_done(act, await runner.carry_out(act))

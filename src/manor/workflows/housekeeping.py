@@ -13,6 +13,7 @@ from manor.execution.values import Command, Effect, HostPath, Touch
 from manor.observe.hosts import observe_programs
 from manor.operations.leasing import hold
 from manor.reconcile.desired import DesiredHost, DesiredTier
+from manor.reconcile.parts import reopen_part
 from manor.reconcile.site import Site
 from manor.reconcile.supervising import start_supervisor
 from manor.state import places
@@ -108,6 +109,9 @@ async def rotate_access(tier: DesiredTier, runner: Runner, path: HostPath) -> No
         await shift(runner, path, COPY, tier.node.subject)
         return
     await shift(runner, path, RENAME, tier.node.subject)
+    if tier.node.theirs is not None:
+        await reopen_part(tier, runner)
+        return
     for act in way:
         await runner.carry_out(act)
 

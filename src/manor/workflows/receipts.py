@@ -162,9 +162,12 @@ async def tier_counts(site: Site, place: int, marks: dict[str, LogMark], service
 
 async def counts_of(site: Site, host: DesiredHost, tier: DesiredTier, mark: LogMark, service: str, window: Window) -> tuple[EdgeCounts, ...]:
     """Return the counts of a window, and of the one before, of one tier on one host."""
+    part = tier.proxy.part if tier.node.theirs is not None else None
+    if tier.node.theirs is not None and not (part and part.logs_here and tier.node.has_files):
+        raise ManorError(f"{host.name}: {tier.node.key} is a part of your own {tier.proxy.name}, which logs where you told it to")
     runner = site.runners[host.name]
     views = await observe_programs(question_of(host), runner) or ()
-    names = {program.name for program in tier.proxy.programs(tier.node)}
+    names = {program.name for program in tier.programs}
     restarts = restarts_within(window, ((view.name, view.started_at) for view in views if view.name in names))
     log, parse, windows = tier.node.folders.access_log, tier.proxy.parse_access, (window, window.before())
     return await observe_edge(runner, log, mark, parse, service, windows, restarts, subject=tier.node.subject)

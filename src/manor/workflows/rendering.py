@@ -17,6 +17,7 @@ from manor.workflows.context import Context
 from manor.workflows.snapshots import put
 
 MARK = ".manor-render"
+BESIDE = Path("beside")
 SAYS = b"Written by `manor render`, which replaces everything here.\n"
 
 
@@ -65,5 +66,7 @@ def shown(host: DesiredHost) -> Iterator[DesiredFile]:
 
 
 def inside(file: DesiredFile, host: DesiredHost) -> str:
-    """Return a file's path below its host's root."""
+    """Return a file's path below its host's root; our file in somebody else's folder is below `beside`."""
+    if file.path in host.beside:
+        return (BESIDE / file.path.relative_to("/")).as_posix()
     return file.path.relative_to(host.layout.root).as_posix()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from manor.errors import ManorError
 from manor.estate.layout import short
@@ -11,6 +11,7 @@ from manor.integrations.proxies.base import ServerView
 from manor.integrations.supervisors.base import ProgramStatus
 from manor.observe.hosts import ObservedHost, observe_host
 from manor.observe.slots import read_slots
+from manor.reconcile.parts import part_problem
 from manor.reconcile.site import Site
 from manor.state import leases, releases
 from manor.state.leases import Lease
@@ -78,7 +79,7 @@ async def environment_status(context: Context, name: str) -> EnvironmentStatus:
     site = context.site(name)
     names = sorted(site.hosts)
     found = await asyncio.gather(*(observe_host(question_of(site.hosts[host]), site.runners[host], host) for host in names))
-    hosts = tuple(host_status(site, view) for view in found)
+    hosts = tuple([with_parts(host_status(site, view), await parts_problem(site, view)) for view in found])
     services = tuple([await service_status(context, name, service) for service in sorted(site.wiring.environment.services)])
     held = tuple(lease for lease in await context.store.read(leases.standing) if lease.name == name or lease.name.startswith(f"{name}/"))
     return EnvironmentStatus(name, hosts, services, await unfinished(context.store, environment=name), held)
@@ -94,6 +95,20 @@ def host_status(site: Site, found: ObservedHost) -> HostStatus:
     must = {program.name for program in host.supervised.programs if program.wanted is None}
     failed = {view.name for view in found.programs if view.status is ProgramStatus.FAILED}
     return HostStatus(found.name, address, len(running), tuple(sorted((must - running) | failed)))
+
+
+async def parts_problem(site: Site, found: ObservedHost) -> str:
+    """Return why tiers that are a part of somebody else's program do not work as declared."""
+    if found.unreachable:
+        return ""
+    parts = [tier for tier in site.hosts[found.name].tiers if tier.node.theirs is not None]
+    told = [(tier.node.key, await part_problem(tier, site.runners[found.name])) for tier in parts]
+    return "; ".join(f"{key}: {problem}" for key, problem in told if problem)
+
+
+def with_parts(status: HostStatus, problem: str) -> HostStatus:
+    """Return a host's status with what is wrong with parts of other people's programs."""
+    return replace(status, problem="; ".join(filter(None, (status.problem, problem))))
 
 
 async def service_status(context: Context, environment: str, service: str) -> ServiceStatus:

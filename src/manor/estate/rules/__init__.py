@@ -15,6 +15,7 @@ from manor.estate.rules.chain import check_chain
 from manor.estate.rules.context import Context
 from manor.estate.rules.files import check_files
 from manor.estate.rules.parity import check_parity
+from manor.estate.rules.parts import check_parts
 from manor.estate.rules.places import check_places
 from manor.estate.rules.ports import check_ports
 from manor.estate.rules.routes import check_routes
@@ -26,6 +27,7 @@ RULES: tuple[Rule, ...] = (
     check_chain,
     check_files,
     check_parity,
+    check_parts,
     check_places,
     check_ports,
     check_routes,

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from manor.estate.topology import ProxyTraits, ServiceView, TierNode, TrafficState
 from manor.execution.values import Act, Command, Completed, FileAct, HostPath
+from manor.integrations.proxies.parts import Part
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,8 @@ class Proxy(ABC):
     name: str
     traits: ProxyTraits
     options: type[BaseModel]
+    part: Part | None = None
+    """How it takes part in a program that somebody else runs; None: it can't be told to."""
     install: str = ""
     """The command that installs it; empty: the Debian package of its name."""
 

@@ -20,23 +20,22 @@ def backends(node: TierNode, options: HAProxyOptions) -> tuple[str, ...]:
     """Return the backend sections."""
     if not node.is_switching:
         return (next_tier(node, options),)
-    return tuple(section for service in node.services for section in (service_backend(node, service, options), page_flag(service)))
+    return tuple(section for service in node.services for section in (service_backend(node, service, options), page_flag(node, service)))
 
 
 def service_backend(node: TierNode, service: ServiceView, options: HAProxyOptions) -> str:
     """Return the backend of a service, with both slots of every instance."""
-    name = names.backend(service)
+    name = names.backend(node, service)
     page = word(node.folders.pages / "maintenance.html")
     return block(
-        f"backend {name}",
+        titled(node, name),
         (
             f"id {names.number(name)}",
             f"balance {options.balance}",
             f"timeout server {milliseconds(service.response_seconds)}",
             f"timeout check {milliseconds(service.health.timeout)}",
-            "load-server-state-from-file local",
-            f"server-state-file-name {names.state_file(service)}",
-            f"http-request return status 503 content-type {word(HTML)} file {page} hdr Retry-After 30 if {{ nbsrv({names.page_backend(service)}) gt 0 }}",
+            *kept_state(node, names.state_file(service)),
+            f"http-request return status 503 content-type {word(HTML)} file {page} hdr Retry-After 30 if {{ nbsrv({names.page_backend(node, service)}) gt 0 }}",
         ),
         check_lines(service),
         extra_lines(service.extra.get("haproxy", {}).get("backend", b"")),
@@ -71,15 +70,24 @@ def check_words(health: Health) -> str:
     return f"{inter} rise {health.passes} fall {health.fails}"
 
 
-def page_flag(service: ServiceView) -> str:
+def titled(node: TierNode, name: str) -> str:
+    """Return how a backend begins; among other people's sections it says whose defaults are its own."""
+    return f"backend {name}" if node.theirs is None else f"backend {name} from {names.shared(node)}"
+
+
+def kept_state(node: TierNode, file: str) -> tuple[str, ...]:
+    """Return where the servers' state is read from at start and reload; nowhere where Manor may write no file."""
+    return ("load-server-state-from-file local", f"server-state-file-name {word(names.state_name(node, file))}") if node.has_files else ()
+
+
+def page_flag(node: TierNode, service: ServiceView) -> str:
     """Return the backend that gets no traffic: its server is ready while the maintenance page is to be shown."""
-    name = names.page_backend(service)
+    name = names.page_backend(node, service)
     return block(
-        f"backend {name}",
+        titled(node, name),
         (
             f"id {names.number(name)}",
-            "load-server-state-from-file local",
-            f"server-state-file-name {names.page_state_file(service)}",
+            *kept_state(node, names.page_state_file(service)),
             f"server {names.PAGE_SERVER} 127.0.0.1:1 id 1 disabled",
         ),
     )
@@ -88,7 +96,7 @@ def page_flag(service: ServiceView) -> str:
 def next_tier(node: TierNode, options: HAProxyOptions) -> str:
     """Return the backend of the tier after this one: own host first, the others as backup."""
     return block(
-        f"backend {names.NEXT}",
+        titled(node, names.next_tier(node)),
         (f"balance {options.balance}", "option allbackups", "timeout check 1000ms"),
         class_timeouts(node),
         service_timeouts(node),

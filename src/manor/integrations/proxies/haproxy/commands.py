@@ -49,8 +49,8 @@ def ready(node: TierNode) -> Act:
 
 
 def loaded(node: TierNode) -> Act:
-    """Return the act that asks the worker which files it works by."""
-    return SocketCommand(names.admin_socket(node), "show env MANOR_CONFIG", reading(node))
+    """Return the act that asks the worker which files it works by; in a program of somebody else a backend's name tells."""
+    return SocketCommand(names.admin_socket(node), "show env MANOR_CONFIG" if node.theirs is None else "show backend", reading(node))
 
 
 def workers(node: TierNode) -> Act:
@@ -61,13 +61,13 @@ def workers(node: TierNode) -> Act:
 def switch_files(node: TierNode, service: ServiceView, traffic: Mapping[str, TrafficState]) -> tuple[FileAct, ...]:
     """Return the state file with which a restart or reload comes back with this traffic."""
     path = node.folders.state / names.state_file(service)
-    return (MakeFolder(path.parent, touch=writing(node)), PutFile(path, traffic_state(service, traffic), touch=writing(node)))
+    return (MakeFolder(path.parent, touch=writing(node)), PutFile(path, traffic_state(node, service, traffic), touch=writing(node)))
 
 
 def switch(node: TierNode, service: ServiceView, traffic: Mapping[str, TrafficState]) -> tuple[Act, ...]:
     """Return the act that brings the worker to this traffic; servers to be ready come first."""
     ordered = sorted(service.servers, key=lambda server: (ORDER.index(traffic[server.name]), server.name))
-    words = [word for server in ordered for word in state_words(f"{names.backend(service)}/{server.name}", traffic[server.name])]
+    words = [word for server in ordered for word in state_words(f"{names.backend(node, service)}/{server.name}", traffic[server.name])]
     return (SocketCommand(names.admin_socket(node), "; ".join(words), changing(node)),) if words else ()
 
 
@@ -79,7 +79,7 @@ def state_words(server: str, state: TrafficState) -> tuple[str, ...]:
 
 def observe_switch(node: TierNode, service: ServiceView) -> Act:
     """Return the act that reads the servers' administrative state and their numbers."""
-    backend = names.backend(service)
+    backend = names.backend(node, service)
     return SocketCommand(names.admin_socket(node), f"show servers state {backend}; show stat {backend} 4 -1", reading(node))
 
 
@@ -87,13 +87,13 @@ def maintenance_files(node: TierNode, service: ServiceView, on: bool) -> tuple[F
     """Return the file with which a restart comes back showing, or not showing, the maintenance page."""
     path = node.folders.state / names.page_state_file(service)
     touch = writing(node)
-    return (MakeFolder(path.parent, touch=touch), PutFile(path, page_state(service), touch=touch)) if on else (Remove(path, touch=touch),)
+    return (MakeFolder(path.parent, touch=touch), PutFile(path, page_state(node, service), touch=touch)) if on else (Remove(path, touch=touch),)
 
 
 def maintenance(node: TierNode, service: ServiceView, on: bool) -> tuple[Act, ...]:
     """Return the acts that show the maintenance page, or end it."""
     state = TrafficState.READY if on else TrafficState.MAINT
-    line = f"set server {names.page_backend(service)}/{names.PAGE_SERVER} state {state.value}"
+    line = f"set server {names.page_backend(node, service)}/{names.PAGE_SERVER} state {state.value}"
     return (*maintenance_files(node, service, on), SocketCommand(names.admin_socket(node), line, changing(node)))
 
 

@@ -20,23 +20,46 @@ def frontend(node: TierNode, options: HAProxyOptions) -> str:
     """Return the frontend section."""
     steps = first_steps(node) if node.is_first else inner_steps(node)
     return block(
-        f"frontend {names.FRONT}",
+        titled(node),
         tuple(bind(node, listener) for listener in node.listeners),
-        ("log stdout format raw local0", f"log-format {access_format()}", "option idle-close-on-response"),
+        (logging(node), f"log-format {access_format()}", "option idle-close-on-response"),
         timeouts(node, options),
         steps,
         logged_answer(),
         ("http-response del-header ^x-manor- -m reg",) if node.is_first else (),
         verbatim(node),
-        (f"use_backend %[var(txn.service)] if {{ var(txn.service) -m str -f {names.SERVICES} }}",) if node.is_switching else (f"default_backend {names.NEXT}",),
+        passing(node),
     )
+
+
+def titled(node: TierNode) -> str:
+    """Return how the frontend begins; among other people's sections it says whose defaults are its own."""
+    return f"frontend {names.front(node)}" if node.theirs is None else f"frontend {names.front(node)} from {names.shared(node)}"
+
+
+def logging(node: TierNode) -> str:
+    """Return where the access log goes; somebody else's program logs where they told it to."""
+    return "log stdout format raw local0" if node.theirs is None else "log global"
+
+
+def passing(node: TierNode) -> tuple[str, ...]:
+    """Return which backend answers."""
+    if not node.is_switching:
+        return (f"default_backend {names.next_tier(node)}",)
+    return (f"use_backend {node.mark}%[var(txn.service)] if {{ var(txn.service) -m str -f {listed(node, names.SERVICES)} }}",)
+
+
+def listed(node: TierNode, name: str) -> str:
+    """Return a list beside the configuration as one word."""
+    return word(names.list_file(node, name))
 
 
 def bind(node: TierNode, listener: Listener) -> str:
     """Return the line of a listener."""
     line = f"bind {word(f'{listener.address}:{listener.port}')}"
     if listener.tls and node.tls:
-        return f"{line} ssl crt {word(node.tls.both)} alpn h2,http/1.1"
+        least = "" if node.theirs is None else " ssl-min-ver TLSv1.2"
+        return f"{line} ssl crt {word(node.tls.both)} alpn h2,http/1.1{least}"
     return line
 
 
@@ -57,7 +80,7 @@ def first_steps(node: TierNode) -> tuple[str, ...]:
         f"unique-id-format {word('%[uuid]')}",
         "http-request set-var(txn.id) unique-id",
         *request_facts(),
-        "http-request set-var(txn.route) " + word(f"var(txn.host),concat(,txn.path,/),map_beg({names.ROUTES})"),
+        "http-request set-var(txn.route) " + word(f"var(txn.host),concat(,txn.path,/),map_beg({names.list_file(node, names.ROUTES)})"),
         "http-request set-var(txn.service) 'var(txn.route),field(1,:)' unless { var(txn.route) -m beg ! }",
         "http-request set-var(txn.class) 'var(txn.route),field(2,:)'",
         "http-request set-var(txn.limit) 'var(txn.route),field(3,:),add(0)'",
@@ -84,7 +107,7 @@ def inner_steps(node: TierNode) -> tuple[str, ...]:
         "http-request set-var(txn.id) req.hdr(x-request-id)",
         "http-request set-var(txn.service) req.hdr(x-manor-service)",
         *request_facts(),
-        not_found(node, f"!{{ var(txn.service) -m str -f {names.SERVICES} }}"),
+        not_found(node, f"!{{ var(txn.service) -m str -f {listed(node, names.SERVICES)} }}"),
         *no_repeats(),
     )
 

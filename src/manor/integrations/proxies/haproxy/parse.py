@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from manor.errors import ManorError
-from manor.estate.topology import ServiceView, TrafficState
+from manor.estate.topology import ServiceView, TierNode, TrafficState
 from manor.execution.values import Completed
 from manor.integrations.proxies.base import AccessRecord, ServerView
+from manor.integrations.proxies.haproxy import names
 from manor.integrations.proxies.haproxy.state import DISABLED_IN_FILE, FORCED_DRAIN
 
 ALERT = re.compile(r"^\[ALERT\]\s+\(\d+\) : (.*)$", re.MULTILINE)
@@ -45,8 +46,10 @@ def parse_ready(completed: Completed) -> str | None:
     return "the worker is stopping" if facts.get("Stopping", "0") != "0" else None
 
 
-def parse_loaded(digest: str, completed: Completed) -> str | None:
+def parse_loaded(node: TierNode, digest: str, completed: Completed) -> str | None:
     """Return None if the worker works by the files with this digest."""
+    if node.theirs is not None:
+        return None if names.loaded(node, digest) in completed.text.split() else f"the running worker has no backend {names.loaded(node, digest)}"
     running = completed.text.strip().removeprefix("MANOR_CONFIG=")
     return None if running == digest else f"the running worker works by other files ({running or 'no digest'}, not {digest})"
 

@@ -10,6 +10,7 @@ from manor.execution.values import Act, Command, Completed, FileAct
 from manor.integrations.proxies.base import AccessRecord, Proxy, RenderedFile, ServerView, TierProgram
 from manor.integrations.proxies.haproxy import commands, parse
 from manor.integrations.proxies.haproxy.options import HAProxyOptions
+from manor.integrations.proxies.haproxy.part import HAProxyPart
 from manor.integrations.proxies.haproxy.render import digest_of, render
 
 
@@ -18,6 +19,7 @@ class HAProxy(Proxy):
 
     name = "haproxy"
     options = HAProxyOptions
+    part = HAProxyPart()
     traits = ProxyTraits(
         roles=frozenset({Role.BALANCER, Role.ROUTER}),
         default_for=frozenset({Role.BALANCER}),
@@ -25,6 +27,7 @@ class HAProxy(Proxy):
         switch=Switch.COUNTED,
         switch_checks=frozenset({"http", "tcp", "command"}),
         makes_request_ids=True,
+        takes_part={"include": frozenset({"into", "main", "pid", "socket"})},
         in_flight_source="`scur` and `qcur` of `show stat`, per server",
     )
 
@@ -66,7 +69,7 @@ class HAProxy(Proxy):
 
     def parse_loaded(self, node: TierNode, completed: Completed) -> str | None:
         """Return None if the worker works by the node's files."""
-        return parse.parse_loaded(digest_of(node), completed)
+        return parse.parse_loaded(node, digest_of(node), completed)
 
     def version(self) -> Command:
         """Return `haproxy -v`."""

@@ -25,16 +25,22 @@ def render(node: TierNode) -> tuple[RenderedFile, ...]:
     others = (*lists, (names.SERVICES, maps.service_list(node.services)))
     sections = (defaults(node, options), frontend(node, options), *backends(node, options))
     digest = config_digest(sections, others)
-    config = "\n".join((f"# {node.log_name}: written by Manor; changes are overwritten\n{general(node, options, digest)}", *sections))
-    files = (RenderedFile(names.CONFIG, config.encode(), 0o640), *(RenderedFile(name, content) for name, content in others))
+    head = general(node, options, digest) if node.theirs is None else block(f"backend {names.loaded(node, digest)} from {names.shared(node)}")
+    ordered = (head, *sections) if node.theirs is None else (*sections, head)
+    first, *rest = ordered
+    config = "\n".join((f"# {node.log_name}: written by Manor; changes are overwritten\n{first}", *rest))
+    files = (RenderedFile(names.config(node), config.encode(), 0o640), *(RenderedFile(name, content) for name, content in others))
     return tuple(sorted(files, key=lambda file: file.name))
 
 
 def digest_of(node: TierNode) -> str:
     """Return the digest that a process working by the node's files shows in its environment."""
     files = {file.name: file.content.decode() for file in render(node)}
-    line = next(line for line in files[names.CONFIG].splitlines() if "setenv MANOR_CONFIG" in line)
-    return line.split()[-1]
+    lines = files[names.config(node)].splitlines()
+    if node.theirs is None:
+        return next(line for line in lines if "setenv MANOR_CONFIG" in line).split()[-1]
+    begin = f"backend {names.loaded(node, '')}"
+    return next(line for line in lines if line.startswith(begin)).removeprefix(begin).split()[0]
 
 
 def config_digest(sections: tuple[str, ...], lists: tuple[tuple[str, bytes], ...]) -> str:
@@ -74,10 +80,10 @@ def hard_stop_seconds(node: TierNode, options: HAProxyOptions) -> float:
 def defaults(node: TierNode, options: HAProxyOptions) -> str:
     """Return what all proxies of the file have in common."""
     return block(
-        "defaults",
+        "defaults" if node.theirs is None else f"defaults {names.shared(node)}",
         (
             "mode http",
-            "log stderr format raw local0 notice",
+            "log stderr format raw local0 notice" if node.theirs is None else "log global",
             f"timeout connect {milliseconds(options.connect_timeout)}",
             f"timeout client {milliseconds(PAUSE_SECONDS)}",
             f"timeout server {milliseconds(PAUSE_SECONDS)}",

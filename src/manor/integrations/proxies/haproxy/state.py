@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from manor.estate.topology import ServiceView, TrafficState
+from manor.estate.topology import ServiceView, TierNode, TrafficState
 from manor.integrations.proxies.haproxy import names
 
 HEADER = (
@@ -30,18 +30,18 @@ RUNNING, STOPPED = 2, 0
 PASSED, FAILED = 3, 2
 
 
-def traffic_state(service: ServiceView, traffic: Mapping[str, TrafficState]) -> bytes:
+def traffic_state(node: TierNode, service: ServiceView, traffic: Mapping[str, TrafficState]) -> bytes:
     """Return the state file of a service; a ready server begins up, and one failed check takes it down."""
     rows = [
-        row(names.backend(service), index, server.name, server.port, traffic[server.name], service.health.passes)
+        row(names.backend(node, service), index, server.name, server.port, traffic[server.name], service.health.passes)
         for index, server in enumerate(service.servers, start=1)
     ]
     return document(rows)
 
 
-def page_state(service: ServiceView) -> bytes:
+def page_state(node: TierNode, service: ServiceView) -> bytes:
     """Return the state file with which the maintenance page is shown."""
-    return document([row(names.page_backend(service), 1, names.PAGE_SERVER, 1, TrafficState.READY, 1)])
+    return document([row(names.page_backend(node, service), 1, names.PAGE_SERVER, 1, TrafficState.READY, 1)])
 
 
 def row(backend: str, number: int, server: str, port: int, state: TrafficState, passes: int) -> str:

@@ -35,7 +35,7 @@ def front_upstreams(node: TierNode, options: NginxOptions) -> tuple[Block, ...]:
     """Return an upstream for every slot's own listener."""
     return tuple(
         Block(
-            f"upstream {names.listener(server, service)}",
+            f"upstream {names.listener(node, server, service)}",
             (
                 f"server {word(f'{server.address}:{server.port}')} max_fails=0;",
                 f"keepalive {options.kept};",
@@ -166,7 +166,7 @@ def passing(node: TierNode, place: Place) -> tuple[Block | str, ...]:
         f"proxy_read_timeout {seconds(SILENCE_SECONDS.get(class_, 60.0))};",
         f"proxy_send_timeout {seconds(UPLOAD_PAUSE_SECONDS if class_ == 'upload' else BODY_PAUSE_SECONDS)};",
         "proxy_buffering off;" if class_ in ("stream", "websocket") else "",
-        f"proxy_pass http://{identifier(service.name)}.slot.$manor_slot;",
+        f"proxy_pass http://{names.slot_listener(node, service)}$manor_slot;",
     )
 
 

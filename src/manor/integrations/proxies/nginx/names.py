@@ -12,19 +12,39 @@ PAGES = "/.manor-pages/"
 """Where our own pages are, internally; a service can't have this path."""
 
 
+def config(node: TierNode) -> str:
+    """Return the name of the configuration."""
+    return CONFIG if node.theirs is None else f"{node.own_name}.conf"
+
+
+def log_format(node: TierNode) -> str:
+    """Return the name of the access log's format."""
+    return "manor" if node.theirs is None else f"{node.mark}log"
+
+
+def tls_cache(node: TierNode) -> str:
+    """Return the name of the zone that keeps TLS sessions."""
+    return "manor" if node.theirs is None else f"{node.mark}tls"
+
+
 def pid_file(node: TierNode) -> HostPath:
     """Return where the master writes its pid."""
     return node.folders.run / "nginx.pid"
 
 
-def program(server: SlotServer, service: ServiceView) -> str:
+def program(node: TierNode, server: SlotServer, service: ServiceView) -> str:
     """Return the upstream of a slot's program."""
-    return f"{identifier(service.name)}.program.{server.slot}"
+    return f"{node.mark}{identifier(service.name)}.program.{server.slot}"
 
 
-def listener(server: SlotServer, service: ServiceView) -> str:
+def listener(node: TierNode, server: SlotServer, service: ServiceView) -> str:
     """Return the upstream of a slot's listener, which the first tier of a chain of nginx alone passes on to."""
-    return f"{identifier(service.name)}.slot.{server.slot}"
+    return f"{slot_listener(node, service)}{server.slot}"
+
+
+def slot_listener(node: TierNode, service: ServiceView) -> str:
+    """Return the beginning of the names of the upstreams of a service's slots."""
+    return f"{node.mark}{identifier(service.name)}.slot."
 
 
 def flag(node: TierNode, service: ServiceView, slot: str, state: TrafficState) -> HostPath:

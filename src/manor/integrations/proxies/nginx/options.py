@@ -11,7 +11,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from manor.errors import InvalidEstate
-from manor.estate.units import Duration
+from manor.estate.units import AbsolutePath, Duration
 
 
 class NginxOptions(BaseModel):
@@ -23,6 +23,7 @@ class NginxOptions(BaseModel):
     connections: int = Field(4096, ge=64, description="connections of a worker, to both sides together")
     kept: int = Field(64, ge=1, description="idle connections that a worker keeps to each program")
     connect_timeout: Duration = Field(2.0, description="longest wait for a connection to the program")
+    prefix: AbsolutePath | None = Field(None, description="`manage: include`: what your nginx was started with as `-p`; default its own")
     header_timeout: Duration = Field(10.0, description="a client must have sent its headers by then")
 
 

@@ -9,6 +9,7 @@ from manor.execution.values import Act, Command, Completed, FileAct
 from manor.integrations.proxies.base import AccessRecord, Proxy, RenderedFile, ServerView, TierProgram
 from manor.integrations.proxies.nginx import commands, parse
 from manor.integrations.proxies.nginx.options import NginxOptions
+from manor.integrations.proxies.nginx.part import NginxPart
 from manor.integrations.proxies.nginx.render import digest_of, render
 
 
@@ -17,6 +18,7 @@ class Nginx(Proxy):
 
     name = "nginx"
     options = NginxOptions
+    part = NginxPart()
     traits = ProxyTraits(
         roles=frozenset({Role.WEB}),
         default_for=frozenset({Role.WEB}),
@@ -24,6 +26,7 @@ class Nginx(Proxy):
         switch=Switch.TIMED,
         switch_checks=frozenset(),
         makes_request_ids=True,
+        takes_part={"include": frozenset({"into", "main", "pid"})},
         in_flight_source="none: open-source nginx counts connections, not requests per server; a drain lasts its whole time",
         reload_loses="a POST that is sent on a kept connection in the moment in which an old worker closes it",
     )

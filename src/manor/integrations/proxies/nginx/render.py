@@ -26,7 +26,7 @@ def render(node: TierNode) -> tuple[RenderedFile, ...]:
     config = configuration(node)
     types = Block("types", tuple(f"{kind} {' '.join(endings)};" for kind, endings in sorted(TYPES.items()))).text()
     final = config.replace(DIGEST_MARK, digest(config))
-    return (RenderedFile(names.TYPES, types.encode()), RenderedFile(names.CONFIG, final.encode(), 0o640))
+    return (RenderedFile(names.TYPES, types.encode()), RenderedFile(names.config(node), final.encode(), 0o640))
 
 
 def digest_of(node: TierNode) -> str:
@@ -43,6 +43,8 @@ def configuration(node: TierNode) -> str:
     """Return nginx.conf, with a mark where its digest goes."""
     options = load_options(node.options, node.subject)
     head = f"# {node.log_name}: written by Manor; changes are overwritten\n"
+    if node.theirs is not None:
+        return head + "\n".join(part if isinstance(part, str) else part.text().rstrip() for part in beside_others(node, options)) + "\n"
     return head + "\n".join((*general(node, options), Block("http", http(node, options)).text()))
 
 
@@ -62,24 +64,47 @@ def general(node: TierNode, options: NginxOptions) -> tuple[str, ...]:
 def http(node: TierNode, options: NginxOptions) -> tuple[Block | str, ...]:
     """Return what is inside `http`."""
     return (
-        f"include {names.TYPES};",
-        "default_type application/octet-stream;",
+        *types(node),
         *(f"{kind}_temp_path {path(node.folders.run / f'{kind}_temp')};" for kind in TEMPORARY),
-        "server_tokens off;",
-        "sendfile on;",
-        "tcp_nopush on;",
-        f"underscores_in_headers {'off' if node.is_first else 'on'};",
+        *manners(node),
         *maps(node),
-        *logging(node),
-        *receiving(node),
-        *sending(),
-        *tls(node),
-        *upstreams(node, options),
-        *(front_upstreams(node, options) if node.is_first else ()),
-        admin_server(node),
-        *(front_servers(node, options) if node.is_first else ()),
-        *slot_servers(node, options),
+        log_format(node),
+        *connections(node),
+        *every_upstream(node, options),
+        *servers(node, options),
     )
+
+
+def beside_others(node: TierNode, options: NginxOptions) -> tuple[Block | str, ...]:
+    """Return what stands in a file that other people's `http` includes: what holds for our servers is said in each of them, for none of theirs."""
+    ours = (*types(node), *manners(node), *connections(node))
+    own = tuple(Block(server.title, (*ours, *server.lines)) for server in servers(node, options))
+    return (*maps(node), log_format(node), *every_upstream(node, options), *own)
+
+
+def types(node: TierNode) -> tuple[str, ...]:
+    """Return which endings are which types."""
+    return (f"include {names.TYPES if node.theirs is None else path(node.folders.etc / names.TYPES)};", "default_type application/octet-stream;")
+
+
+def manners(node: TierNode) -> tuple[str, ...]:
+    """Return how it answers."""
+    return ("server_tokens off;", "sendfile on;", "tcp_nopush on;", f"underscores_in_headers {'off' if node.is_first else 'on'};")
+
+
+def connections(node: TierNode) -> tuple[str, ...]:
+    """Return the log, and how both sides' connections are worked."""
+    return (f"access_log {path(node.folders.access_log)} {names.log_format(node)};", *receiving(node), *sending(), *tls(node))
+
+
+def every_upstream(node: TierNode, options: NginxOptions) -> tuple[Block, ...]:
+    """Return the programs and, in a chain of nginx alone, the slots' listeners."""
+    return (*upstreams(node, options), *(front_upstreams(node, options) if node.is_first else ()))
+
+
+def servers(node: TierNode, options: NginxOptions) -> tuple[Block, ...]:
+    """Return every server."""
+    return (admin_server(node), *(front_servers(node, options) if node.is_first else ()), *slot_servers(node, options))
 
 
 def maps(node: TierNode) -> tuple[Block, ...]:
@@ -99,8 +124,8 @@ def request_id(node: TierNode) -> str:
     return {"make": "$request_id", "from_trace": "$manor_id", "take": "$http_x_request_id"}[node.request_id]
 
 
-def logging(node: TierNode) -> tuple[str, ...]:
-    """Return the access log: one JSON object a line (docs/access-log.md); values of the upstream are quoted, for they may be absent."""
+def log_format(node: TierNode) -> str:
+    """Return the format of the access log: one JSON object a line (docs/access-log.md); values of the upstream are quoted, for they may be absent."""
     # The listeners of slots log only where they are the whole tier; in a chain of nginx alone its front does.
     slot, cache = ("$upstream_http_x_manor_slot", "$upstream_http_x_manor_cache") if node.is_first else ("$manor_slot", "")
     fields = {
@@ -121,7 +146,7 @@ def logging(node: TierNode) -> tuple[str, ...]:
         "header_seconds": '"$upstream_header_time"',
     }
     text = "{" + ",".join(f'"{name}":{content}' for name, content in fields.items()) + "}"
-    return (f"log_format manor escape=json '{text}';", f"access_log {path(node.folders.access_log)} manor;")
+    return f"log_format {names.log_format(node)} escape=json '{text}';"
 
 
 def receiving(node: TierNode) -> tuple[str, ...]:
@@ -155,7 +180,7 @@ def tls(node: TierNode) -> tuple[str, ...]:
         f"ssl_certificate {path(node.tls.certificate)};",
         f"ssl_certificate_key {path(node.tls.key)};",
         "ssl_protocols TLSv1.2 TLSv1.3;",
-        "ssl_session_cache shared:manor:4m;",
+        f"ssl_session_cache shared:{names.tls_cache(node)}:4m;",
     )
 
 

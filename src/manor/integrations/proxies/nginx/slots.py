@@ -23,7 +23,7 @@ UPLOAD_PAUSE_SECONDS = 600.0
 
 def upstreams(node: TierNode, options: NginxOptions) -> tuple[Block, ...]:
     """Return an upstream for every slot's program on this host."""
-    return tuple(upstream(server, service, options) for service in node.services for server in own_servers(node, service) if server.service_port)
+    return tuple(upstream(node, server, service, options) for service in node.services for server in own_servers(node, service) if server.service_port)
 
 
 def own_servers(node: TierNode, service: ServiceView) -> tuple[SlotServer, ...]:
@@ -31,11 +31,11 @@ def own_servers(node: TierNode, service: ServiceView) -> tuple[SlotServer, ...]:
     return tuple(server for server in service.servers if server.host == node.host)
 
 
-def upstream(server: SlotServer, service: ServiceView, options: NginxOptions) -> Block:
+def upstream(node: TierNode, server: SlotServer, service: ServiceView, options: NginxOptions) -> Block:
     """Return the upstream of a program, with kept connections only if its idle limit is known."""
     kept = kept_seconds(service)
     keeping = (f"keepalive {options.kept};", f"keepalive_timeout {seconds(kept)};", "keepalive_requests 1000000;") if kept else ()
-    return Block(f"upstream {names.program(server, service)}", (f"server {word(f'{server.address}:{server.service_port}')} max_fails=0;", *keeping))
+    return Block(f"upstream {names.program(node, server, service)}", (f"server {word(f'{server.address}:{server.service_port}')} max_fails=0;", *keeping))
 
 
 def kept_seconds(service: ServiceView) -> float | None:
@@ -117,7 +117,7 @@ def pass_lines(node: TierNode, service: ServiceView, server: SlotServer, options
     """Return the directives that pass a request on to the program."""
     is_streaming = any(route.class_ in ("stream", "websocket") for route in service.routes)
     return (
-        f"proxy_pass http://{names.program(server, service)};",
+        f"proxy_pass http://{names.program(node, server, service)};",
         "proxy_set_header Host $http_host;",
         "proxy_set_header Upgrade $http_upgrade;",
         f"proxy_set_header Connection {'$manor_kept' if kept_seconds(service) else '$manor_single'};",

@@ -31,6 +31,7 @@ class Traefik(Proxy):
         switch_checks=frozenset({"http"}),
         makes_request_ids=False,
         logs_slots=False,
+        takes_no_part="its listeners (entry points) stand in its static file, so a file beside yours can add none",
         in_flight_source="none: Traefik counts open connections of an entry point, not requests of a server; a drain waits its whole time",
     )
 

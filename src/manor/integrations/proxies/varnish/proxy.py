@@ -21,6 +21,7 @@ class Varnish(Proxy):
     traits = ProxyTraits(
         roles=frozenset({Role.CACHE}),
         default_for=frozenset({Role.CACHE}),
+        takes_no_part="its VCL is one whole, which no file beside yours can add to",
         in_flight_source="none: it does not switch",
     )
 

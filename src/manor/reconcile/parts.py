@@ -1,0 +1,147 @@
+"""Tiers that are a part of a program that somebody else runs: looked at, judged, told to reload, taken out again (docs/ownership.md, beside yours).
+
+Invariant: of theirs nothing is written, started or stopped; of ours one file lies in their folder, and it goes when their program works without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from manor.errors import CommandFailed, ManorError, NotRestored, Refused, Unreachable
+from manor.estate.topology import TierNode
+from manor.execution.base import Runner
+from manor.execution.values import Completed, Effect, HostPath, MakeFolder, PutFile, Remove, Touch
+from manor.integrations.proxies.parts import Found, Master, Part, argv_file, name_file, parse_argv, parse_pid, tell
+from manor.reconcile.desired import DesiredTier
+from manor.reconcile.site import POLL_SECONDS, READY_SECONDS, anyhow, with_parents
+from manor.state.clock import Clock
+
+
+def part_of(tier: DesiredTier) -> Part:
+    """Return how a tier takes part in a program that somebody else runs."""
+    if tier.proxy.part is None:
+        raise ValueError(f"{tier.proxy.name} takes no part; the rules of the estate see to it")
+    return tier.proxy.part
+
+
+def place_of(path: HostPath | None) -> HostPath:
+    """Return a place that the estate names."""
+    if path is None:
+        raise ValueError("the tier does not name a place that its `manage` needs; the rules of the estate see to it")
+    return path
+
+
+async def find_master(tier: DesiredTier, runner: Runner) -> Master:
+    """Return their running master. Raises ManorError if none runs, or the pid is another program's by now."""
+    theirs, part = tier.node.theirs, part_of(tier)
+    path = place_of(theirs.pid if theirs else None)
+    pid = parse_pid((await runner.read([path])).get(path), path)
+    name, argv = name_file(pid), argv_file(pid)
+    facts = await runner.read([name, argv])
+    running = facts.get(name, b"").decode("utf-8", "replace").strip()
+    if running != part.process:
+        raise ManorError(f"{path} says {pid}, which is {running or 'no process'}, not {part.process}; Manor does not start this program: start it")
+    return Master(pid, parse_argv(facts.get(argv, b"")))
+
+
+async def look_beside(node: TierNode, runner: Runner, argv: tuple[str, ...] = ()) -> Found:
+    """Return what is there of their files."""
+    theirs = node.theirs
+    main, into = place_of(theirs.main if theirs else None), place_of(theirs.into if theirs else None)
+    text = (await runner.read([main])).get(main)
+    return Found(text, tuple(await runner.listing(main.parent)), tuple(await runner.listing(into)), argv)
+
+
+async def judge_part(tier: DesiredTier, node: TierNode, runner: Runner, argv: tuple[str, ...] = (), *, with_ours: bool = True) -> tuple[str, ...]:
+    """Return what is refused of their main file with ours in place, or without it; judged in the folder that `node` has its files in."""
+    part, folder = part_of(tier), node.folders.etc
+    found = await look_beside(node, runner, argv)
+    obstacles = part.obstacles(node, found)
+    if obstacles and with_ours:
+        return obstacles
+    rendered = {file.name: file for file in tier.proxy.render(node)}
+    own = rendered.pop(part.own_file(node))
+    judging = part.judge(node, found, folder, own.content if with_ours else None)
+    lists = [PutFile(folder / file.name, file.content, file.mode) for file in rendered.values()]
+    await runner.change([MakeFolder(folder), *with_parents([*lists, *judging.acts])])
+    return tier.proxy.parse_check(await runner.run(anyhow(judging.command, folder)))
+
+
+async def reload_part(tier: DesiredTier, runner: Runner) -> None:
+    """Have their master take its files as they are now. Raises ManorError."""
+    await runner.run(tell(tier.node, part_of(tier).signal, await find_master(tier, runner)))
+
+
+async def reopen_part(tier: DesiredTier, runner: Runner) -> None:
+    """Have their master open its logs anew. Raises ManorError."""
+    await runner.run(tell(tier.node, part_of(tier).reopen, await find_master(tier, runner)))
+
+
+async def part_problem(tier: DesiredTier, runner: Runner) -> str:
+    """Return why their program does not work by our files as declared; empty: it does."""
+    try:
+        await find_master(tier, runner)
+    except ManorError as error:
+        return str(error)
+    answer = await answer_of(tier, runner)
+    if answer is None:
+        return "your program does not answer for Manor's file; `manor apply` has it take the file over"
+    return tier.proxy.parse_loaded(tier.node, answer) or ""
+
+
+async def answer_of(tier: DesiredTier, runner: Runner) -> Completed | None:
+    """Return what their program says of the files that it works by; None if nobody answers."""
+    try:
+        return await runner.carry_out(tier.proxy.loaded(tier.node))
+    except (Unreachable, CommandFailed):
+        return None
+
+
+async def withdraw(tier: DesiredTier, runner: Runner, folder: HostPath, clock: Clock) -> str:
+    """Take our file out of their program and have it go on without; return what was done.
+
+    Raises Refused, with nothing changed, if their files don't hold without ours; NotRestored if their program goes on with it.
+    """
+    own = tier.own_path
+    if own is None or own not in await runner.digest([own]):
+        return ""
+    try:
+        master = await find_master(tier, runner)
+    except ManorError as error:
+        await runner.change([Remove(own, touch_of(tier))])
+        return f"{own} removed; {error}"
+    problems = await judge_without(tier, runner, folder)
+    if problems:
+        raise Refused(f"{tier.node.key}: without {own} your files are refused: {'; '.join(problems)}; take out what names Manor's sections, then again")
+    kept = (await runner.read([own])).get(own, b"")
+    await runner.change([Remove(own, touch_of(tier))])
+    await runner.run(tell(tier.node, part_of(tier).signal, master))
+    if not await comes_true(clock, lambda answer: not part_of(tier).is_loaded(tier.node, answer), tier, runner):
+        await runner.change([PutFile(own, kept, 0o640, touch_of(tier))])
+        raise NotRestored(
+            f"{tier.node.key}: your program went on with {own} for {READY_SECONDS:g} s after it was told to reload; the file is back, see its log"
+        )
+    return f"{own} removed; your program works without it"
+
+
+async def judge_without(tier: DesiredTier, runner: Runner, folder: HostPath) -> tuple[str, ...]:
+    """Return what is refused of their files when ours is gone."""
+    try:
+        return await judge_part(tier, tier.rebased(folder), runner, with_ours=False)
+    finally:
+        await runner.change([Remove(folder)])
+
+
+async def comes_true(clock: Clock, holds: Callable[[Completed | None], bool], tier: DesiredTier, runner: Runner) -> bool:
+    """Tell whether something holds of their program's answer before long."""
+    limit = clock.now() + READY_SECONDS
+    while clock.now() < limit:
+        if holds(await answer_of(tier, runner)):
+            return True
+        await clock.sleep(POLL_SECONDS)
+    return False
+
+
+def touch_of(tier: DesiredTier) -> Touch:
+    """Return the touch of our file in their folder."""
+    return Touch(tier.node.subject, Effect.INCLUDE)
