@@ -89,6 +89,11 @@ class HostLayout:
         """Paths of the host, and the commands to work it by hand."""
         return self.root / "README.md"
 
+    @property
+    def beside(self) -> HostPath:
+        """The list of Manor's files that lie in other people's folders."""
+        return self.root / "beside"
+
     def loaded(self, key: str) -> HostPath:
         """Return the file that says which files a running process has taken over: sha256 over them."""
         return self.root / "run" / f"{key}.loaded"

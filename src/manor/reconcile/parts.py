@@ -12,7 +12,7 @@ from manor.estate.topology import TierNode
 from manor.execution.base import Runner
 from manor.execution.values import Completed, Effect, HostPath, MakeFolder, PutFile, Remove, Touch
 from manor.integrations.proxies.parts import Found, Master, Part, argv_file, name_file, parse_argv, parse_pid, tell
-from manor.reconcile.desired import DesiredTier
+from manor.reconcile.desired import DesiredHost, DesiredTier
 from manor.reconcile.site import POLL_SECONDS, READY_SECONDS, anyhow, with_parents
 from manor.state.clock import Clock
 
@@ -140,6 +140,21 @@ async def comes_true(clock: Clock, holds: Callable[[Completed | None], bool], ti
             return True
         await clock.sleep(POLL_SECONDS)
     return False
+
+
+async def remember_beside(host: DesiredHost, runner: Runner) -> None:
+    """Keep a list of our files in other people's folders, those of earlier estates too while they are there. It is written before they are."""
+    there = await left_beside(host, runner)
+    paths = sorted({*host.beside, *there})
+    if paths or await runner.digest([host.layout.beside]):
+        await runner.change([PutFile(host.layout.beside, "".join(f"{path}\n" for path in paths).encode())])
+
+
+async def left_beside(host: DesiredHost, runner: Runner) -> list[HostPath]:
+    """Return our files that lie in other people's folders and that the estate no longer declares."""
+    text = (await runner.read([host.layout.beside])).get(host.layout.beside, b"").decode()
+    known = [HostPath(line) for line in text.splitlines() if HostPath(line) not in host.beside]
+    return sorted(await runner.digest(known))
 
 
 def touch_of(tier: DesiredTier) -> Touch:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from manor.execution.values import MakeFolder
 from manor.operations.step import Evidence, Here, Step
+from manor.reconcile.parts import remember_beside
 from manor.reconcile.site import HostStep, Site, fence, remove_strays, write_changed
 from manor.reconcile.supervising import CheckSupervisor, Supervise
 from manor.reconcile.tiers import ChangeTier, CheckTier, ConfirmTier, VerifyTier
@@ -58,6 +59,7 @@ class PrepareHost(HostStep):
         ]
         await runner.change([*private, *(MakeFolder(path) for path in dict.fromkeys([*folders, layout.pages, layout.supervisor, *own, *slots, *static]))])
         changed = await write_changed(runner, host.base)
+        await remember_beside(host, runner)
         await remove_strays(layout.pages, (file.path for file in host.base), runner)
         return f"{changed} files"
 

@@ -24,6 +24,7 @@ from manor.operations.step import StepKinds
 from manor.operations.stop import Stop
 from manor.reconcile.apply import apply_steps, confirming_steps
 from manor.reconcile.desired import DesiredHost
+from manor.reconcile.parts import left_beside
 from manor.reconcile.plan import ABSENT, SUPERVISOR_MARK, Action, Observed, Plan, plan_environment
 from manor.reconcile.site import Site
 from manor.reconcile.steps import KINDS
@@ -120,6 +121,7 @@ async def apply_plan(
         return None
     require_allowed(plan, context.estate.removed, allow_destroy=allow_destroy)
     await require_drained(context, plan.environment)
+    await require_withdrawn(planned.site)
     new = NewOperation(
         "apply", plan.environment, actor=actor, estate_digest=plan.estate_digest, plan_hash=plan.hash, arguments=json.dumps({"environment": plan.environment})
     )
@@ -176,6 +178,15 @@ async def require_drained(context: Context, environment: str) -> None:
     if left:
         commands = "; ".join(f"`manor service remove {name} -e {environment}`" for name in left)
         raise UsageError(f"{', '.join(left)}: no longer declared in {environment} and still there; drain it first: {commands}")
+
+
+async def require_withdrawn(site: Site) -> None:
+    """Raise UsageError if a file of ours lies in somebody else's program that the estate no longer names: nobody would ever take it out."""
+    for name, host in site.hosts.items():
+        left = await left_beside(host, site.runners[name])
+        if left:
+            named = ", ".join(map(str, left))
+            raise UsageError(f"{name}: {named} is still in your program, and the estate no longer says so; remove it, reload your program, then again")
 
 
 def running_tiers(planned: Planned) -> list[tuple[str, str]]:

@@ -17,7 +17,8 @@ from manor.integrations.proxies.nginx.options import load_options
 from manor.integrations.proxies.nginx.quoting import path
 from manor.integrations.proxies.parts import Found, Judging, Part
 
-INCLUDE = re.compile(r"""^(?P<before>[^#\n]*?\binclude\s+)(?P<quote>["']?)(?P<path>[^\s;"']+)(?P=quote)(?=\s*;)""", re.MULTILINE)
+INCLUDE = re.compile(r"""\binclude\s+(?P<quote>["']?)(?P<path>[^\s;"']+)(?P=quote)(?=\s*;)""")
+PID = re.compile(r"""(?<![^\s;{}])pid\s+[^\s;]+(?=\s*;)""")
 
 
 class NginxPart(Part):
@@ -36,7 +37,7 @@ class NginxPart(Part):
         into, main = places(node)
         if found.main is None:
             return (f"there is no file {main}; name your main file",)
-        if not any(is_ours(node, match["path"]) for match in INCLUDE.finditer(found.main.decode("utf-8", "surrogateescape"))):
+        if not any(is_ours(node, match) for match in INCLUDE.finditer(found.main.decode("utf-8", "surrogateescape"))):
             return (f"{main} does not include {into / names.config(node)}; add `include {into}/*.conf;` to its `http`",)
         return ()
 
@@ -47,9 +48,10 @@ class NginxPart(Part):
         beside = [PutLink(copy.parent / name, main.parent / name) for name in found.beside if name != main.name]
         included = [PutLink(links / name, into / name) for name in found.into if name != names.config(node)]
         own = [PutFile(links / names.config(node), ours, 0o600)] if ours is not None else []
-        acts: tuple[FileAct, ...] = (*beside, *included, *own, PutFile(copy, elsewhere(node, found.main or b"", links), 0o600))
+        text, pid = elsewhere(node, found.main or b"", links), folder / "check.pid"
+        acts: tuple[FileAct, ...] = (*beside, *included, *own, PutFile(copy, with_pid(text, pid), 0o600))
         prefix = load_options(node.options, node.subject).prefix
-        argv = (BINARY, "-e", "stderr", *(("-p", f"{prefix}/") if prefix else ()), "-c", str(copy), "-t", "-q")
+        argv = (BINARY, "-e", "stderr", *(("-p", f"{prefix}/") if prefix else ()), "-c", str(copy), *no_pid(text, pid), "-t", "-q")
         return Judging(acts, Command(argv, Touch(node.subject), ok_codes=frozenset({0, 1})))
 
     def is_loaded(self, node: TierNode, completed: Completed | None) -> bool:
@@ -64,19 +66,32 @@ def places(node: TierNode) -> tuple[HostPath, HostPath]:
     return node.theirs.into, node.theirs.main
 
 
-def is_ours(node: TierNode, pattern: str) -> bool:
-    """Tell whether an include of the main file means our file."""
+def is_ours(node: TierNode, match: re.Match[str]) -> bool:
+    """Tell whether an include of the main file means our file; one in a comment does not."""
     into, main = places(node)
-    folder, name = posixpath.split(posixpath.normpath(posixpath.join(str(main.parent), pattern)))
-    return folder == posixpath.normpath(str(into)) and fnmatch.fnmatchcase(names.config(node), name)
+    folder, name = posixpath.split(posixpath.normpath(posixpath.join(str(main.parent), match["path"])))
+    return not is_comment(match) and folder == posixpath.normpath(str(into)) and fnmatch.fnmatchcase(names.config(node), name)
 
 
-def elsewhere(node: TierNode, main: bytes, links: HostPath) -> bytes:
+def is_comment(match: re.Match[str]) -> bool:
+    """Tell whether a find stands behind a `#` on its line."""
+    return "#" in match.string[match.string.rfind("\n", 0, match.start()) + 1 : match.start()]
+
+
+def elsewhere(node: TierNode, main: bytes, links: HostPath) -> str:
     """Return their main file with the include that means our file turned to another folder."""
 
     def turned(match: re.Match[str]) -> str:
-        if not is_ours(node, match["path"]):
-            return match[0]
-        return match["before"] + path(links / posixpath.basename(match["path"]))
+        return f"include {path(links / posixpath.basename(match['path']))}" if is_ours(node, match) else match[0]
 
-    return INCLUDE.sub(turned, main.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
+    return INCLUDE.sub(turned, main.decode("utf-8", "surrogateescape"))
+
+
+def with_pid(text: str, pid: HostPath) -> bytes:
+    """Return a main file whose pid file is another: a check makes it where there is none."""
+    return PID.sub(lambda match: match[0] if is_comment(match) else f"pid {path(pid)}", text).encode("utf-8", "surrogateescape")
+
+
+def no_pid(text: str, pid: HostPath) -> tuple[str, ...]:
+    """Return what the command line says of the pid file where the main file names none."""
+    return () if any(not is_comment(match) for match in PID.finditer(text)) else ("-g", f"pid {path(pid)};")
