@@ -50,6 +50,11 @@ class Wiring:
     extras: Mapping[str, bytes] = field(default_factory=dict)
     """Contents of the files that `extra` names."""
 
+    @property
+    def has_way_in(self) -> bool:
+        """Tell whether the first tier has listeners of Manor's; where it is only talked to, the way in is somebody else's."""
+        return self.environment.traffic.chain[0].manage != "runtime"
+
     def nodes(self) -> tuple[TierNode, ...]:
         """Return every tier on every host, outermost first, by host name."""
         rules = self.environment.traffic.chain

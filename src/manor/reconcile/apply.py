@@ -13,7 +13,7 @@ from manor.reconcile.plan import Plan
 from manor.reconcile.site import Site
 from manor.reconcile.steps import FenceHost, PrepareHost
 from manor.reconcile.supervising import CheckSupervisor, Supervise
-from manor.reconcile.tiers import ChangeTier, CheckTier, ConfirmTier, VerifyTier
+from manor.reconcile.tiers import ChangeTier, CheckTier, ConfirmTier, TellTier, VerifyTier
 
 Wave = list[Step[Site]]
 
@@ -33,6 +33,7 @@ def apply_steps(plan: Plan, hosts: Mapping[str, DesiredHost], running: Iterable[
         [*(CheckTier(host=name, key=key) for name, _, key in every), *(CheckSupervisor(host=host.name) for host in touched if host.is_supervised)],
         [ChangeTier(host=name, key=key) for name, key in fresh],
         *one_by_one,
+        [TellTier(host=name, key=key) for name, key in live if (name, key) not in written],
         [Supervise(host=host.name) for host in touched if host.is_supervised],
         [VerifyTier(host=name, key=key) for name, key in fresh],
     ]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from manor.errors import CommandFailed, ManorError, NotRestored, Refused, Unreachable
-from manor.estate.topology import TierNode
+from manor.estate.topology import TierNode, TrafficState
 from manor.execution.base import Runner
 from manor.execution.values import Completed, Effect, HostPath, MakeFolder, PutFile, Remove, Touch
 from manor.integrations.proxies.parts import Found, Master, Part, argv_file, name_file, parse_argv, parse_pid, tell
@@ -45,17 +45,26 @@ async def find_master(tier: DesiredTier, runner: Runner) -> Master:
 
 
 async def look_beside(node: TierNode, runner: Runner, argv: tuple[str, ...] = ()) -> Found:
-    """Return what is there of their files."""
+    """Return what is there of their files. Raises Refused if the places that the estate names are not there."""
     theirs = node.theirs
     main, into = place_of(theirs.main if theirs else None), place_of(theirs.into if theirs else None)
-    text = (await runner.read([main])).get(main)
+    there = await runner.digest([main, into])
+    missing = [
+        f"there is no {kind} {path}; name yours" for kind, path in (("file", main), ("folder", into)) if (there.get(path) == "folder") != (kind == "folder")
+    ]
+    if missing:
+        raise Refused("; ".join(missing))
+    text = (await runner.read([main])).get(main, b"")
     return Found(text, tuple(await runner.listing(main.parent)), tuple(await runner.listing(into)), argv)
 
 
 async def judge_part(tier: DesiredTier, node: TierNode, runner: Runner, argv: tuple[str, ...] = (), *, with_ours: bool = True) -> tuple[str, ...]:
     """Return what is refused of their main file with ours in place, or without it; judged in the folder that `node` has its files in."""
     part, folder = part_of(tier), node.folders.etc
-    found = await look_beside(node, runner, argv)
+    try:
+        found = await look_beside(node, runner, argv)
+    except Refused as error:
+        return (str(error),)
     obstacles = part.obstacles(node, found)
     if obstacles and with_ours:
         return obstacles
@@ -77,8 +86,19 @@ async def reopen_part(tier: DesiredTier, runner: Runner) -> None:
     await runner.run(tell(tier.node, part_of(tier).reopen, await find_master(tier, runner)))
 
 
+async def pasted_problems(tier: DesiredTier, runner: Runner) -> tuple[str, ...]:
+    """Return how what their program shows differs from what was to be pasted into it; that it does not answer is one."""
+    part = part_of(tier)
+    try:
+        return part.differences(tier.node, await runner.carry_out(part.shown(tier.node)))
+    except (Unreachable, CommandFailed) as error:
+        return (str(error),)
+
+
 async def part_problem(tier: DesiredTier, runner: Runner) -> str:
-    """Return why their program does not work by our files as declared; empty: it does."""
+    """Return why their program does not work by our files, or by what was pasted, as declared; empty: it does."""
+    if not tier.node.has_files:
+        return "; ".join(await pasted_problems(tier, runner))
     try:
         await find_master(tier, runner)
     except ManorError as error:
@@ -103,6 +123,8 @@ async def withdraw(tier: DesiredTier, runner: Runner, folder: HostPath, clock: C
     Raises Refused, with nothing changed, if their files don't hold without ours; NotRestored if their program goes on with it.
     """
     own = tier.own_path
+    if not tier.node.has_files:
+        return await take_out(tier, runner)
     if own is None or own not in await runner.digest([own]):
         return ""
     try:
@@ -122,6 +144,17 @@ async def withdraw(tier: DesiredTier, runner: Runner, folder: HostPath, clock: C
             f"{tier.node.key}: your program went on with {own} for {READY_SECONDS:g} s after it was told to reload; the file is back, see its log"
         )
     return f"{own} removed; your program works without it"
+
+
+async def take_out(tier: DesiredTier, runner: Runner) -> str:
+    """Have their program send nothing more to our servers; return what was done."""
+    try:
+        for view in tier.node.services:
+            for act in tier.proxy.switch(tier.node, view, {server.name: TrafficState.MAINT for server in view.servers}):
+                await runner.carry_out(act)
+    except (Unreachable, CommandFailed) as error:
+        return f"your program was not told: {error}"
+    return "its servers are in maintenance; what you pasted is yours to take out"
 
 
 async def judge_without(tier: DesiredTier, runner: Runner, folder: HostPath) -> tuple[str, ...]:

@@ -79,6 +79,8 @@ class Observed:
     versions: Mapping[str, str] = field(default_factory=dict)
     slots: Mapping[str, str] = field(default_factory=dict)
     """`<instance>/<slot>` → release and traffic."""
+    untold: Mapping[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
+    """(host, tier key) → where a balancer that keeps no file of ours does otherwise than is remembered, in words."""
 
 
 def plan_environment(environment: str, estate_digest: str, desired: Iterable[DesiredHost], observed: Observed) -> Plan:
@@ -95,7 +97,14 @@ def plan_host(host: DesiredHost, observed: Observed) -> tuple[Change, ...]:
     found = observed.hosts[host.name]
     files = tuple(change for file in host.files for change in plan_file(host.name, file, found, observed))
     strays = tuple(Change(host.name, "host", Action.DELETE, str(path), before=found.digests.get(path, "file")) for path in found.strays)
-    return (*files, *strays, *plan_processes(host, found))
+    told = tuple(change for tier in host.tiers for change in plan_told(host, tier, observed))
+    return (*files, *strays, *plan_processes(host, found), *told)
+
+
+def plan_told(host: DesiredHost, tier: DesiredTier, observed: Observed) -> tuple[Change, ...]:
+    """Return that a balancer has to be told again which servers take traffic."""
+    untold = observed.untold.get((host.name, tier.node.key), ())
+    return (Change(host.name, tier.node.subject, Action.UPDATE, tier.node.key, before="; ".join(untold), after="as remembered"),) if untold else ()
 
 
 def plan_file(host: str, file: DesiredFile, found: ObservedHost, observed: Observed) -> tuple[Change, ...]:
@@ -173,6 +182,7 @@ def plan_hash(environment: str, estate_digest: str, hosts: Iterable[DesiredHost]
         "found": {name: found_part(host) for name, host in observed.hosts.items()},
         "versions": dict(observed.versions),
         "slots": dict(observed.slots),
+        **({"untold": {"/".join(at): told for at, told in observed.untold.items()}} if observed.untold else {}),
     }
     return hashlib.sha256(json.dumps(snapshot, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 

@@ -82,12 +82,12 @@ async def tokens_seen(host: DesiredHost, runner: Runner) -> dict[str, int]:
     return {path.name.replace("+", "/"): int(text) for path, text in texts.items()}
 
 
-async def write_changed(runner: Runner, files: Iterable[DesiredFile]) -> int:
-    """Write the files that differ from what is there; return how many."""
+async def write_changed(runner: Runner, files: Iterable[DesiredFile], own: HostPath | None = None) -> int:
+    """Write the files that differ from what is there; return how many. The folder of `own`, our file beside other people's, is never made."""
     wanted = list(files)
     there = await runner.digest([file.path for file in wanted])
     acts = [put(file) for file in wanted if there.get(file.path) != file.digest]
-    await runner.change(with_parents(acts))
+    await runner.change([*with_parents([act for act in acts if act.path != own]), *(act for act in acts if act.path == own)])
     return len(acts)
 
 

@@ -12,7 +12,7 @@ from manor.operations.step import Evidence, Here, Step
 from manor.reconcile.parts import remember_beside
 from manor.reconcile.site import HostStep, Site, fence, remove_strays, write_changed
 from manor.reconcile.supervising import CheckSupervisor, Supervise
-from manor.reconcile.tiers import ChangeTier, CheckTier, ConfirmTier, VerifyTier
+from manor.reconcile.tiers import ChangeTier, CheckTier, ConfirmTier, TellTier, VerifyTier
 
 
 @dataclass(frozen=True)
@@ -64,4 +64,4 @@ class PrepareHost(HostStep):
         return f"{changed} files"
 
 
-KINDS: tuple[type[Step[Site]], ...] = (FenceHost, PrepareHost, CheckTier, CheckSupervisor, ChangeTier, Supervise, VerifyTier, ConfirmTier)
+KINDS: tuple[type[Step[Site]], ...] = (FenceHost, PrepareHost, CheckTier, CheckSupervisor, ChangeTier, Supervise, VerifyTier, ConfirmTier, TellTier)

@@ -17,7 +17,7 @@ from manor.observe.hosts import HostQuestion, observe_programs
 from manor.observe.slots import read_slots, traffic_of
 from manor.operations.step import Evidence, Here
 from manor.reconcile.desired import DesiredHost, DesiredTier
-from manor.reconcile.parts import find_master, judge_part, reload_part
+from manor.reconcile.parts import find_master, judge_part, pasted_problems, reload_part
 from manor.reconcile.returns import returned_servers
 from manor.reconcile.site import POLL_SECONDS, READY_SECONDS, SLACK_SECONDS, HostStep, Site, anyhow, remove_strays, tell_supervisor, with_parents, write_changed
 
@@ -61,7 +61,12 @@ async def check_tier(tier: DesiredTier, runner: Runner, folder: HostPath) -> tup
 
 
 async def check_part(tier: DesiredTier, runner: Runner, folder: HostPath) -> tuple[str, ...]:
-    """Return what stands in the way of a part of somebody else's program: it must run, and its own checker accept all files together."""
+    """Return what stands in the way of a part of somebody else's program: it must run, and its own checker accept all files together.
+
+    Where there are no files, what is shown over the socket must be what was to be pasted.
+    """
+    if not tier.node.has_files:
+        return await pasted_problems(tier, runner)
     try:
         master = await find_master(tier, runner)
     except ManorError as error:
@@ -88,7 +93,7 @@ class ChangeTier(HostStep):
             await find_master(tier, runner)
         before = await self._read_before(tier, host, runner, here)
         await write_switch_files(ports, tier, runner)
-        await write_changed(runner, tier.files)
+        await write_changed(runner, tier.files, tier.own_path)
         await remove_strays(tier.node.folders.etc, (file.path for file in tier.files), runner, tier.node.subject)
         if not await is_running(host, runner, tier):
             return f"{self.key}: written; starts below"
@@ -209,6 +214,28 @@ class VerifyTier(HostStep):
         tier, host, runner = ports.tier(self.host, self.key), ports.hosts[self.host], ports.runners[self.host]
         await verify(tier, host, runner, ports)
         return f"runs as {tier_program(self.key)}"
+
+
+@dataclass(frozen=True)
+class TellTier(HostStep):
+    """Tell a balancer that keeps no file of ours which servers take traffic: it forgot when somebody reloaded it."""
+
+    key: str
+    kind = "tell"
+
+    @property
+    def text(self) -> str:
+        """Return one line for the operator."""
+        return f"{self.key}: told which servers take traffic"
+
+    async def act(self, ports: Site, here: Here) -> Evidence:
+        """Tell it."""
+        tier, runner = ports.tier(self.host, self.key), ports.runners[self.host]
+        rows = await read_slots(ports.store, ports.wiring.environment.name)
+        for view in tier.node.services:
+            for act in tier.proxy.switch(tier.node, view, traffic_of(view, rows)):
+                await runner.carry_out(act)
+        return f"{self.key}: {len(tier.node.services)} services as remembered"
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from manor.execution.values import Act, Completed
 from manor.integrations.proxies.base import Proxy, ServerView
 from manor.observe.slots import IN_STORE, read_slots, traffic_of
 from manor.operations.step import Here
+from manor.reconcile.parts import pasted_problems
 from manor.reconcile.returns import Mark
 from manor.reconcile.site import Site, fence, with_parents
 from manor.rollout.fleet import Balancer
@@ -101,7 +102,10 @@ class Balancing:
             found = proxy.parse_ready(await self.site.runners[node.host].carry_out(proxy.ready(node)))
         except (Unreachable, CommandFailed) as error:
             found = str(error)
-        return [] if found is None else [f"{node.host}: {node.key} does not answer: {found}"]
+        if found is not None:
+            return [f"{node.host}: {node.key} does not answer: {found}"]
+        tier, runner = self.site.tier(node.host, node.key), self.site.runners[node.host]
+        return [] if node.has_files else [f"{node.host}: {node.key}: {problem}" for problem in await pasted_problems(tier, runner)]
 
     async def traffic(self, balancer: Balancer) -> tuple[ServerView, ...]:
         """Return how a balancer treats the service's servers."""

@@ -8,12 +8,13 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from manor.errors import DifferencesFound, UsageError
+from manor.errors import DifferencesFound, ManorError, UsageError
 from manor.estate.layout import tier_program
+from manor.execution.base import Runner
 from manor.execution.values import HostPath
 from manor.integrations.supervisors.base import ProgramStatus
 from manor.observe.hosts import HostQuestion, ObservedHost, observe_host
-from manor.observe.slots import read_slots
+from manor.observe.slots import read_slots, traffic_of
 from manor.operations.chaos import Chaos, no_chaos
 from manor.operations.engine import OnFailure, execute
 from manor.operations.events import Listener, silent
@@ -23,7 +24,7 @@ from manor.operations.step import Planned as PlannedStep
 from manor.operations.step import StepKinds
 from manor.operations.stop import Stop
 from manor.reconcile.apply import apply_steps, confirming_steps
-from manor.reconcile.desired import DesiredHost
+from manor.reconcile.desired import DesiredHost, DesiredTier
 from manor.reconcile.parts import left_beside
 from manor.reconcile.plan import ABSENT, SUPERVISOR_MARK, Action, Observed, Plan, plan_environment
 from manor.reconcile.site import Site
@@ -62,7 +63,27 @@ async def observe_site(site: Site) -> Observed:
     hosts = dict(zip(names, found, strict=True))
     rows = await read_slots(site.store, site.wiring.environment.name)
     slots = {f"{row.instance}/{row.slot}": f"{row.release} {row.traffic}" for row in rows}
-    return Observed(hosts, await differing_texts(site, hosts), await tool_versions(site), slots)
+    return Observed(hosts, await differing_texts(site, hosts), await tool_versions(site), slots, await untold_tiers(site, rows))
+
+
+async def untold_tiers(site: Site, rows: Sequence[releases.SlotRow]) -> dict[tuple[str, str], tuple[str, ...]]:
+    """Return where balancers that keep no file of ours do otherwise than is remembered; what can't be asked is told by its check."""
+    pasted = [(name, tier) for name, host in site.hosts.items() for tier in host.tiers if not tier.node.has_files]
+    found = {(name, tier.node.key): await untold(tier, site.runners[name], rows) for name, tier in pasted}
+    return {at: told for at, told in found.items() if told}
+
+
+async def untold(tier: DesiredTier, runner: Runner, rows: Sequence[releases.SlotRow]) -> tuple[str, ...]:
+    """Return which servers a balancer treats otherwise than is remembered."""
+    told = []
+    try:
+        for view in tier.node.services:
+            servers = tier.proxy.parse_switch(tier.node, view, await runner.carry_out(tier.proxy.observe_switch(tier.node, view)))
+            wanted = traffic_of(view, rows)
+            told += [f"{view.name} {one.name} is {one.traffic}, not {wanted[one.name]}" for one in servers if one.traffic is not wanted[one.name]]
+    except ManorError:
+        return ()
+    return tuple(told)
 
 
 async def differing_texts(site: Site, hosts: Mapping[str, ObservedHost]) -> dict[tuple[str, HostPath], bytes]:

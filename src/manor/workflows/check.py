@@ -15,7 +15,7 @@ from manor.execution.guard import Guard
 from manor.execution.local import LocalRunner
 from manor.execution.values import HostPath, MakeFolder, PutFile
 from manor.reconcile.desired import DesiredHost, DesiredTier, certificate_files
-from manor.reconcile.parts import judge_part
+from manor.reconcile.parts import judge_part, pasted_problems
 from manor.reconcile.site import anyhow, with_parents
 from manor.workflows.context import Context
 
@@ -55,7 +55,7 @@ async def check_one(environment: str, host: DesiredHost, tier: DesiredTier, fold
     runner = LocalRunner("check", Guard("check", roots=(folder,)))
     node = moved(tier, host, folder)
     if not node.has_files:
-        return Accepted(environment, host.name, node.key, tier.proxy.name, tier.proxy.parse_version(await runner.run(tier.proxy.version())))
+        return await check_pasted(environment, host, tier, runner)
     files = [PutFile(node.folders.etc / file.name, file.content, file.mode) for file in tier.proxy.render(node)]
     pages = [PutFile(node.folders.pages / file.path.name, file.content) for file in host.base if file.path.parent == host.layout.pages]
     both = next((file.content for file in host.base if file.path == host.layout.tls / "both.pem"), None)
@@ -71,6 +71,14 @@ async def check_one(environment: str, host: DesiredHost, tier: DesiredTier, fold
     if problems:
         return [f"{environment}/{host.name}: {node.key} refused: {problem}" for problem in problems]
     return Accepted(environment, host.name, node.key, tier.proxy.name, version)
+
+
+async def check_pasted(environment: str, host: DesiredHost, tier: DesiredTier, runner: LocalRunner) -> Accepted | list[str]:
+    """Compare what a program on this machine shows over its socket with what was to be pasted into it."""
+    problems = await pasted_problems(tier, runner)
+    if problems:
+        return [f"{environment}/{host.name}: {tier.node.key}: {problem}" for problem in problems]
+    return Accepted(environment, host.name, tier.node.key, tier.proxy.name, tier.proxy.parse_version(await runner.run(tier.proxy.version())))
 
 
 def moved(tier: DesiredTier, host: DesiredHost, folder: HostPath) -> TierNode:

@@ -130,7 +130,7 @@ class LocalProber:
         service, view = wiring.environment.services[self.service], wiring.service(self.service)
         declared = service.probe or default_probe(service)
         front = wiring.addressing.front
-        if not view.routes or not declared or front is None:
+        if not view.routes or not declared or front is None or not wiring.has_way_in:
             return None
         folder = self.folder(operation)
         targets = tuple(self._target(probe, view, front[1]) for probe in declared)

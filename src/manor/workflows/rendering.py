@@ -54,10 +54,13 @@ def empty(folder: Path) -> None:
 def render_host(environment: str, host: DesiredHost, folder: Path) -> Rendered:
     """Write one host's files, each at its path below the host's root."""
     written = tuple(shown(host))
+    pasted = {f"paste/{tier.node.key}/{file.name}": file for tier in host.tiers if not tier.node.has_files for file in tier.proxy.render(tier.node)}
     for file in written:
         put(folder / inside(file, host), file.content, file.mode)
+    for name, text in pasted.items():
+        put(folder / name, text.content, text.mode)
     left = tuple(inside(file, host) for file in host.files if file not in written)
-    return Rendered(environment, host.name, folder, tuple(inside(file, host) for file in written), left)
+    return Rendered(environment, host.name, folder, (*(inside(file, host) for file in written), *pasted), left)
 
 
 def shown(host: DesiredHost) -> Iterator[DesiredFile]:

@@ -58,7 +58,7 @@ def prefixed(tell: Listener, environment: str) -> Listener:
 def ways_in(context: Context, environment: str) -> tuple[Way, ...]:
     """Return the address of each service that has a route, for a browser and for curl."""
     wiring = context.wiring(environment)
-    if wiring.addressing.front is None:
+    if wiring.addressing.front is None or not wiring.has_way_in:
         return ()
     port = wiring.addressing.front[1]
     authority = context.authority.certificate_file

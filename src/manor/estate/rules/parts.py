@@ -29,7 +29,7 @@ def check_parts(environment: Environment, context: Context) -> Iterator[Finding]
         path: Path = ("traffic", "chain", place)
         given = tuple(key for key in PLACES if getattr(rule, key) is not None)
         if rule.manage in ("include", "runtime"):
-            wrongs = [*_tier(rule, context.products[rule.product], given), *_one_machine(environment, place)]
+            wrongs = [*_over_socket(environment, place, rule), *_tier(rule, context.products[rule.product], given), *_one_machine(environment, place)]
             yield from (Finding(path, wrong) for wrong in wrongs)
             yield from _untouchable(environment, place, rule)
         elif given:
@@ -55,6 +55,17 @@ def _tier(rule: TierRule, traits: ProxyTraits, given: tuple[str, ...]) -> Iterat
         yield f"`manage: {rule.manage}` of {rule.product} needs `{key}`; add e.g. {key}: {EXAMPLES[key].format(product=rule.product)}"
     for key in (key for key in given if key not in needed):
         yield f"`manage: {rule.manage}` of {rule.product} has no use for `{key}`; remove it"
+
+
+def _over_socket(environment: Environment, place: int, rule: TierRule) -> Iterator[str]:
+    """Yield what a tier that is only talked to can't do: it has no listener of ours and remembers nothing."""
+    if rule.manage != "runtime":
+        return
+    if place != 0 or len(environment.traffic.chain) != 2:
+        yield "runtime is for the one balancer before web: no listener can be added over a socket. Write chain: [{balancer: …}, {web: …}], or include"
+    for name, service in environment.services.items():
+        if service.run is None and service.manage != "never":
+            yield f"services.{name} has no program: after your reload both of its slots would answer, since runtime keeps no state; write include"
 
 
 def _one_machine(environment: Environment, place: int) -> Iterator[str]:

@@ -12,15 +12,15 @@ from dataclasses import dataclass
 
 from manor.errors import ManorError
 from manor.estate.topology import TierNode
-from manor.execution.values import Command, Completed, Effect, FileAct, HostPath, Touch
+from manor.execution.values import Act, Command, Completed, Effect, FileAct, HostPath, Touch
 
 
 @dataclass(frozen=True)
 class Found:
     """What is there of somebody else's program, as far as a check has to know it."""
 
-    main: bytes | None
-    """Their main file; None: there is none."""
+    main: bytes
+    """Their main file."""
     beside: tuple[str, ...]
     """The names in the main file's folder."""
     into: tuple[str, ...]
@@ -64,6 +64,14 @@ class Part(ABC):
     @abstractmethod
     def is_loaded(self, node: TierNode, completed: Completed | None) -> bool:
         """Tell from the answer to the proxy's `loaded` (None: nobody answered) whether their program works by any file of ours."""
+
+    def shown(self, node: TierNode) -> Act:
+        """Return the act that reads which servers their program has, where ours are in their own file (`manage: runtime`)."""
+        raise NotImplementedError(f"{self.process} is not worked over a socket")
+
+    def differences(self, node: TierNode, completed: Completed) -> tuple[str, ...]:
+        """Return how these differ from what has to be there, each by its name."""
+        raise NotImplementedError(f"{self.process} is not worked over a socket")
 
 
 @dataclass(frozen=True)

@@ -60,6 +60,8 @@ def workers(node: TierNode) -> Act:
 
 def switch_files(node: TierNode, service: ServiceView, traffic: Mapping[str, TrafficState]) -> tuple[FileAct, ...]:
     """Return the state file with which a restart or reload comes back with this traffic."""
+    if not node.has_files:
+        return ()
     path = node.folders.state / names.state_file(service)
     return (MakeFolder(path.parent, touch=writing(node)), PutFile(path, traffic_state(node, service, traffic), touch=writing(node)))
 
@@ -85,6 +87,8 @@ def observe_switch(node: TierNode, service: ServiceView) -> Act:
 
 def maintenance_files(node: TierNode, service: ServiceView, on: bool) -> tuple[FileAct, ...]:
     """Return the file with which a restart comes back showing, or not showing, the maintenance page."""
+    if not node.has_files:
+        return ()
     path = node.folders.state / names.page_state_file(service)
     touch = writing(node)
     return (MakeFolder(path.parent, touch=touch), PutFile(path, page_state(node, service), touch=touch)) if on else (Remove(path, touch=touch),)

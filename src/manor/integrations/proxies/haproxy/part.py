@@ -11,9 +11,9 @@ import posixpath
 from itertools import pairwise
 
 from manor.estate.topology import TierNode
-from manor.execution.values import Command, Completed, HostPath, PutFile, Touch
-from manor.integrations.proxies.haproxy import names
-from manor.integrations.proxies.haproxy.commands import BINARY
+from manor.execution.values import Act, Command, Completed, HostPath, PutFile, SocketCommand, Touch
+from manor.integrations.proxies.haproxy import names, paste
+from manor.integrations.proxies.haproxy.commands import BINARY, reading
 from manor.integrations.proxies.parts import Found, Judging, Part
 
 ENDING = ".cfg"
@@ -34,9 +34,7 @@ class HAProxyPart(Part):
 
     def obstacles(self, node: TierNode, found: Found) -> tuple[str, ...]:
         """Return what is wrong with main file, folder and command line."""
-        into, main = places(node)
-        if found.main is None:
-            return (f"there is no file {main}; name your main file",)
+        into, _ = places(node)
         later = [name for name in others(node, found) if name > names.config(node) and not name.startswith(OURS)]
         after = tuple(f"{into / name} is read after Manor's file and would take its defaults; give it a name before zz" for name in later)
         return (*after, *not_started_with(into, found.argv))
@@ -49,6 +47,14 @@ class HAProxyPart(Part):
         files = (main, *(into / name for name in others(node, found)), *((own,) if ours is not None else ()))
         argv = (BINARY, "-c", *(word for file in files for word in ("-f", str(file))))
         return Judging(acts, Command(argv, Touch(node.subject), ok_codes=frozenset({0, 1})))
+
+    def shown(self, node: TierNode) -> Act:
+        """Return `show servers state`."""
+        return SocketCommand(names.admin_socket(node), "show servers state", reading(node))
+
+    def differences(self, node: TierNode, completed: Completed) -> tuple[str, ...]:
+        """Return how the servers differ from the pasted ones."""
+        return paste.differences(node, completed.text)
 
     def is_loaded(self, node: TierNode, completed: Completed | None) -> bool:
         """Tell whether `show backend` names one of ours."""

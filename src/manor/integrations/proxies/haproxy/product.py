@@ -11,6 +11,7 @@ from manor.integrations.proxies.base import AccessRecord, Proxy, RenderedFile, S
 from manor.integrations.proxies.haproxy import commands, parse
 from manor.integrations.proxies.haproxy.options import HAProxyOptions
 from manor.integrations.proxies.haproxy.part import HAProxyPart
+from manor.integrations.proxies.haproxy.paste import paste
 from manor.integrations.proxies.haproxy.render import digest_of, render
 
 
@@ -27,13 +28,13 @@ class HAProxy(Proxy):
         switch=Switch.COUNTED,
         switch_checks=frozenset({"http", "tcp", "command"}),
         makes_request_ids=True,
-        takes_part={"include": frozenset({"into", "main", "pid", "socket"})},
+        takes_part={"include": frozenset({"into", "main", "pid", "socket"}), "runtime": frozenset({"socket"})},
         in_flight_source="`scur` and `qcur` of `show stat`, per server",
     )
 
     def render(self, node: TierNode) -> tuple[RenderedFile, ...]:
-        """Return haproxy.cfg and its maps."""
-        return render(node)
+        """Return haproxy.cfg and its maps; where Manor writes no file, what is to be pasted."""
+        return render(node) if node.has_files else paste(node)
 
     def programs(self, node: TierNode) -> tuple[TierProgram, ...]:
         """Return the master."""

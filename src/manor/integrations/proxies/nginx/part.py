@@ -35,8 +35,6 @@ class NginxPart(Part):
     def obstacles(self, node: TierNode, found: Found) -> tuple[str, ...]:
         """Return what is wrong with the main file."""
         into, main = places(node)
-        if found.main is None:
-            return (f"there is no file {main}; name your main file",)
         if not any(is_ours(node, match) for match in INCLUDE.finditer(found.main.decode("utf-8", "surrogateescape"))):
             return (f"{main} does not include {into / names.config(node)}; add `include {into}/*.conf;` to its `http`",)
         return ()
@@ -48,7 +46,7 @@ class NginxPart(Part):
         beside = [PutLink(copy.parent / name, main.parent / name) for name in found.beside if name != main.name]
         included = [PutLink(links / name, into / name) for name in found.into if name != names.config(node)]
         own = [PutFile(links / names.config(node), ours, 0o600)] if ours is not None else []
-        text, pid = elsewhere(node, found.main or b"", links), folder / "check.pid"
+        text, pid = elsewhere(node, found.main, links), folder / "check.pid"
         acts: tuple[FileAct, ...] = (*beside, *included, *own, PutFile(copy, with_pid(text, pid), 0o600))
         prefix = load_options(node.options, node.subject).prefix
         argv = (BINARY, "-e", "stderr", *(("-p", f"{prefix}/") if prefix else ()), "-c", str(copy), *no_pid(text, pid), "-t", "-q")
