@@ -12,7 +12,7 @@ from tests.e2e.estates import LiveEstate, curl, release_of
 from tests.e2e.watching import processes_of, target, watched
 from tests.e2e.yours import Yours, yours
 
-ESTATE = """\
+SERVICE = """\
 estate: beside
 domain: beside.example
 services:
@@ -21,30 +21,44 @@ services:
     health: {{http: /healthz, interval: 500ms, passes: 2}}
     routes: [{{host: echo}}]
     rollout: {{min_healthy_time: 100ms, settle: 100ms, drain_timeout: 2s, instance_deadline: 60s}}
-traffic:
-  chain:
-    - {{balancer: haproxy, manage: include, into: {folder}/haproxy.d, main: {folder}/haproxy.cfg, pid: {folder}/haproxy.pid, socket: {sockets}/admin.sock}}
-    - {{web: nginx, manage: include, into: {folder}/conf.d, main: {folder}/nginx.conf, pid: {folder}/nginx.pid}}
-environments:
-  prod: {{}}
+"""
+NGINX = "{{web: nginx, manage: include, into: {folder}/conf.d, main: {folder}/nginx.conf, pid: {folder}/nginx.pid}}"
+HAPROXY = (
+    "{{balancer: haproxy, manage: include, into: {folder}/haproxy.d, main: {folder}/haproxy.cfg, pid: {folder}/haproxy.pid, socket: {sockets}/admin.sock}}"
+)
+INCLUDE = f"{SERVICE}traffic: {{{{chain: [{HAPROXY}, {NGINX}]}}}}\nenvironments: {{{{prod: {{{{}}}}}}}}\n"
+RUNTIME = SERVICE + "traffic: {{chain: [{{balancer: haproxy, manage: runtime, socket: {sockets}/admin.sock}}, {{web: nginx}}]}}\nenvironments: {{prod: {{}}}}\n"
+STATIC = f"""\
+estate: beside
+domain: beside.example
+services:
+  docs: {{{{profile: static, port: 8400, static: [{{{{path: /, dir: site}}}}], health: {{{{http: /}}}}, routes: [{{{{host: docs}}}}], manage: include,
+         rollout: {{{{min_healthy_time: 100ms, settle: 100ms, drain_timeout: 500ms}}}}}}}}
+traffic: {{{{chain: [{NGINX}]}}}}
+environments: {{{{prod: {{{{hosts: {{{{all-1: {{{{groups: [web], manage: include}}}}}}}}}}}}}}}}
 """
 OWN = {"haproxy.d/zz-manor-beside-prod.cfg", "conf.d/manor-beside-prod.conf"}
 
 
 @pytest.fixture
 def theirs(tmp_path: Path) -> Iterator[Yours]:
-    """Somebody's own programs, running."""
-    with yours(tmp_path / "yours") as running:
-        running.start("nginx", "haproxy")
-        yield running
+    """Somebody's own programs, not yet started."""
+    with yours(tmp_path / "yours") as there:
+        yield there
 
 
 @pytest.fixture
 def estate(theirs: Yours, tmp_path: Path) -> Iterator[LiveEstate]:
     """An estate whose two tiers are parts of them."""
-    made = LiveEstate(tmp_path / "estate", ESTATE.format(folder=theirs.folder, sockets=theirs.sockets))
+    made = LiveEstate(tmp_path / "estate", written(INCLUDE, theirs))
     yield made
     made.down()
+    assert processes_of(made.folder) == {}
+
+
+def written(text: str, theirs: Yours) -> str:
+    """Return an estate with their places."""
+    return text.format(folder=theirs.folder, sockets=theirs.sockets)
 
 
 def legacy(theirs: Yours) -> Target:
@@ -52,7 +66,13 @@ def legacy(theirs: Yours) -> Target:
     return Target(name="legacy", address=theirs.address, port=8100, host="legacy.example", rate=60, paths=("/",), tls=False, expected=(200,))
 
 
+def ship(estate: LiveEstate, echo: Path, folder: Path, version: str) -> None:
+    """Ship a release of the echo service."""
+    estate.run("ship", "echo", "--artifact", str(release_of(echo, folder / version, version)), "--commit", f"c{version}")
+
+
 def test_manor_comes_ships_twice_and_goes_and_nobody_notices(theirs: Yours, estate: LiveEstate, echo: Path, tmp_path: Path) -> None:
+    theirs.start("nginx", "haproxy")
     before, masters = theirs.hashes(), theirs.pids()
     with watched(tmp_path / "legacy", [legacy(theirs)]) as old_site:
         began = old_site.outcomes(0, float("inf"))[0].due
@@ -60,19 +80,139 @@ def test_manor_comes_ships_twice_and_goes_and_nobody_notices(theirs: Yours, esta
         assert theirs.hashes() == before
         estate.up()
         assert set(theirs.hashes()) - set(before) == OWN
-        estate.run("ship", "echo", "--artifact", str(release_of(echo, tmp_path / "one", "1")), "--commit", "c1")
+        ship(estate, echo, tmp_path, "1")
         door = estate.front("prod")
         with watched(tmp_path / "new", [target(estate, door, "/", 60)]) as new_site:
             first = new_site.outcomes(0, float("inf"))[0].due
-            estate.run("ship", "echo", "--artifact", str(release_of(echo, tmp_path / "two", "2")), "--commit", "c2")
+            ship(estate, echo, tmp_path, "2")
+            serving = estate.serving("prod")
             theirs.reload_haproxy()
+            assert estate.serving("prod") == serving
             assert new_site.losses(first) == [], theirs.log()
-        assert curl(estate, *door, "/version").returncode == 0
-        assert estate.run("plan", "-e", "prod").returncode == 0
+        assert "nothing to do" in estate.run("plan", "-e", "prod").stdout
         assert estate.status("prod")["hosts"][0]["problem"] == ""
         estate.run("doctor")
         estate.run("down")
         assert theirs.hashes() == before
         assert old_site.losses(began) == [], theirs.log()
     assert theirs.pids() == masters
+
+
+def test_what_does_not_run_or_does_not_include_is_refused_and_nothing_is_written(theirs: Yours, estate: LiveEstate) -> None:
+    before = theirs.hashes()
+    refused = estate.run("up", ok=(4,))
+    assert "holds no pid" in refused.stderr
+    assert "Manor does not start this program" in refused.stderr
+    main = theirs.folder / "nginx.conf"
+    main.write_text(main.read_text().replace("    include conf.d/*.conf;", "    include conf.d/legacy.conf;"))
+    theirs.start("nginx", "haproxy")
+    refused = estate.run("up", ok=(4,))
+    assert f"does not include {theirs.folder}/conf.d/manor-beside-prod.conf; add `include" in refused.stderr
+    assert set(theirs.hashes()) == set(before)
+
+
+def test_a_reload_that_does_not_take_our_file_is_undone(theirs: Yours, estate: LiveEstate) -> None:
+    theirs.haproxy_files = ("haproxy.cfg", "haproxy.d/more.cfg")
+    theirs.start("nginx", "haproxy")
+    before = theirs.hashes()
+    failed = estate.run("up", ok=(5,))
+    assert "did not work with its new files" in failed.stderr
+    assert "the old ones are back" in failed.stderr
+    assert set(theirs.hashes()) - set(before) == {"conf.d/manor-beside-prod.conf"}
+    estate.run("down")
+    assert theirs.hashes() == before
+
+
+def test_what_somebody_changed_is_drift_and_put_back(theirs: Yours, estate: LiveEstate) -> None:
+    theirs.start("nginx", "haproxy")
+    estate.up()
+    own = theirs.folder / "haproxy.d" / "zz-manor-beside-prod.cfg"
+    whole = own.read_bytes()
+    own.write_bytes(whole + b"\n# somebody was here\n")
+    assert str(own) in estate.run("plan", "-e", "prod", ok=(1,)).stdout
+    estate.run("apply", "prod")
+    assert own.read_bytes() == whole
+    own.unlink()
+    theirs.reload_haproxy()
+    assert "0-balancer-haproxy" in estate.status("prod")["hosts"][0]["problem"]
+    estate.run("doctor", ok=(1, 2))
+    estate.up()
+    assert estate.status("prod")["hosts"][0]["problem"] == ""
+
+
+def test_ours_stays_while_theirs_needs_it(theirs: Yours, estate: LiveEstate) -> None:
+    theirs.start("nginx", "haproxy")
+    estate.up()
+    main = theirs.folder / "haproxy.cfg"
+    whole = main.read_text()
+    main.write_text(whole.replace("  default_backend legacy", "  use_backend manor.prod.echo if { hdr(host) echo.example }\n  default_backend legacy"))
+    refused = estate.run("down", ok=(4,))
+    assert "take out what names Manor's sections" in refused.stderr
+    assert (theirs.folder / "haproxy.d" / "zz-manor-beside-prod.cfg").exists()
+    main.write_text(whole)
+    estate.run("down")
+    assert not (theirs.folder / "haproxy.d" / "zz-manor-beside-prod.cfg").exists()
+
+
+def test_an_estate_that_forgets_a_file_of_ours_is_refused(theirs: Yours, estate: LiveEstate) -> None:
+    theirs.start("nginx", "haproxy")
+    estate.up()
+    estate.write(estate.text.replace(f"into: {theirs.folder}/conf.d, main", f"into: {theirs.folder}/other, main"))
+    refused = estate.run("up", ok=(2,))
+    assert f"{theirs.folder}/conf.d/manor-beside-prod.conf is still in your program" in refused.stderr
+    estate.write(estate.text)
+
+
+def test_over_the_socket_alone(theirs: Yours, estate: LiveEstate, echo: Path, tmp_path: Path) -> None:
+    estate.write(written(RUNTIME, theirs))
+    theirs.start("nginx", "haproxy")
+    refused = estate.run("up", ok=(4,))
+    assert "your haproxy has no backend manor.prod.echo with servers; paste what `manor render` writes" in refused.stderr
+    estate.run("render", "--to", "rendered")
+    paste(theirs, next((estate.folder / "rendered").glob("prod/all-1/paste/*/haproxy.cfg")).read_text())
+    before = theirs.hashes()
+    estate.run("check")
+    estate.up()
+    ship(estate, echo, tmp_path, "1")
+    probe = Target(name="new", address=theirs.address, port=8100, host="echo.beside.example", rate=60, paths=("/",), tls=False, expected=(200,))
+    with watched(tmp_path / "new", [probe, legacy(theirs)]) as site:
+        first = site.outcomes(0, float("inf"))[0].due
+        ship(estate, echo, tmp_path, "2")
+        assert site.losses(first) == [], theirs.log()
+    serving = estate.serving("prod")
+    assert "is part of your own" not in estate.run("receipt", "echo", "-e", "prod").stderr
+    theirs.reload_haproxy()
+    told = estate.run("plan", "-e", "prod", ok=(1,)).stdout
+    assert "echo all-1-a is ready, not maint" in told
+    estate.run("apply", "prod")
+    assert estate.serving("prod") == serving
+    estate.run("down")
+    assert " MAINT," in theirs.say("show stat manor.prod.echo 4 -1").replace(",MAINT,", ", MAINT,")
+    assert theirs.hashes() == before
+
+
+def paste(theirs: Yours, text: str) -> None:
+    """Do what the pasted text says."""
+    (theirs.folder / "haproxy.d" / "from-manor.cfg").write_text(text)
+    main = theirs.folder / "haproxy.cfg"
+    rule = "  use_backend manor.prod.echo if { req.hdr(host),field(1,:),lower -m str echo.beside.example }\n"
+    assert rule.strip() in text
+    main.write_text(main.read_text().replace("  default_backend legacy", rule + "  default_backend legacy"))
+    theirs.reload_haproxy()
+
+
+def test_files_alone_on_a_host_where_nothing_may_be_started(theirs: Yours, estate: LiveEstate, tmp_path: Path) -> None:
+    estate.write(written(STATIC, theirs))
+    theirs.start("nginx")
+    before = theirs.hashes()
+    estate.up()
+    door = estate.front("prod", "docs")
+    for version in ("one", "two"):
+        (tmp_path / version / "site").mkdir(parents=True)
+        (tmp_path / version / "site" / "index.html").write_text(version)
+        estate.run("ship", "docs", "--artifact", str(tmp_path / version), "--commit", version)
+        assert curl(estate, *door, "/").stdout == version
+    assert estate.status("prod")["hosts"][0]["problem"] == ""
     assert processes_of(estate.folder) == {}
+    estate.run("down")
+    assert theirs.hashes() == before

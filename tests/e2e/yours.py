@@ -68,6 +68,8 @@ class Yours:
     folder: Path
     sockets: Path
     address: str
+    haproxy_files: tuple[str, ...] = ("haproxy.cfg", "haproxy.d")
+    """What HAProxy is started with, one `-f` each."""
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def write(self) -> None:
@@ -88,11 +90,11 @@ class Yours:
         """Start programs and wait until they answer."""
         lines = {
             "nginx": ("nginx", "-c", str(self.folder / "nginx.conf"), "-g", "daemon off;"),
-            "haproxy": ("haproxy", "-W", "-p", str(self.folder / "haproxy.pid"), "-f", str(self.folder / "haproxy.cfg"), "-f", str(self.folder / "haproxy.d")),
+            "haproxy": ("haproxy", "-W", "-p", "haproxy.pid", *(word for name in self.haproxy_files for word in ("-f", name))),
         }
         for name in names:
             with (self.folder / f"{name}.out").open("ab") as log:
-                self.processes[name] = subprocess.Popen(lines[name], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+                self.processes[name] = subprocess.Popen(lines[name], cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
             port = {"nginx": 8180, "haproxy": 8100}[name]
             wait_until(lambda port=port: accepts(self.address, port), 10, f"{name} of {self.folder} answers")
 
@@ -163,7 +165,7 @@ def yours(folder: Path) -> Iterator[Yours]:
     """Give a folder of theirs, with short sockets, and end what was started in it."""
     folder.mkdir(parents=True)
     (folder / "temp").mkdir()
-    sockets = Path(tempfile.mkdtemp(prefix="my-", dir="/tmp"))  # noqa: S108 - a socket's path has to be short
+    sockets = Path(tempfile.mkdtemp(prefix="my-", dir="/tmp"))
     theirs = Yours(folder, sockets, fresh_address())
     theirs.write()
     try:

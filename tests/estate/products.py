@@ -10,19 +10,30 @@ from manor.estate.units import Duration
 CHECKS: frozenset[Literal["http", "tcp", "command"]] = frozenset({"http", "tcp", "command"})
 PRODUCTS = {
     "haproxy": ProxyTraits(
-        roles=frozenset({Role.ROUTER, Role.BALANCER}), default_for=frozenset({Role.BALANCER}), can_be_first=True, switch=Switch.COUNTED, switch_checks=CHECKS
+        roles=frozenset({Role.ROUTER, Role.BALANCER}),
+        default_for=frozenset({Role.BALANCER}),
+        can_be_first=True,
+        switch=Switch.COUNTED,
+        switch_checks=CHECKS,
+        takes_part={"include": frozenset({"into", "main", "pid", "socket"}), "runtime": frozenset({"socket"})},
     ),
     "nginx": ProxyTraits(
-        roles=frozenset({Role.ROUTER, Role.WEB}), default_for=frozenset({Role.WEB}), can_be_first=True, switch=Switch.TIMED, switch_checks=frozenset({"http"})
+        roles=frozenset({Role.ROUTER, Role.WEB}),
+        default_for=frozenset({Role.WEB}),
+        can_be_first=True,
+        switch=Switch.TIMED,
+        switch_checks=frozenset({"http"}),
+        takes_part={"include": frozenset({"into", "main", "pid"})},
     ),
     "traefik": ProxyTraits(
         roles=frozenset({Role.ROUTER, Role.BALANCER}),
         default_for=frozenset({Role.ROUTER}),
+        takes_no_part="its listeners stand in its static file",
         can_be_first=True,
         switch=Switch.TIMED,
         switch_checks=frozenset({"http"}),
     ),
-    "varnish": ProxyTraits(roles=frozenset({Role.CACHE}), default_for=frozenset({Role.CACHE})),
+    "varnish": ProxyTraits(roles=frozenset({Role.CACHE}), default_for=frozenset({Role.CACHE}), takes_no_part="its VCL is one whole"),
 }
 
 

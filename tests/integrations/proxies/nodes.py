@@ -12,7 +12,7 @@ from typing import Any, Literal, TypedDict, Unpack
 
 from manor.estate.layout import HostLayout
 from manor.estate.model import Cache, Health, Redirect, Static
-from manor.estate.topology import Endpoint, Listener, Role, RouteMatch, ServiceView, SlotServer, TierNode, TlsFiles, TrafficState
+from manor.estate.topology import Endpoint, Listener, Role, RouteMatch, ServiceView, SlotServer, Theirs, TierNode, TlsFiles, TrafficState
 from manor.execution.values import HostPath
 
 RouteClass = Literal["page", "api", "upload", "callback", "websocket", "stream"]
@@ -152,6 +152,12 @@ def inner_node(product: str, role: Role, place: int, address: str) -> TierNode:
         send_idle_seconds=20.0,
         request_id="take",
     )
+
+
+def include(product: str, folder: str = "/srv/theirs") -> Theirs:
+    """Return somebody's own program with a folder for our file."""
+    socket = HostPath(f"{folder}/admin.sock") if product == "haproxy" else None
+    return Theirs("include", HostPath(f"{folder}/conf.d"), HostPath(f"{folder}/{product}.conf"), HostPath(f"{folder}/{product}.pid"), socket)
 
 
 def traffic(view: ServiceView, ready: str, others: TrafficState = TrafficState.MAINT) -> dict[str, TrafficState]:

@@ -49,7 +49,7 @@ def _tier(rule: TierRule, traits: ProxyTraits, given: tuple[str, ...]) -> Iterat
     needed = traits.takes_part.get(rule.manage)
     if needed is None:
         can = f"it can with: {', '.join(sorted(traits.takes_part))}" if traits.takes_part else f"it takes no part: {traits.takes_no_part}"
-        yield f"{rule.product} can't be managed with `{rule.manage}`; {can}. Write another `manage`, or full to have one of Manor's own beside yours"
+        yield f"{rule.product} can't be managed with `{rule.manage}`; {can}; write another `manage`, or full to have one of Manor's own beside yours"
         return
     for key in (key for key in PLACES if key in needed and key not in given):
         yield f"`manage: {rule.manage}` of {rule.product} needs `{key}`; add e.g. {key}: {EXAMPLES[key].format(product=rule.product)}"
@@ -62,7 +62,7 @@ def _over_socket(environment: Environment, place: int, rule: TierRule) -> Iterat
     if rule.manage != "runtime":
         return
     if place != 0 or len(environment.traffic.chain) != 2:
-        yield "runtime is for the one balancer before web: no listener can be added over a socket. Write chain: [{balancer: …}, {web: …}], or include"
+        yield "runtime is for the one balancer before web: no listener can be added over a socket; write chain: [{balancer: …}, {web: …}], or include"
     for name, service in environment.services.items():
         if service.run is None and service.manage != "never":
             yield f"services.{name} has no program: after your reload both of its slots would answer, since runtime keeps no state; write include"
@@ -92,14 +92,14 @@ def _untouchable(environment: Environment, place: int, rule: TierRule) -> Iterat
         for number, forbidden in enumerate(environment.hosts[name].untouchable.paths):
             for key, path in named.items():
                 if path.is_relative_to(forbidden):
-                    wrong = f"{forbidden} holds {path}, which is `{key}` of traffic.chain[{place}]; name smaller folders: Manor writes its own file there alone"
+                    wrong = f"{forbidden} holds {path}, which is `{key}` of traffic.chain[{place}]; name smaller folders, Manor works there"
                     yield Finding(("hosts", name, "untouchable", "paths", number), wrong)
 
 
 def _host(environment: Environment, host: Host) -> Iterator[str]:
     """Yield what can't be on a host that is managed in part."""
     if host.manage == "runtime":
-        yield "runtime is for tiers: on a host Manor keeps its releases and its fence in files. Write include here, and runtime at the tier; or observe"
+        yield "runtime is for tiers: on a host Manor keeps its releases and its fence in files; write include here, and runtime at the tier; or observe"
     if host.manage != "include":
         return
     for place, rule in enumerate(environment.traffic.chain):
@@ -114,6 +114,6 @@ def _host(environment: Environment, host: Host) -> Iterator[str]:
 def _service(service: Service) -> Iterator[str]:
     """Yield what can't be done with a service that is managed in part."""
     if service.manage == "runtime":
-        yield "a service has no socket to be told over; what balancers do with it is `manage` of their tier. Write full, include (files only) or observe"
+        yield "a service has no socket to be told over; what balancers do with it is `manage` of their tier; write full, include (files only) or observe"
     if service.manage == "include" and service.run is not None:
         yield "include places files and starts nothing, and a rollout of this service starts and stops its program; write full, or observe to leave it alone"

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from manor.estate.model import Health, Redirect
-from manor.estate.topology import Role, ServiceView, TierNode
+from manor.estate.topology import Role, ServiceView, Theirs, TierNode
+from manor.execution.values import HostPath
 from tests.integrations.proxies import nodes
 
 
@@ -65,4 +68,23 @@ def only() -> TierNode:
     return nodes.node("haproxy", Role.BALANCER, 0, services=[shop(), crm()], is_first=True, is_switching=True, options=options)
 
 
+def beside() -> TierNode:
+    """Return the balancer of `balancer web` as a part of somebody else's HAProxy."""
+    return replace(only(), theirs=nodes.include("haproxy"), options={})
+
+
+def beside_inner() -> TierNode:
+    """Return a balancer between two tiers as a part of somebody else's HAProxy."""
+    return replace(inner(), theirs=nodes.include("haproxy"))
+
+
+def pasted() -> TierNode:
+    """Return the balancer of `balancer web` where Manor writes no file."""
+    return replace(only(), theirs=Theirs("runtime", socket=HostPath("/srv/theirs/admin.sock")))
+
+
 CASES = {"first_before_another": first(), "inner_from_trace": inner(), "switching": switching(), "first_and_switching_all_options": only()}
+
+PARTS = {"beside_theirs": beside(), "beside_theirs_inner": beside_inner()}
+"""Parts of somebody else's program, which its checker judges together with theirs."""
+PASTED = {"pasted": pasted()}

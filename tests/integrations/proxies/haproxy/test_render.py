@@ -19,14 +19,14 @@ from manor.integrations.proxies.haproxy import product
 from manor.integrations.proxies.haproxy.quoting import log_format, word
 from tests.integrations.proxies import nodes
 from tests.integrations.proxies.golden import assert_golden
-from tests.integrations.proxies.haproxy.cases import CASES, crm, shop, switching
+from tests.integrations.proxies.haproxy.cases import CASES, PARTS, PASTED, crm, shop, switching
 
 HERE = Path(__file__).parent
 
 
-@pytest.mark.parametrize("name", sorted(CASES))
+@pytest.mark.parametrize("name", sorted(CASES | PARTS | PASTED))
 def test_cases(name: str, request: pytest.FixtureRequest) -> None:
-    assert_golden(request, HERE / "cases" / name, {file.name: file.content for file in product.render(CASES[name])})
+    assert_golden(request, HERE / "cases" / name, {file.name: file.content for file in product.render((CASES | PARTS | PASTED)[name])})
 
 
 def test_state_files(request: pytest.FixtureRequest) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from manor.estate.model import Health, Redirect, Static
 from manor.estate.topology import Role, ServiceView, TierNode
 from tests.integrations.proxies import nodes
@@ -49,4 +51,17 @@ def alone() -> TierNode:
     return nodes.node("nginx", Role.WEB, 0, services=[shop(), crm(), docs()], is_first=True, is_switching=True, is_web=True)
 
 
+def beside() -> TierNode:
+    """Return the web tier as a part of somebody else's nginx."""
+    return replace(web(), theirs=nodes.include("nginx"))
+
+
+def beside_alone() -> TierNode:
+    """Return nginx as the whole chain, as a part of somebody else's nginx."""
+    return replace(alone(), theirs=nodes.include("nginx"))
+
+
 CASES = {"web": web(), "web_from_trace_all_options": after_router(), "alone": alone()}
+
+PARTS = {"beside_theirs": beside(), "beside_theirs_alone": beside_alone()}
+"""Parts of somebody else's program, which its checker judges together with theirs."""

@@ -18,7 +18,7 @@ from manor.integrations.proxies.nginx import product
 from manor.integrations.proxies.nginx.quoting import word
 from tests.integrations.proxies import nodes
 from tests.integrations.proxies.golden import assert_golden
-from tests.integrations.proxies.nginx.cases import CASES, alone, shop
+from tests.integrations.proxies.nginx.cases import CASES, PARTS, alone, shop
 from tests.integrations.proxies.nginx.reading import Token, shape, tokens
 
 HERE = Path(__file__).parent
@@ -26,9 +26,9 @@ PLACES = {"name": "plain", "host": "h", "path": "/p", "to": "/to", "folder": "f"
 TEXT = st.text(st.characters(codec="utf-8"), max_size=30)
 
 
-@pytest.mark.parametrize("name", sorted(CASES))
+@pytest.mark.parametrize("name", sorted(CASES | PARTS))
 def test_cases(name: str, request: pytest.FixtureRequest) -> None:
-    assert_golden(request, HERE / "cases" / name, {file.name: file.content for file in product.render(CASES[name])})
+    assert_golden(request, HERE / "cases" / name, {file.name: file.content for file in product.render((CASES | PARTS)[name])})
 
 
 def test_a_flag_is_set_before_another_is_removed() -> None:
