@@ -52,6 +52,7 @@ defaults
   timeout client 30s
   timeout server 30s
   option forwardfor
+  retry-on conn-failure empty-response
 frontend theirs
   bind {address}:8100
   default_backend legacy
