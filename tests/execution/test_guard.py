@@ -102,6 +102,27 @@ def test_files_are_written_below_the_roots_only(kind: str, path: str) -> None:
     assert refusal(acts_on(HostPath(path), Touch())[kind]) == message
 
 
+@pytest.mark.parametrize("kind", ["PutFile", "PutLink", "PutTree", "MakeFolder", "Remove"])
+@pytest.mark.parametrize("path", ["/etc/nginx/conf.d", "/etc/nginx/conf.d/legacy.conf", "/etc/nginx/conf.d/manor.conf.bak", "/etc/nginx/nginx.conf"])
+def test_in_a_folder_of_somebody_else_one_file_is_ours_and_no_other(kind: str, path: str) -> None:
+    own = HostPath("/etc/nginx/conf.d/manor.conf")
+    guard = Guard("prod/web-1", subjects={"tier/0-web-nginx": Manage.INCLUDE}, roots=(HostPath("/srv/manor"), own))
+    touch = Touch("tier/0-web-nginx", Effect.INCLUDE)
+    assert "lies outside" in refusal(acts_on(HostPath(path), touch)[kind], guard)
+    assert refusal(acts_on(own, touch)[kind], guard) == ""
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "Connect"])
+@pytest.mark.parametrize("level", LEVELS)
+def test_a_part_of_a_program_is_never_started_or_stopped(kind: str, level: str) -> None:
+    """Of acts on a program that somebody else runs, those that start, stop or replace it are for `full` alone, whatever the host allows."""
+    guard = Guard("prod/web-1", manage=Manage.FULL, subjects={"tier/0-balancer-haproxy": Manage[level]})
+    for effect in Effect:
+        touch = Touch("tier/0-balancer-haproxy", effect)
+        act = Connect("127.0.0.1", 80, touch) if kind == "Connect" else acts_on(HERE, touch)[kind]
+        assert bool(refusal(act, guard)) == (Manage[level] < effect)
+
+
 @pytest.mark.parametrize(
     "word",
     [

@@ -104,7 +104,9 @@ def plan_host(host: DesiredHost, observed: Observed) -> tuple[Change, ...]:
 def plan_told(host: DesiredHost, tier: DesiredTier, observed: Observed) -> tuple[Change, ...]:
     """Return that a balancer has to be told again which servers take traffic."""
     untold = observed.untold.get((host.name, tier.node.key), ())
-    return (Change(host.name, tier.node.subject, Action.UPDATE, tier.node.key, before="; ".join(untold), after="as remembered"),) if untold else ()
+    if not untold:
+        return ()
+    return (Change(host.name, tier.node.subject, Action.UPDATE, tier.node.key, before="forgotten", after="as remembered", diff="\n".join(untold)),)
 
 
 def plan_file(host: str, file: DesiredFile, found: ObservedHost, observed: Observed) -> tuple[Change, ...]:

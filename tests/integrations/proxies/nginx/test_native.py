@@ -14,8 +14,8 @@ from manor.estate.layout import HostLayout
 from manor.estate.topology import Role, TierNode
 from manor.execution.values import HostPath
 from manor.integrations.proxies.nginx import product
-from tests.integrations.proxies import nodes, tiers
-from tests.integrations.proxies.nginx.cases import CASES
+from tests.integrations.proxies import beside, nodes, tiers
+from tests.integrations.proxies.nginx.cases import CASES, PARTS
 from tests.integrations.proxies.nginx.test_render import PLACES, odd_node
 
 pytestmark = pytest.mark.native
@@ -57,3 +57,34 @@ async def test_odd_texts_are_accepted_or_refused_by_us(root: HostPath, place: st
     except InvalidEstate:
         return
     assert problems == ()
+
+
+MAIN = """\
+pid /nowhere/nginx.pid;
+error_log {folder}/error.log;
+events {{}}
+http {{
+    access_log {folder}/access.log;
+    include extra.types;
+    include conf.d/*.conf;
+}}
+"""
+LEGACY = "server { listen 127.202.0.9:8180; server_name legacy.example; }\n"
+
+
+@pytest.mark.parametrize("name", sorted(PARTS))
+async def test_parts_are_accepted_among_theirs(name: str, root: HostPath, sockets: HostPath, tmp_path: Path) -> None:
+    theirs = HostPath(tmp_path / "theirs")
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "extra.types").write_text("types { text/x-extra extra; }\n")
+    node = beside.placed(PARTS[name], root, sockets, theirs)
+    assert await beside.judged(node, theirs, MAIN.format(folder=tmp_path), {"legacy.conf": LEGACY}) == ()
+
+
+async def test_a_part_is_refused_whose_names_they_have(root: HostPath, sockets: HostPath, tmp_path: Path) -> None:
+    theirs = HostPath(tmp_path / "theirs")
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "extra.types").write_text("types {}\n")
+    node = beside.placed(PARTS["beside_theirs"], root, sockets, theirs)
+    (problem,) = await beside.judged(node, theirs, MAIN.format(folder=tmp_path), {"legacy.conf": "log_format manor.prod.log x;\n"})
+    assert "manor.prod.log" in problem
