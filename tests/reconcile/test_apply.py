@@ -18,7 +18,7 @@ from manor.reconcile.ending import raise_unless_applied
 from manor.reconcile.site import Site, fence
 from manor.reconcile.steps import KINDS, FenceHost, PrepareHost
 from manor.reconcile.supervising import CheckSupervisor, Supervise
-from manor.reconcile.tiers import ChangeTier, CheckTier, ConfirmTier, VerifyTier
+from manor.reconcile.tiers import ChangeTier, CheckTier, ConfirmTier, TellTier, VerifyTier
 from manor.state.operations import NewOperation
 from manor.workflows.applying import confirming_changes
 from tests.operations.model import take
@@ -150,6 +150,7 @@ def steps_of(toy: Toy) -> dict[str, Step[Site]]:
         Supervise("web-1"),
         VerifyTier("web-1", key),
         ConfirmTier("web-1", key),
+        TellTier("web-1", key),
     ]
     return {step.kind: step for step in made}
 

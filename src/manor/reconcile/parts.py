@@ -49,9 +49,8 @@ async def look_beside(node: TierNode, runner: Runner, argv: tuple[str, ...] = ()
     theirs = node.theirs
     main, into = place_of(theirs.main if theirs else None), place_of(theirs.into if theirs else None)
     there = await runner.digest([main, into])
-    missing = [
-        f"there is no {kind} {path}; name yours" for kind, path in (("file", main), ("folder", into)) if (there.get(path) == "folder") != (kind == "folder")
-    ]
+    has_main, has_into = there.get(main, "folder") != "folder", there.get(into, "").startswith(("folder", "-> "))
+    missing = [f"there is no {kind} {path}; name yours" for kind, path, is_there in (("file", main, has_main), ("folder", into, has_into)) if not is_there]
     if missing:
         raise Refused("; ".join(missing))
     text = (await runner.read([main])).get(main, b"")
