@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from manor.observe.probe.model import Target
-from tests.e2e.estates import LiveEstate, curl, release_of
+from tests.e2e.estates import LiveEstate, curl, release_of, wait_until
 from tests.e2e.watching import processes_of, target, watched
 from tests.e2e.yours import Yours, yours
 
@@ -221,6 +221,6 @@ def test_files_alone_on_a_host_where_nothing_may_be_started(theirs: Yours, estat
         estate.run("ship", "docs", "--artifact", str(tmp_path / version), "--commit", version)
         assert curl(estate, *door, "/").stdout == version
     assert estate.status("prod")["hosts"][0]["problem"] == ""
-    assert processes_of(estate.folder) == {}
+    wait_until(lambda: processes_of(estate.folder) == {}, 10, "the guards of the rollout end, and nothing else runs")
     estate.run("down")
     assert theirs.hashes() == before

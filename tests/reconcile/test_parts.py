@@ -23,6 +23,8 @@ from tests.reconcile.toys import ROOT, Toy, ToyProxy
 FOLDER = HostPath("/etc/toy")
 OWN = FOLDER / "conf.d" / "toy.conf"
 THEIRS = Theirs("include", FOLDER / "conf.d", FOLDER / "main.conf", HostPath("/run/toy.pid"), HostPath("/run/toy.sock"))
+STATUS = HostPath("/proc/77/status")
+CATCHES = b"Name:\ttoy\nSigBlk:\t0000000000000000\nSigCgt:\t0000000000004001\n"
 KILL = "/bin/sh -c 'kill"
 
 
@@ -69,7 +71,7 @@ class PartToy(Toy):
         subjects = {f"tier/{self.key}": Manage[self.theirs.manage.upper()]}
         self.runner.guard = Guard("prod/web-1", subjects=subjects, roots=(ROOT, ROOT / "s", OWN))
         self.there({FOLDER / "main.conf": b"include conf.d", FOLDER / "conf.d" / "legacy.conf": b"theirs", HostPath("/run/toy.pid"): b"77\n"})
-        self.there({HostPath("/proc/77/comm"): b"toy\n", HostPath("/proc/77/cmdline"): b"toy\0-c\0main.conf\0"})
+        self.there({HostPath("/proc/77/comm"): b"toy\n", HostPath("/proc/77/cmdline"): b"toy\0-c\0main.conf\0", STATUS: CATCHES})
 
     def there(self, files: Mapping[HostPath, bytes]) -> None:
         """Have files of theirs lie there."""
@@ -126,6 +128,7 @@ async def test_what_was_not_yet_told_is_a_change(part: PartToy) -> None:
         ({HostPath("/run/toy.pid"): b"1"}, "holds no pid ('1')"),
         ({HostPath("/run/toy.pid"): b"78"}, "/run/toy.pid says 78, which is no process, not toy; Manor does not start this program"),
         ({HostPath("/proc/77/comm"): b"bash\n"}, "/run/toy.pid says 77, which is bash, not toy"),
+        ({STATUS: CATCHES.replace(b"4001", b"4000")}, "/run/toy.pid says 77, which SIGHUP would end: it is no master; start toy with one"),
         ({FOLDER / "main.conf": b"nothing"}, "the main file does not include ours"),
     ],
 )

@@ -11,7 +11,7 @@ from manor.errors import CommandFailed, ManorError, NotRestored, Refused, Unreac
 from manor.estate.topology import TierNode, TrafficState
 from manor.execution.base import Runner
 from manor.execution.values import Completed, Effect, HostPath, MakeFolder, PutFile, Remove, Touch
-from manor.integrations.proxies.parts import Found, Master, Part, argv_file, name_file, parse_argv, parse_pid, tell
+from manor.integrations.proxies.parts import Found, Master, Part, argv_file, is_caught, name_file, parse_argv, parse_pid, signals_file, tell
 from manor.reconcile.desired import DesiredHost, DesiredTier
 from manor.reconcile.site import POLL_SECONDS, READY_SECONDS, anyhow, with_parents
 from manor.state.clock import Clock
@@ -32,15 +32,17 @@ def place_of(path: HostPath | None) -> HostPath:
 
 
 async def find_master(tier: DesiredTier, runner: Runner) -> Master:
-    """Return their running master. Raises ManorError if none runs, or the pid is another program's by now."""
+    """Return their running master. Raises ManorError if none runs, the pid is another program's by now, or the reload's signal would end it."""
     theirs, part = tier.node.theirs, part_of(tier)
     path = place_of(theirs.pid if theirs else None)
     pid = parse_pid((await runner.read([path])).get(path), path)
-    name, argv = name_file(pid), argv_file(pid)
-    facts = await runner.read([name, argv])
+    name, argv, signals = name_file(pid), argv_file(pid), signals_file(pid)
+    facts = await runner.read([name, argv, signals])
     running = facts.get(name, b"").decode("utf-8", "replace").strip()
     if running != part.process:
         raise ManorError(f"{path} says {pid}, which is {running or 'no process'}, not {part.process}; Manor does not start this program: start it")
+    if not is_caught(facts.get(signals, b""), part.signal):
+        raise ManorError(f"{path} says {pid}, which SIG{part.signal} would end: it is no master; start {part.process} with one")
     return Master(pid, parse_argv(facts.get(argv, b"")))
 
 

@@ -9,6 +9,7 @@ import fnmatch
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from signal import Signals
 
 from manor.errors import ManorError
 from manor.estate.topology import TierNode
@@ -98,6 +99,18 @@ def name_file(pid: int) -> HostPath:
 def argv_file(pid: int) -> HostPath:
     """Return where the kernel tells the command line of a process."""
     return HostPath(f"/proc/{pid}/cmdline")
+
+
+def signals_file(pid: int) -> HostPath:
+    """Return where the kernel tells which signals a process catches."""
+    return HostPath(f"/proc/{pid}/status")
+
+
+def is_caught(status: bytes, signal: str) -> bool:
+    """Tell whether a process catches a signal, or keeps it for later: another one would be ended by it."""
+    bit = 1 << (Signals[f"SIG{signal}"] - 1)
+    masks = dict(line.split(":", 1) for line in status.decode("utf-8", "replace").splitlines() if ":" in line)
+    return any(int(masks.get(name, "0").strip() or "0", 16) & bit for name in ("SigCgt", "SigBlk"))
 
 
 def parse_argv(content: bytes) -> tuple[str, ...]:
