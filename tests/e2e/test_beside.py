@@ -117,6 +117,15 @@ def test_what_does_not_run_or_does_not_include_is_refused_and_nothing_is_written
     assert set(theirs.hashes()) == set(before)
 
 
+def test_a_haproxy_without_a_master_is_refused_and_lives(theirs: Yours, estate: LiveEstate) -> None:
+    theirs.has_master = False
+    theirs.start("nginx", "haproxy")
+    (theirs.folder / "haproxy.pid").write_text(f"{theirs.processes['haproxy'].pid}\n")
+    refused = estate.run("up", ok=(4,))
+    assert "which SIGUSR2 would end: it is no master; start haproxy with one" in refused.stderr
+    assert "Pid:" in theirs.say("show info")
+
+
 def test_a_reload_that_does_not_take_our_file_is_undone(theirs: Yours, estate: LiveEstate) -> None:
     theirs.haproxy_files = ("haproxy.cfg", "haproxy.d/more.cfg")
     theirs.start("nginx", "haproxy")

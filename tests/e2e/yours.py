@@ -71,6 +71,7 @@ class Yours:
     address: str
     haproxy_files: tuple[str, ...] = ("haproxy.cfg", "haproxy.d")
     """What HAProxy is started with, one `-f` each."""
+    has_master: bool = True
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def write(self) -> None:
@@ -91,7 +92,7 @@ class Yours:
         """Start programs and wait until they answer."""
         lines = {
             "nginx": ("nginx", "-c", str(self.folder / "nginx.conf"), "-g", "daemon off;"),
-            "haproxy": ("haproxy", "-W", "-p", "haproxy.pid", *(word for name in self.haproxy_files for word in ("-f", name))),
+            "haproxy": ("haproxy", *(["-W"] if self.has_master else []), "-p", "haproxy.pid", *(word for name in self.haproxy_files for word in ("-f", name))),
         }
         for name in names:
             with (self.folder / f"{name}.out").open("ab") as log:

@@ -30,7 +30,7 @@ def test_a_process_that_is_gone_catches_nothing() -> None:
 
 @pytest.mark.parametrize("content", [None, b"", b"0", b"1", b"-7", b"7 8", b"seven", "\u0667".encode()])
 def test_what_is_no_pid_is_refused(content: bytes | None) -> None:
-    with pytest.raises(ManorError, match="/run/x.pid holds no pid"):
+    with pytest.raises(ManorError, match=r"/run/x\.pid holds no pid"):
         parse_pid(content, HostPath("/run/x.pid"))
 
 
