@@ -218,9 +218,18 @@ async def test_our_file_stays_while_theirs_needs_it(part: PartToy) -> None:
 
 async def test_our_file_comes_back_if_their_program_goes_on_with_it(part: PartToy) -> None:
     raise_unless_applied(await apply(part))
-    with pytest.raises(NotRestored, match="the file is back"):
+    with pytest.raises(NotRestored, match="what was there is back"):
         await gone(part)
     assert part.config == b"old"
+
+
+async def test_a_program_that_was_not_told_yet_is_told(part: PartToy) -> None:
+    raise_unless_applied(await apply(part))
+    part.runner.files.carry_out(Remove(OWN))
+    part.runner.reply("loaded", Completed(0, b"gone"))
+    part.runner.reply("loaded", Completed(0, b"ours"), times=1)
+    assert "your program works without it" in await gone(part)
+    assert part.killed == 2
 
 
 async def test_our_file_goes_from_a_program_that_is_not_there_any_more(part: PartToy) -> None:

@@ -126,7 +126,8 @@ async def withdraw(tier: DesiredTier, runner: Runner, folder: HostPath, clock: C
     own = tier.own_path
     if not tier.node.has_files:
         return await take_out(tier, runner)
-    if own is None or own not in await runner.digest([own]):
+    is_there = own is not None and own in await runner.digest([own])
+    if own is None or not (is_there or part_of(tier).is_loaded(tier.node, await answer_of(tier, runner))):
         return ""
     try:
         master = await find_master(tier, runner)
@@ -140,9 +141,9 @@ async def withdraw(tier: DesiredTier, runner: Runner, folder: HostPath, clock: C
     await runner.change([Remove(own, touch_of(tier))])
     await runner.run(tell(tier.node, part_of(tier).signal, master))
     if not await comes_true(clock, lambda answer: not part_of(tier).is_loaded(tier.node, answer), tier, runner):
-        await runner.change([PutFile(own, kept, 0o640, touch_of(tier))])
+        await runner.change([PutFile(own, kept, 0o640, touch_of(tier))] if is_there else [])
         raise NotRestored(
-            f"{tier.node.key}: your program went on with {own} for {READY_SECONDS:g} s after it was told to reload; the file is back, see its log"
+            f"{tier.node.key}: your program went on with {own} for {READY_SECONDS:g} s after it was told to reload; what was there is back, see its log"
         )
     return f"{own} removed; your program works without it"
 
