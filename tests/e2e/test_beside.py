@@ -145,7 +145,7 @@ def test_what_somebody_changed_is_drift_and_put_back(theirs: Yours, estate: Live
     whole = own.read_bytes()
     own.write_bytes(whole + b"\n# somebody was here\n")
     assert str(own) in estate.run("plan", "-e", "prod", ok=(1,)).stdout
-    estate.run("apply", "prod")
+    estate.run("apply", "-e", "prod")
     assert own.read_bytes() == whole
     own.unlink()
     theirs.reload_haproxy()
@@ -201,7 +201,7 @@ def test_over_the_socket_alone(theirs: Yours, estate: LiveEstate, echo: Path, tm
     theirs.reload_haproxy()
     told = estate.run("plan", "-e", "prod", ok=(1,)).stdout
     assert "echo all-1-a is ready, not maint" in told
-    estate.run("apply", "prod")
+    estate.run("apply", "-e", "prod")
     assert estate.serving("prod") == serving
     estate.run("down")
     assert theirs.say("show stat manor.prod.echo 4 -1").count(",MAINT,") == 2

@@ -19,6 +19,7 @@ from tests.e2e.estates import wait_until
 from tests.integrations.proxies.live import fresh_address
 
 NGINX = """\
+{user}
 worker_processes 1;
 pid {folder}/nginx.pid;
 error_log {folder}/error.log;
@@ -76,7 +77,8 @@ class Yours:
 
     def write(self) -> None:
         """Write their files."""
-        values = {"folder": self.folder, "address": self.address, "sockets": self.sockets}
+        user = "user root;" if os.geteuid() == 0 else ""
+        values = {"user": user, "folder": self.folder, "address": self.address, "sockets": self.sockets}
         texts = {
             "nginx.conf": NGINX,
             "conf.d/legacy.conf": LEGACY,

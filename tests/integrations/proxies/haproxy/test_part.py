@@ -91,7 +91,7 @@ def rows(*servers: Row) -> str:
 def expected() -> list[Row]:
     """Return what is to be shown."""
     views = pasted().services
-    found = [(f"manor.prod.{view.name}", server.name, f"{server.address}:{server.port}", 7) for view in views for server in view.servers]
+    found = [(f"manor.prod.{view.name}", server.name, f"{server.address}:{server.port}", 6) for view in views for server in view.servers]
     return [*found, *((f"manor.prod.{view.name}.maintenance", "page", "127.0.0.1:1", 0) for view in views)]
 
 
@@ -105,8 +105,8 @@ def test_what_was_pasted_is_found() -> None:
         (lambda row: None if row[1] == "web-2-b" and "shop" in row[0] else row, "manor.prod.shop has no server web-2-b; add `server web-2-b 127.202"),
         (lambda row: None if row[0] == "manor.prod.crm" else row, "your haproxy has no backend manor.prod.crm with servers; paste what `manor render` writes"),
         (lambda row: None if row[0].endswith("crm.maintenance") else row, "your haproxy has no backend manor.prod.crm.maintenance with its server; paste"),
-        (lambda row: (*row[:2], "10.0.0.1:80", 7) if row[1] == "web-1-a" and "crm" in row[0] else row, "manor.prod.crm/web-1-a is 10.0.0.1:80, and has to be"),
-        (lambda row: (*row[:3], 0) if row[1] == "web-1-a" and "crm" in row[0] else row, "manor.prod.crm/web-1-a has no `check`; without it traffic goes"),
+        (lambda row: (*row[:2], "10.0.0.1:80", 6) if row[1] == "web-1-a" and "crm" in row[0] else row, "manor.prod.crm/web-1-a is 10.0.0.1:80, and has to be"),
+        (lambda row: (*row[:3], 1) if row[1] == "web-1-a" and "crm" in row[0] else row, "manor.prod.crm/web-1-a has no `check`; without it traffic goes"),
         (lambda row: (row[0], "mine", *row[2:]) if row[1] == "web-1-a" and "crm" in row[0] else row, "manor.prod.crm has no server web-1-a; add"),
     ],
 )  # fmt: skip
@@ -117,7 +117,7 @@ def test_each_difference_is_named(change: Callable[[Row], Row | None], problem: 
 
 
 def test_a_server_of_theirs_in_our_backend_is_named() -> None:
-    found = PART.differences(pasted(), Completed(0, rows(*expected(), ("manor.prod.shop", "mine", "127.0.0.1:80", 7)).encode()))
+    found = PART.differences(pasted(), Completed(0, rows(*expected(), ("manor.prod.shop", "mine", "127.0.0.1:80", 6)).encode()))
     assert found == ("manor.prod.shop has a server mine that is not Manor's; take it out, it would get a share of the traffic",)
 
 

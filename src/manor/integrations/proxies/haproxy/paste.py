@@ -18,7 +18,8 @@ from manor.integrations.proxies.haproxy.options import HAProxyOptions, load_opti
 from manor.integrations.proxies.haproxy.quoting import block, map_key, milliseconds, word
 
 COLUMNS = 25
-CHECKED = 0x01
+CHECKED = 0x02
+"""CHK_ST_CONFIGURED: the bit of `srv_check_state` that says that a check is declared."""
 
 
 class Shown(NamedTuple):
