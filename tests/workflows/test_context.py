@@ -10,7 +10,7 @@ import pytest
 from manor.errors import NotOurs, UsageError
 from manor.execution import machine
 from manor.execution.guard import Manage
-from manor.execution.values import HostPath, PutFile
+from manor.execution.values import Command, Effect, HostPath, PutFile, Touch
 from manor.workflows.context import Context, find_estate, open_context, state_folder
 
 ESTATE = """\
@@ -126,3 +126,36 @@ def test_the_certificate_of_the_first_tier_is_the_same_each_time(context: Contex
     first, again = (context.site("prod").hosts["edge-1"].base for _ in range(2))
     assert first == again
     assert [file for file in first if file.path.name == "both.pem"]
+
+
+PARTS = """
+traffic:
+  chain:
+    - {balancer: haproxy, manage: include, into: /etc/haproxy/conf.d, main: /etc/haproxy/haproxy.cfg, pid: /run/haproxy.pid, socket: /run/haproxy.sock}
+    - {web: nginx}
+"""
+
+
+def test_in_a_folder_of_somebody_else_the_guard_allows_one_file(file: Path) -> None:
+    file.write_text(ESTATE.replace("prod: {after: dev, hosts: {edge: 1, web: 2}}", "prod: {after: dev}") + PARTS)
+    with open_context(file) as context:
+        site = context.site("prod")
+    (guard,) = [runner.guard for runner in site.runners.values()]
+    touch = Touch("tier/0-balancer-haproxy", Effect.INCLUDE)
+    guard.check(PutFile(HostPath("/etc/haproxy/conf.d/zz-manor-acme-health-prod.cfg"), b"", touch=touch))
+    with pytest.raises(NotOurs, match="lies outside"):
+        guard.check(PutFile(HostPath("/etc/haproxy/conf.d/other.cfg"), b"", touch=touch))
+    with pytest.raises(NotOurs, match="`manage: include` allows no act of the kind full"):
+        guard.check(Command(("haproxy",), Touch("tier/0-balancer-haproxy", Effect.FULL)))
+    assert [program.name for program in site.hosts["all-1"].supervised.programs] == ["shop-a", "shop-b", "tier-1-web-nginx"]
+
+
+def test_a_host_where_files_alone_may_be_put_has_no_supervisor(file: Path) -> None:
+    docs = "services: {docs: {profile: static, port: 8400, health: {http: /}, routes: [{host: docs}], manage: include}}"
+    web = "traffic: {chain: [{web: nginx, manage: include, into: /etc/nginx/conf.d, main: /etc/nginx/nginx.conf, pid: /run/nginx.pid}]}"
+    file.write_text(f"estate: acme-health\n{docs}\n{web}\nenvironments: {{dev: {{hosts: {{all-1: {{groups: [web], manage: include}}}}}}}}\n")
+    with open_context(file) as context:
+        host = context.site("dev").hosts["all-1"]
+    assert not host.is_supervised
+    assert (host.supervised.programs, host.supervisor_files) == ((), ())
+    assert host.beside == (HostPath("/etc/nginx/conf.d/manor-acme-health-dev.conf"),)
