@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 import sqlite3
+import stat
 import tarfile
 from collections.abc import Iterator
 from contextlib import closing
@@ -202,6 +203,7 @@ def unpack(archive: Path, fresh: StateFolder) -> Backup:
     try:
         with tarfile.open(archive, mode="r:") as tar:
             made = read_manifest(tar)
+            fresh.database.unlink(missing_ok=True)
             for entry in made.entries:
                 unpack_entry(tar, entry, fresh)
     except (tarfile.TarError, OSError, KeyError, ValueError, TypeError) as error:
@@ -223,19 +225,26 @@ def unpack_entry(tar: tarfile.TarFile, entry: Entry, fresh: StateFolder) -> None
     path = fresh.path / inside
     if any(parent.is_symlink() for parent in path.parents if parent.is_relative_to(fresh.path)):
         raise ValueError(f"{entry.path} lies behind a link")
+    if os.path.lexists(path):
+        raise ValueError(f"{entry.path} is listed twice")
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if entry.target:
         path.symlink_to(entry.target)
         return
     digest = hashlib.sha256()
-    with tar_file(tar, entry.path) as source, path.open("wb") as file:
+    with tar_file(tar, entry.path) as source, open(path, "xb", opener=private) as file:
         while chunk := source.read(1 << 20):
             digest.update(chunk)
             file.write(chunk)
         os.fsync(file.fileno())
-    path.chmod(entry.mode)
+    path.chmod(entry.mode & (stat.S_IRWXU | stat.S_IRGRP | stat.S_IXGRP | stat.S_IROTH | stat.S_IXOTH))
     if digest.hexdigest() != entry.sha256:
         raise ValueError(f"{entry.path} is damaged: its sha256 is not the manifest's")
+
+
+def private(path: str, flags: int) -> int:
+    """Open for nobody but us, and never through a link."""
+    return os.open(path, flags | os.O_NOFOLLOW, 0o600)
 
 
 def tar_file(tar: tarfile.TarFile, name: str) -> IO[bytes]:
