@@ -66,7 +66,7 @@ async def test_a_checker_that_refuses_leaves_everything_as_it_was(toy: Toy) -> N
     toy.text = "bad"
     toy.runner.reply("toy check", Completed(1, b"line 1: what is bad?"))
     result = await apply(toy)
-    with pytest.raises(Refused, match=r"refused: line 1: what is bad\?; nothing was changed") as refused:
+    with pytest.raises(Refused, match=r"refused: line 1: what is bad\?; no tier was changed") as refused:
         raise_unless_applied(result)
     assert refused.value.exit_code == 4
     assert toy.config == b"old"

@@ -42,7 +42,7 @@ class CheckTier(HostStep):
         tier, runner = ports.tier(self.host, self.key), ports.runners[self.host]
         problems = await check_tier(tier, runner, ports.hosts[self.host].layout.operation(here.operation) / "check" / self.key)
         if problems:
-            raise Refused(f"{self.host}: {self.key} refused: {'; '.join(problems)}; nothing was changed")
+            raise Refused(f"{self.host}: {self.key} refused: {'; '.join(problems)}; no tier was changed")
         return f"{self.key}: {tier.proxy.name} accepts it"
 
 

@@ -22,6 +22,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from manor.errors import ManorError, Refused, UsageError
+from manor.execution.durable import Disk, beside, sweep
 from manor.state.clock import Clock, SystemClock
 from manor.state.folder import KEPT_IN_BACKUPS, StateFolder
 from manor.state.lock import alone
@@ -58,13 +59,13 @@ class Backup:
 
 def backup(store: Store, to: Path) -> Backup:
     """Write the state as it is now into one tar, 0600, complete or not at all; `hosts/` is not part of it. Raises ManorError."""
-    half = to.with_name(f"{to.name}.part")
-    half.unlink(missing_ok=True)
-    half.touch(mode=0o600)
-    database = store.folder.path / f"{DATABASE}.for-backup"
+    parts = (to, store.folder.path / f"{DATABASE}.for-backup")
+    for left in parts:
+        sweep(Disk(), left)
+    half, database = map(beside, parts)
     try:
         copy_database(store.folder.database, database)
-        with half.open("wb") as file:
+        with open(half, "xb", opener=private) as file:
             with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar:
                 entries = (add_file(tar, database, DATABASE), *add_parts(tar, store.folder))
                 made = Backup(store.clock.now(), revision_of(database), store.state_id, entries)
@@ -72,6 +73,7 @@ def backup(store: Store, to: Path) -> Backup:
             file.flush()
             os.fsync(file.fileno())
         half.replace(to)
+        sync_folder(to.parent)
     finally:
         database.unlink(missing_ok=True)
         half.unlink(missing_ok=True)
