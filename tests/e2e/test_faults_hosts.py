@@ -89,7 +89,7 @@ def test_what_a_checker_refuses_changes_nothing(faulty: Faulty, declared: Callab
         for verb in ("check", "up"):
             done = faulty.estate.run(verb, ok=(4,))
             assert 'web-1: 1-web-nginx refused: unknown directive "bogus_directive"' in done.stderr
-        assert "nothing was changed" in done.stderr
+        assert "no tier was changed" in done.stderr
     assert {path: path.read_bytes() for path in files.rglob("*") if path.is_file()} == digests
     watch.require_nothing_lost(before)
     faulty.require_well(before)

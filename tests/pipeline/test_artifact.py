@@ -131,6 +131,9 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
     "link outside":        (lambda f: (f / "x").symlink_to("../../etc/passwd"), "links to the outside"),
     "absolute link":       (lambda f: (f / "x").symlink_to("/etc/passwd"), "links to the outside"),
     "pipe":                (lambda f: os.mkfifo(f / "x"), "is a socket, pipe or device"),
+    "pipe named as compiled": (lambda f: os.mkfifo(f / "x.pyc"), "is a socket, pipe or device"),
+    "link to no plain path": (lambda f: (f / "x").symlink_to(os.fsdecode(b"\xff")), "which is no plain path"),
+    "the manifest's folder": (lambda f: (f / ".manor").symlink_to("lib"), "which is no folder"),
     "control character":   (lambda f: (f / "a\nb").touch(), "is not a plain path"),
 }  # fmt: skip
 
@@ -223,6 +226,15 @@ def zipped(name: str, mode: int = 0o100644, content: bytes = b"x") -> bytes:
     return file.getvalue()
 
 
+def sparse() -> bytes:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        info = tarfile.TarInfo("a")
+        info.pax_headers = {"GNU.sparse.map": "x,y", "GNU.sparse.size": "10", "GNU.sparse.name": "a"}
+        tar.addfile(info)
+    return file.getvalue()
+
+
 GOOD = hostile({"a": b"x" * 3000})
 HOSTILE = {
     "absolute name":        (hostile({"/etc/passwd": b"x"}), "leads outside"),
@@ -238,6 +250,10 @@ HOSTILE = {
     "twice":                (hostile({"a": b"1", "a#": b"2"}), "is in it twice"),
     "below a file":         (hostile({"a": b"1", "a/b": b"2"}), "which is no folder"),
     "virtual environment":  (hostile({"v/pyvenv.cfg": b""}), "virtual environment"),
+    "link to no plain path": (hostile({"a": "-> b\nc"}), "which is no plain path"),
+    "the manifest's folder": (hostile({".manor": "-> a", "a/b": b""}), "which is no folder"),
+    "sparse map of nonsense": (sparse(), "broken or cut short"),
+    "zip link to a zero":   (zipped("x", 0o120777, b"a\0b"), "which is no plain path"),
     "cut short":            (GOOD[:2000], "broken or cut short"),
     "gz cut short":         (gzip.compress(os.urandom(3000))[:1000], "broken or cut short"),
     "gz of nonsense":       (gzip.compress(b"hello"), "is not an archive that is known here"),

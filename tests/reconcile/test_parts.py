@@ -149,7 +149,7 @@ async def test_places_that_are_not_there_are_named(part: PartToy) -> None:
 
 async def test_their_checker_has_the_last_word(part: PartToy) -> None:
     part.runner.reply("toy check", Completed(1, b"legacy.conf:3: what?"))
-    with pytest.raises(Refused, match=r"legacy.conf:3: what\?; nothing was changed"):
+    with pytest.raises(Refused, match=r"legacy.conf:3: what\?; no tier was changed"):
         raise_unless_applied(await apply(part))
     assert part.config == b""
 
@@ -173,13 +173,21 @@ async def test_a_later_file_that_is_not_taken_over_gives_way_to_the_one_before(p
 
 
 async def test_that_there_was_none_before_is_known_after_a_crash_in_the_middle(part: PartToy) -> None:
-    part.runner.reply("kill", ManorError("killed here"), times=1)
     step = ChangeTier("web-1", part.key)
-    part.runner.reply("loaded", Unreachable("nobody answers"))
     kept = await step._read_before(part.host.tiers[0], part.host, part.runner, here())
     part.there({OWN: b"half"})
     assert kept == {}
     assert await step._read_before(part.host.tiers[0], part.host, part.runner, here()) == {}
+
+
+async def test_what_their_program_may_have_taken_over_from_somebody_is_replaced_by_a_reload(part: PartToy) -> None:
+    raise_unless_applied(await apply(part))
+    part.there({OWN: b"old, and a line of somebody"})
+    raise_unless_applied(await apply(part))
+    assert part.config == b"old"
+    assert part.killed == 2
+    raise_unless_applied(await apply(part))
+    assert part.killed == 2
 
 
 async def test_their_program_dying_in_between_is_said(part: PartToy) -> None:

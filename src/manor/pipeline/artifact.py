@@ -85,7 +85,7 @@ def _described(entry: Entry) -> dict[str, object]:
 def build(folder: Path, entries: Iterable[Entry], about: About, limits: Limits = Limits()) -> Built:  # noqa: B008 -- frozen
     """Pack an artifact into the store's folder for them. Raises Refused (nothing to pack, unsafe, too large), ApplyFailed (disk)."""
     wanted = sorted((entry for entry in entries if not entry.path.startswith(".manor/")), key=lambda entry: entry.path)
-    check(wanted, limits, "the artifact")
+    check([*wanted, Entry(MANIFEST, "file", io.BytesIO)], limits, "the artifact")
     if not any(entry.kind == "file" for entry in wanted):
         raise Refused("the artifact: holds no file; look at `include` and `from`, and at the `outputs` of the steps before")
     try:

@@ -17,12 +17,12 @@ from manor.observe.hosts import HostQuestion, observe_programs
 from manor.observe.slots import read_slots, traffic_of
 from manor.operations.step import Evidence, Here
 from manor.reconcile.desired import DesiredHost, DesiredTier
-from manor.reconcile.parts import find_master, judge_part, pasted_problems, reload_part
+from manor.reconcile.parts import find_master, judge_part, part_problem, pasted_problems, reload_part
 from manor.reconcile.returns import returned_servers
 from manor.reconcile.site import POLL_SECONDS, READY_SECONDS, SLACK_SECONDS, HostStep, Site, anyhow, remove_strays, tell_supervisor, with_parents, write_changed
 
-KEPT = ".kept"
-"""Stands beside the kept files of a tier, so that having had none is remembered, too."""
+UNKNOWN_MODE = 0o640
+"""Of a file that is put back and that the declared tier no longer has."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class CheckTier(HostStep):
         tier, runner = ports.tier(self.host, self.key), ports.runners[self.host]
         problems = await check_tier(tier, runner, ports.hosts[self.host].layout.operation(here.operation) / "check" / self.key)
         if problems:
-            raise Refused(f"{self.host}: {self.key} refused: {'; '.join(problems)}; nothing was changed")
+            raise Refused(f"{self.host}: {self.key} refused: {'; '.join(problems)}; no tier was changed")
         return f"{self.key}: {tier.proxy.name} accepts it"
 
 
@@ -97,7 +97,7 @@ class ChangeTier(HostStep):
         await remove_strays(tier.node.folders.etc, (file.path for file in tier.files), runner, tier.node.subject)
         if not await is_running(host, runner, tier):
             return f"{self.key}: written; starts below"
-        if await loaded(host, runner, tier) == tier.digest:
+        if await works_by_them(host, runner, tier, before):
             return f"{self.key}: runs with these files already"
         try:
             word = await take_over(tier, host, runner, before)
@@ -107,18 +107,19 @@ class ChangeTier(HostStep):
         return f"{self.key}: {word}"
 
     async def _read_before(self, tier: DesiredTier, host: DesiredHost, runner: Runner, here: Here) -> Mapping[str, bytes]:
-        kept = host.layout.operation(here.operation) / "before" / self.key
-        is_kept = bool(await runner.listing(kept))
-        found = await contents(kept, runner) if is_kept else await present(tier, runner)
-        if not is_kept and (found or tier.own_path):
-            copies = [PutFile(kept / name, content, 0o600) for name, content in found.items()]
-            await runner.change([MakeFolder(kept, 0o700), *copies, PutFile(kept / KEPT, b"", 0o600)])
-        return {name: content for name, content in found.items() if name != KEPT}
+        """Keep the files as they are, unless a try before this one did: by then they may be half-way new."""
+        kept = kept_in(host, here, self.key)
+        if await is_kept(kept, runner):
+            return await contents(kept, runner)
+        before = await present(tier, runner)
+        copies = [PutFile(kept / name, content, 0o600) for name, content in before.items()]
+        await runner.change([Remove(kept), MakeFolder(kept, 0o700), *copies, PutFile(whole_mark(kept), b"")])
+        return before
 
     async def _restore(self, tier: DesiredTier, host: DesiredHost, runner: Runner, before: Mapping[str, bytes], error: ManorError, ports: Site) -> None:
         etc, own, touch = tier.node.folders.etc, tier.own_path, Touch(subject=tier.node.subject, effect=Effect.INCLUDE)
         modes = {file.path.name: file.mode for file in tier.files}
-        acts = [PutFile(tier.paths.get(name, etc / name), content, modes.get(name, 0o644), touch) for name, content in before.items()]
+        acts = [PutFile(tier.paths.get(name, etc / name), content, modes.get(name, UNKNOWN_MODE), touch) for name, content in before.items()]
         gone = [Remove(own, touch)] if own is not None and own.name not in before else []
         try:
             await runner.change([*acts, *gone])
@@ -188,6 +189,15 @@ async def loaded(host: DesiredHost, runner: Runner, tier: DesiredTier) -> str:
     """Return what a tier's process was last seen to have taken over."""
     path = host.layout.loaded(tier.node.key)
     return (await runner.read([path])).get(path, b"").decode().strip()
+
+
+async def works_by_them(host: DesiredHost, runner: Runner, tier: DesiredTier, before: Mapping[str, bytes]) -> bool:
+    """Tell whether a tier's process works by its files already; somebody else's may have been reloaded with what we just replaced."""
+    if await loaded(host, runner, tier) != tier.digest:
+        return False
+    if tier.node.theirs is None:
+        return True
+    return before == {file.path.name: file.content for file in tier.files} and not await part_problem(tier, runner)
 
 
 async def is_running(host: DesiredHost, runner: Runner, tier: DesiredTier) -> bool:
@@ -265,12 +275,28 @@ class ConfirmTier(HostStep):
 
 async def is_mixed(tier: DesiredTier, host: DesiredHost, runner: Runner, here: Here) -> bool:
     """Tell whether a tier's files are neither all as declared nor all as they were before this operation."""
-    kept = host.layout.operation(here.operation) / "before" / tier.node.key
-    now, before = await present(tier, runner), dict(await contents(kept, runner))
-    if not before:  # it is kept before the first file is written
+    kept = kept_in(host, here, tier.node.key)
+    if not await is_kept(kept, runner):  # the first file is written only after that
         return False
-    before.pop(KEPT, None)
-    return now not in ({file.path.name: file.content for file in tier.files}, before)
+    now, before = await present(tier, runner), await contents(kept, runner)
+    has_old = bool(before) or tier.own_path is not None  # a part works without our file, too
+    return has_old and now not in ({file.path.name: file.content for file in tier.files}, before)
+
+
+def kept_in(host: DesiredHost, here: Here, key: str) -> HostPath:
+    """Return where an operation keeps a tier's files as they were before it."""
+    return host.layout.operation(here.operation) / "before" / key
+
+
+def whole_mark(kept: HostPath) -> HostPath:
+    """Return the file that is written last: without it the copies beside it may be some of several."""
+    return kept.with_name(f"{kept.name}.whole")
+
+
+async def is_kept(kept: HostPath, runner: Runner) -> bool:
+    """Tell whether all files were kept."""
+    mark = whole_mark(kept)
+    return mark in await runner.digest([mark])
 
 
 async def present(tier: DesiredTier, runner: Runner) -> Mapping[str, bytes]:
