@@ -134,7 +134,7 @@ async def withdraw(tier: DesiredTier, runner: Runner, folder: HostPath, clock: C
     except ManorError as error:
         await runner.change([Remove(own, touch_of(tier))])
         return f"{own} removed; {error}"
-    problems = await judge_without(tier, runner, folder)
+    problems = await judge_without(tier, runner, folder) if is_there else ()
     if problems:
         raise Refused(f"{tier.node.key}: without {own} your files are refused: {'; '.join(problems)}; take out what names Manor's sections, then again")
     kept = (await runner.read([own])).get(own, b"")
