@@ -274,6 +274,7 @@ def talked(toy: Toy) -> PartToy:
 async def test_over_the_socket_nothing_is_written_and_what_is_missing_is_named(talked: PartToy) -> None:
     assert talked.host.tiers[0].files == ()
     assert talked.host.tiers[0].own_path is None
+    assert await CheckTier("web-1", talked.key).act(talked.site, here()) == "0-web-nginx: toy shows what was to be pasted"
     talked.runner.reply("show servers", Completed(0, b"there is no web-1-a"))
     with pytest.raises(Refused, match="there is no web-1-a"):
         await CheckTier("web-1", talked.key).act(talked.site, here())

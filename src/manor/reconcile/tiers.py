@@ -43,7 +43,7 @@ class CheckTier(HostStep):
         problems = await check_tier(tier, runner, ports.hosts[self.host].layout.operation(here.operation) / "check" / self.key)
         if problems:
             raise Refused(f"{self.host}: {self.key} refused: {'; '.join(problems)}; no tier was changed")
-        return f"{self.key}: {tier.proxy.name} accepts it"
+        return f"{self.key}: {tier.proxy.name} {'accepts it' if tier.node.has_files else 'shows what was to be pasted'}"
 
 
 async def check_tier(tier: DesiredTier, runner: Runner, folder: HostPath) -> tuple[str, ...]:
