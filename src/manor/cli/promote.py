@@ -24,7 +24,8 @@ def command(service: str, estate: Path | None, to: str, release: str, again: str
     """Promote the same artifact to the next environment."""
     from manor.operations.chaos import chaos_from
     from manor.workflows.context import open_context
-    from manor.workflows.delivery import line_of, promote
+    from manor.workflows.deliveries import promote
+    from manor.workflows.delivery import line_of
     from manor.workflows.rolling import Carrying
 
     with open_context(estate) as context:

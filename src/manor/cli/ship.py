@@ -32,17 +32,19 @@ def command(
     import os
 
     from manor.operations.chaos import chaos_from
-    from manor.workflows.artifacts import hand_in
+    from manor.workflows.artifacts import Origin
     from manor.workflows.context import open_context
-    from manor.workflows.delivery import deliver, summary_lines
+    from manor.workflows.deliveries import ship
+    from manor.workflows.delivery import summary_lines
     from manor.workflows.rolling import Carrying
 
     with open_context(estate) as context:
         context.service(service)
-        tell = printer(as_json=as_json)
-        row = run(lambda stop: hand_in(context, service, artifact, commit=commit, build_url=build_url, junit=junit))
+        tell, origin = printer(as_json=as_json), Origin(commit, build_url, junit)
         delivered = run(
-            lambda stop: deliver(context, service, row.digest, Carrying(actor(), tell, stop, chaos_from(os.environ), wait_seconds), to=to, again=again)
+            lambda stop: ship(
+                context, service, artifact, Carrying(actor(), tell, stop, chaos_from(os.environ), wait_seconds), origin=origin, to=to, again=again
+            )
         )
         for one, line in zip(delivered, summary_lines(delivered), strict=True):
             print_result(vars(one), as_json=as_json, text=line)

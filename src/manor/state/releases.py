@@ -86,10 +86,15 @@ class Certification:
 def add_artifact(connection: sa.Connection, artifact: Artifact) -> Artifact:
     """Write an artifact, or return the one of this digest that is there. Raises UsageError if another service's is."""
     connection.execute(insert(tables.artifacts).values(**vars(artifact)).on_conflict_do_nothing())
-    there = get_artifact(connection, artifact.digest)
-    if there.service != artifact.service:
-        raise UsageError(f"the artifact {artifact.digest[:12]} belongs to the service {there.service}, not to {artifact.service}")
-    return there
+    require_owned(connection, artifact.digest, artifact.service)
+    return get_artifact(connection, artifact.digest)
+
+
+def require_owned(connection: sa.Connection, digest: str, service: str) -> None:
+    """Raise UsageError if there is an artifact of this digest and it is another service's."""
+    there = rows.first_of(connection, sa.select(tables.artifacts).where(tables.artifacts.c.digest == digest), Artifact)
+    if there is not None and there.service != service:
+        raise UsageError(f"the artifact {digest[:12]} belongs to the service {there.service}, not to {service}")
 
 
 def get_artifact(connection: sa.Connection, digest: str) -> Artifact:
