@@ -21,6 +21,7 @@ from manor.state.holder import is_process_of, process_start
 from manor.state.operations import new_id
 from manor.state.store import Connection
 from manor.workflows.context import Context
+from manor.workflows.housekeeping import own_folder
 
 START_SECONDS = 20.0
 STOP_SECONDS = 15.0
@@ -94,7 +95,7 @@ def detached(context: Context, start: str) -> Detached:
     """Return the controller as a program that outlives us; each start is one of its own."""
     words = (sys.executable, "-m", "manor", SERVE, str(context.file), "--verbose")
     command = Command(words, RUNTIME, env={"MANOR_STATE": str(context.folder), **inherited()}, cwd=HostPath(context.file.parent))
-    return Detached(f"controller-{start}", HostPath(context.folder / "controller" / start), command, timeout_seconds=FOR_EVER_SECONDS)
+    return Detached(f"controller-{start}", HostPath(own_folder(context) / start), command, timeout_seconds=FOR_EVER_SECONDS)
 
 
 def inherited() -> dict[str, str]:
