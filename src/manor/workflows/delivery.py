@@ -17,6 +17,7 @@ from manor.workflows.gates import gate_problems
 from manor.workflows.receipts import receipt_or_reason
 from manor.workflows.rolling import (
     Carrying,
+    Rollout,
     carry_out_rollout,
     is_done,
     load_release,
@@ -136,6 +137,14 @@ async def certified_before(context: Context, service: str, environment: str, rel
 
 async def rollback(context: Context, service: str, environment: str, carrying: Carrying, *, to: str = "") -> Delivered:
     """Return an environment to the last certified release; where that serves already, to the one certified before; or to a named one."""
+    rollout = await prepare_return(context, service, environment, to=to)
+    if is_done(rollout):
+        return nothing_to_do(environment, rollout.order.release)
+    return await finish(context, environment, await carry_out_rollout(rollout, heard_in(carrying, environment), "rollback"), rollout.order.release)
+
+
+async def prepare_return(context: Context, service: str, environment: str, *, to: str = "") -> Rollout:
+    """Return the rollout that returns an environment. Raises UsageError if there is nothing to return to."""
     now = await context.store.read(releases.last_certified, environment, service)
     if to:
         target = await certified_before(context, service, environment, to)
@@ -145,10 +154,7 @@ async def rollback(context: Context, service: str, environment: str, carrying: C
         if found is None:
             raise UsageError(f"{environment} has no other certified release of {service} to return to")
         target = found
-    rollout = await rollout_of(context, environment, service, await load_release(context, target.id), is_return=True)
-    if is_done(rollout):
-        return Delivered(environment, rollout.order.release, "", note="nothing to do; every instance serves it and it is certified")
-    return await finish(context, environment, await carry_out_rollout(rollout, heard_in(carrying, environment), "rollback"), rollout.order.release)
+    return await rollout_of(context, environment, service, await load_release(context, target.id), is_return=True)
 
 
 async def releases_serving(context: Context, environment: str, service: str) -> set[str]:

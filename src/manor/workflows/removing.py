@@ -90,21 +90,37 @@ def plan_removal(fleet: LiveFleet, hosts: Sequence[str]) -> list[Planned[Fleet]]
     return [Planned(stage, step) for stage, wave in enumerate(waves) for step in wave]
 
 
-async def remove_service(context: Context, service: str, environment: str, carrying: Carrying) -> Result | None:
-    """Remove a service; None if there is nothing of it. Raises UsageError while it is declared, Busy, and what the steps raise."""
+@dataclass(frozen=True)
+class Removal:
+    """A removal about to be carried out."""
+
+    fleet: LiveFleet
+    hosts: tuple[str, ...]
+    estate_digest: str
+
+
+async def prepare_removal(context: Context, service: str, environment: str) -> Removal | None:
+    """Return what removes a service; None if there is nothing of it. Raises UsageError while it is declared."""
     if service in context.environment(environment).services:
         raise UsageError(f"{environment} still declares {service}; take it out of the estate, note it under `removed: {{{service}: <date>}}`, then remove it")
     deployed = await context.store.read(releases.deployments, environment, service)
     if not deployed:
         return None
     fleet, digest = await former_fleet(context, environment, service)
-    hosts = sorted({row.host for row in deployed} & set(fleet.site.hosts))
-    arguments = json.dumps({"hosts": hosts})
-    new = NewOperation(VERB, environment, service, actor=carrying.actor, estate_digest=digest, arguments=arguments)
+    return Removal(fleet, tuple(sorted({row.host for row in deployed} & set(fleet.site.hosts))), digest)
+
+
+async def remove_service(context: Context, service: str, environment: str, carrying: Carrying) -> Result | None:
+    """Remove a service; None if there is nothing of it. Raises UsageError while it is declared, Busy, and what the steps raise."""
+    removal = await prepare_removal(context, service, environment)
+    if removal is None:
+        return None
+    arguments = json.dumps({"hosts": removal.hosts})
+    new = NewOperation(VERB, environment, service, actor=carrying.actor, estate_digest=removal.estate_digest, arguments=arguments)
     async with hold(context.store, f"{environment}/{service}", wait_seconds=carrying.wait_seconds) as lease:
         await context.store.read(operations.require_none_unfinished, f"{environment}/{service}")
-        operation = await create(context.store, new, plan_removal(fleet, hosts), REMOVE_KINDS)
-        return await carry_out_removal(context, operation, fleet, lease, carrying)
+        operation = await create(context.store, new, plan_removal(removal.fleet, removal.hosts), REMOVE_KINDS)
+        return await carry_out_removal(context, operation, removal.fleet, lease, carrying)
 
 
 async def former_fleet(context: Context, environment: str, service: str) -> tuple[LiveFleet, str]:
