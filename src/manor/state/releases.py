@@ -32,7 +32,7 @@ class Artifact:
 
 
 @dataclass(frozen=True)
-class Release:
+class ReleaseRow:
     """An artifact with configuration and rules, as its manifest (canonical JSON) says."""
 
     id: str
@@ -110,27 +110,27 @@ def release_id(manifest: str) -> str:
     return hashlib.sha256(manifest.encode()).hexdigest()
 
 
-def add_release(connection: sa.Connection, service: str, artifact: str, manifest: str, *, at: float) -> Release:
+def add_release(connection: sa.Connection, service: str, artifact: str, manifest: str, *, at: float) -> ReleaseRow:
     """Write a release, or return the one of this manifest that is there."""
     identifier = release_id(manifest)
-    values = Release(identifier, service, artifact, manifest, at)
+    values = ReleaseRow(identifier, service, artifact, manifest, at)
     connection.execute(insert(tables.releases).values(**vars(values)).on_conflict_do_nothing())
     return get_release(connection, identifier)
 
 
-def get_release(connection: sa.Connection, identifier: str) -> Release:
+def get_release(connection: sa.Connection, identifier: str) -> ReleaseRow:
     """Return a release by its id or an unambiguous beginning of it (12 hex are shown). Raises UsageError."""
     begins = tables.releases.c.id.startswith(identifier, autoescape=True)
-    found = rows.all_of(connection, sa.select(tables.releases).where(begins).limit(2), Release)
+    found = rows.all_of(connection, sa.select(tables.releases).where(begins).limit(2), ReleaseRow)
     if len(found) != 1 or not identifier:
         raise UsageError(f"there {'are several releases' if found else 'is no release'} {identifier!r}")
     return found[0]
 
 
-def recent_releases(connection: sa.Connection, service: str, limit: int = 50) -> tuple[Release, ...]:
+def recent_releases(connection: sa.Connection, service: str, limit: int = 50) -> tuple[ReleaseRow, ...]:
     """Return the releases of a service, newest first."""
     query = sa.select(tables.releases).where(tables.releases.c.service == service)
-    return rows.all_of(connection, query.order_by(tables.releases.c.created_at.desc()).limit(limit), Release)
+    return rows.all_of(connection, query.order_by(tables.releases.c.created_at.desc()).limit(limit), ReleaseRow)
 
 
 def put_slot(
@@ -205,7 +205,7 @@ def certifications(connection: sa.Connection, environment: str, service: str) ->
     return rows.all_of(connection, query, Certification)
 
 
-def last_certified(connection: sa.Connection, environment: str, service: str, *, but: str = "") -> Release | None:
+def last_certified(connection: sa.Connection, environment: str, service: str, *, but: str = "") -> ReleaseRow | None:
     """Return the release to go back to: the last one certified of those not burned or removed since, other than `but`."""
     seen: set[str] = set()
     for line in certifications(connection, environment, service):

@@ -121,7 +121,7 @@ def heard_in(carrying: Carrying, environment: str) -> Carrying:
     return replace(carrying, tell=prefixed(carrying.tell, environment))
 
 
-async def certified_before(context: Context, service: str, environment: str, release: str) -> releases.Release:
+async def certified_before(context: Context, service: str, environment: str, release: str) -> releases.ReleaseRow:
     """Return the release that is certified in an environment: the named one, or the last. Raises UsageError."""
     if not release:
         found = await context.store.read(releases.last_certified, environment, service)
