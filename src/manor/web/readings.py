@@ -150,6 +150,6 @@ def operation_view(row: operations.Operation) -> OperationView:
 
 def receipt_view(row: receipts.ReceiptRow, *, with_body: bool = False) -> ReceiptView:
     """Return a receipt as the API shows it."""
-    values = {name: getattr(row, name) for name in ReceiptView.model_fields if name != "sent"}
-    sent = parse_receipt(row.body).probe.sent
-    return ReceiptView.model_validate({**values, "sent": sent, "body": row.body if with_body else ""})
+    values = {name: getattr(row, name) for name in ReceiptView.model_fields if name not in {"sent", "state"}}
+    receipt = parse_receipt(row.body)
+    return ReceiptView.model_validate({**values, "sent": receipt.probe.sent, "state": receipt.state, "body": row.body if with_body else ""})
