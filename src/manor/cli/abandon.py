@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from manor.cli.shared.options import estate_option, json_option
-from manor.cli.shared.printing import print_result, printer, say_aside
-from manor.cli.shared.running import actor, run
+from manor.cli.terminal.options import estate_option, json_option
+from manor.cli.terminal.printing import print_result, printer, say_aside
+from manor.cli.terminal.running import actor, run
 
 
 @click.command("abandon")

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
-from manor.cli.shared.options import dry_run_option, environment_option, estate_argument, json_option, wait_option
-from manor.cli.shared.printing import print_result, printer
-from manor.cli.shared.running import actor, run
+from manor.cli.terminal.options import dry_run_option, environment_option, estate_argument, json_option, wait_option
+from manor.cli.terminal.printing import print_result, printer
+from manor.cli.terminal.running import actor, run
 
 
 @click.command("apply")
@@ -25,7 +25,7 @@ def command(estate: Path | None, environments: tuple[str, ...], expected: str, a
 
     Nothing is written before every tool has accepted its part. Exit code 5: failed, and all is as before. 6: not all is.
     """
-    from manor.cli.shared.plans import foreseen_printer
+    from manor.cli.terminal.plans import foreseen_printer
     from manor.operations.chaos import chaos_from
     from manor.reconcile.ending import raise_unless_applied
     from manor.workflows.applying import apply_plan, plan_site, require_plan_hash

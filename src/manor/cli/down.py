@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from manor.cli.shared.options import dry_run_option, environment_option, estate_argument, json_option
-from manor.cli.shared.printing import print_result, printer
-from manor.cli.shared.running import run
+from manor.cli.terminal.options import dry_run_option, environment_option, estate_argument, json_option
+from manor.cli.terminal.printing import print_result, printer
+from manor.cli.terminal.running import run
 
 
 @click.command("down")
@@ -19,7 +19,7 @@ from manor.cli.shared.running import run
 @json_option
 def command(estate: Path | None, environments: tuple[str, ...], purge: bool, dry_run: bool, as_json: bool) -> None:
     """End every program of local environments, and without -e the controller; releases, receipts and files stay, and `manor up` brings all back."""
-    from manor.cli.shared.plans import foreseen_printer
+    from manor.cli.terminal.plans import foreseen_printer
     from manor.workflows.context import open_context
     from manor.workflows.controlling import stop_controller
     from manor.workflows.down import give_machine_back, purge_state, take_down

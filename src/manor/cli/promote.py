@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
-from manor.cli.shared.options import dry_run_option, estate_option, json_option, wait_option
-from manor.cli.shared.printing import print_result, printer
-from manor.cli.shared.running import actor, run
+from manor.cli.terminal.options import dry_run_option, estate_option, json_option, wait_option
+from manor.cli.terminal.printing import print_result, printer
+from manor.cli.terminal.running import actor, run
 
 
 @click.command("promote")
@@ -23,7 +23,7 @@ from manor.cli.shared.running import actor, run
 @json_option
 def command(service: str, estate: Path | None, to: str, release: str, again: str, wait_seconds: float, dry_run: bool, as_json: bool) -> None:
     """Promote the same artifact to the next environment."""
-    from manor.cli.shared.plans import foreseen_printer
+    from manor.cli.terminal.plans import foreseen_printer
     from manor.operations.chaos import chaos_from
     from manor.workflows.context import open_context
     from manor.workflows.deliveries import promote

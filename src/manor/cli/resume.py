@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
-from manor.cli.shared.options import dry_run_option, estate_option, json_option, wait_option
-from manor.cli.shared.printing import print_result, printer, say_aside
-from manor.cli.shared.running import actor, run
+from manor.cli.terminal.options import dry_run_option, estate_option, json_option, wait_option
+from manor.cli.terminal.printing import print_result, printer, say_aside
+from manor.cli.terminal.running import actor, run
 
 
 @click.command("resume")
@@ -24,7 +24,7 @@ def command(operation: str, estate: Path | None, environment: str, wait_seconds:
 
     What was done is not done again; what was begun is looked at first. A delivery goes on into the environments that follow, as it would have.
     """
-    from manor.cli.shared.plans import foreseen_printer
+    from manor.cli.terminal.plans import foreseen_printer
     from manor.operations.chaos import chaos_from
     from manor.state.operations import Operation
     from manor.workflows.deliveries import delivery_of, find_unfinished, go_on

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
-from manor.cli.shared.options import dry_run_option, estate_option, json_option, wait_option
-from manor.cli.shared.printing import print_result, printer, say_aside
-from manor.cli.shared.running import actor, run
+from manor.cli.terminal.options import dry_run_option, estate_option, json_option, wait_option
+from manor.cli.terminal.printing import print_result, printer, say_aside
+from manor.cli.terminal.running import actor, run
 
 
 @click.command("rollback")
@@ -22,7 +22,7 @@ from manor.cli.shared.running import actor, run
 @json_option
 def command(service: str, estate: Path | None, environment: str, to: str, wait_seconds: float, dry_run: bool, as_json: bool) -> None:
     """Roll back by the same rules as forward, without waiting beyond the health passes. Needs no approval."""
-    from manor.cli.shared.plans import foreseen_printer
+    from manor.cli.terminal.plans import foreseen_printer
     from manor.operations.chaos import chaos_from
     from manor.workflows.delivery import line_of, rollback
     from manor.workflows.foreseeing import foresee_rollback

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from manor.cli.shared.options import dry_run_option, environment_option, estate_option, json_option, wait_option
-from manor.cli.shared.printing import print_result, printer
-from manor.cli.shared.running import actor, run
+from manor.cli.terminal.options import dry_run_option, environment_option, estate_option, json_option, wait_option
+from manor.cli.terminal.printing import print_result, printer
+from manor.cli.terminal.running import actor, run
 
 if TYPE_CHECKING:
     from manor.workflows.services import ServiceRow
@@ -76,7 +76,7 @@ def show_command(service: str, estate: Path | None, environments: tuple[str, ...
 @json_option
 def restart_command(service: str, estate: Path | None, environment: str, wait_seconds: float, dry_run: bool, as_json: bool) -> None:
     """Restart a SERVICE by an ordinary rollout of its certified release: nothing is lost, and there is a receipt."""
-    from manor.cli.shared.plans import foreseen_printer
+    from manor.cli.terminal.plans import foreseen_printer
     from manor.operations.chaos import chaos_from
     from manor.workflows.context import open_context
     from manor.workflows.delivery import line_of
@@ -103,7 +103,7 @@ def restart_command(service: str, estate: Path | None, environment: str, wait_se
 @json_option
 def remove_command(service: str, estate: Path | None, environment: str, wait_seconds: float, dry_run: bool, as_json: bool) -> None:
     """Take a SERVICE out that the estate no longer declares: drained, stopped, files and rows gone; shared data stays."""
-    from manor.cli.shared.plans import foreseen_printer
+    from manor.cli.terminal.plans import foreseen_printer
     from manor.operations.chaos import chaos_from
     from manor.workflows.context import open_context
     from manor.workflows.foreseeing import foresee_removal

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from manor.cli.shared.options import dry_run_option, estate_option, json_option, wait_option
-from manor.cli.shared.printing import print_result, printer
-from manor.cli.shared.running import actor, run
+from manor.cli.terminal.options import dry_run_option, estate_option, json_option, wait_option
+from manor.cli.terminal.printing import print_result, printer
+from manor.cli.terminal.running import actor, run
 
 
 @click.command("ship")
@@ -42,7 +42,7 @@ def command(
     """
     import os
 
-    from manor.cli.shared.plans import foreseen_printer
+    from manor.cli.terminal.plans import foreseen_printer
     from manor.operations.chaos import chaos_from
     from manor.workflows.artifacts import Origin
     from manor.workflows.context import open_context

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from manor.cli.shared.options import environment_option, estate_argument, json_option
-from manor.cli.shared.printing import print_result, say_aside
-from manor.cli.shared.running import run
+from manor.cli.terminal.options import environment_option, estate_argument, json_option
+from manor.cli.terminal.printing import print_result, say_aside
+from manor.cli.terminal.running import run
 from manor.estate.layout import short
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from manor.cli.shared.options import dry_run_option, environment_option, estate_argument, json_option
-from manor.cli.shared.printing import print_result, printer
-from manor.cli.shared.running import actor, run
+from manor.cli.terminal.options import dry_run_option, environment_option, estate_argument, json_option
+from manor.cli.terminal.printing import print_result, printer
+from manor.cli.terminal.running import actor, run
 
 
 @click.command("up")
@@ -23,7 +23,7 @@ def command(estate: Path | None, environments: tuple[str, ...], allow_destroy: b
 
     Does nothing, and says so, where all is as declared. The first time an admin token is shown, once.
     """
-    from manor.cli.shared.plans import foreseen_printer
+    from manor.cli.terminal.plans import foreseen_printer
     from manor.workflows.context import open_context
     from manor.workflows.controlling import start_controller
     from manor.workflows.foreseeing import foresee_up

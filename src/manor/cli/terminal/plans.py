@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from manor.cli.shared.printing import print_result
+from manor.cli.terminal.printing import print_result
 from manor.estate.layout import short
 from manor.reconcile.plan import Action, Change, Plan
 
