@@ -261,6 +261,7 @@ async def test_ctrl_c_pauses_it_within_an_environment_and_only_a_person_goes_on(
     assert paused.state is DeliveryState.PAUSED
     with pytest.raises(Paused, match="manor resume"):
         await go_on(context, paused.id, Carrying("controller"), is_patient=True)
+    assert await find_orphans(context) == (), "it would be tried again for ever"
     found = await find_unfinished(context, paused.id)
     assert isinstance(found, Operation), "its operation is what is resumed"
     assert await deliveries_at(context, "dev") == (), "the operation's own line shows it"

@@ -176,7 +176,7 @@ async def test_what_would_be_refused_is_refused(context: Context) -> None:
     with pytest.raises(Paused):
         await ship(context, "shop", built(context, "1"), Carrying("ada", stop=stop), origin=Origin())
     await refused(Paused, "first `manor resume")
-    with pytest.raises(UsageError, match="does not come after"):
+    with pytest.raises(UsageError, match="there is no environment 'test'"):
         await foreseen(context, shipping(context, "2", to="test"))
 
 

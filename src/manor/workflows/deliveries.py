@@ -50,6 +50,8 @@ async def ship(context: Context, service: str, path: Path, carrying: Carrying, *
 def entrance(context: Context, service: str, to: str = "") -> str:
     """Return the environment that a service's releases enter. Raises UsageError if no way leads from there to `to`."""
     start = first_environment(context, service)
+    if to:
+        context.environment(to)
     path_from(context, start, to=to)
     return start
 
@@ -118,7 +120,7 @@ async def find_orphans(context: Context) -> tuple[Delivery, ...]:
 async def go_on(context: Context, identifier: str, carrying: Carrying, *, by_person: bool = False, is_patient: bool = False) -> list[Delivered]:
     """Go on with a delivery that somebody left. Raises Busy if it is being carried out, and what the failing environment raises.
 
-    `by_person`: also with an operation of it that was paused. `is_patient`: what may be otherwise later leaves it open.
+    `by_person`: also with an operation of it that was paused. `is_patient`: what may be otherwise later without a person leaves it open.
     """
     store = context.store
     async with hold(store, deliveries.lease_name(identifier), wait_seconds=carrying.wait_seconds):
@@ -134,16 +136,20 @@ async def carry_out(context: Context, delivery: Delivery, carrying: Carrying, *,
     try:
         delivered = await along(context, delivery, carrying, by_person=by_person)
     except ManorError as error:
-        if not (is_patient and isinstance(error, WAITS)):
-            await store.write(end_by, delivery.id, error, store.clock.now())
+        await store.write(end_by, delivery.id, error, store.clock.now(), is_patient=is_patient)
         raise
     await store.write(deliveries.end, delivery.id, DeliveryState.DONE, delivered[-1].note, at=store.clock.now())
     return delivered
 
 
-def end_by(connection: Connection, identifier: str, error: ManorError, at: float) -> None:
-    """Write that an error ended a delivery, or stopped it on its way: before its first operation nothing is worth keeping."""
+def end_by(connection: Connection, identifier: str, error: ManorError, at: float, *, is_patient: bool) -> None:
+    """Write that an error ended a delivery, or stopped it on its way: before its first operation nothing is worth keeping.
+
+    A patient one stays open for what may be otherwise later, unless an operation of its own waits for a person.
+    """
     last = operations.last_of_delivery(connection, identifier)
+    if is_patient and isinstance(error, WAITS) and (last is None or last.state is not OperationState.PAUSED):
+        return
     state = DeliveryState.FAILED
     if last is not None and last.state is OperationState.ABANDONED:
         state = DeliveryState.ABANDONED
