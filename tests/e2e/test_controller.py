@@ -13,6 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from manor.state import deliveries
+from manor.state.deliveries import Delivery
+from manor.state.store import Store
 from tests.e2e.controlled import DELIVERY_SECONDS, Controlled, end_push
 from tests.e2e.estates import LiveEstate, curl, wait_until
 from tests.e2e.killing import DECISION_SECONDS, crowding
@@ -194,9 +197,15 @@ def hand_in(served: Controlled, file: Path) -> dict[str, str]:
     return dict(json.loads(done.stdout))
 
 
+def open_deliveries(served: Controlled) -> tuple[Delivery, ...]:
+    """Return what is not delivered yet."""
+    with Store.open(served.folder) as store:
+        return store.read_now(deliveries.unfinished)
+
+
 def require_handed_in(served: Controlled, operation: str) -> None:
     """Wait until what was handed in is delivered, and hold that it is the same everywhere, brought once."""
-    wait_until(lambda: not list((served.folder / "deliveries").glob("*.json")), DELIVERY_SECONDS, "the delivery")
+    wait_until(lambda: not open_deliveries(served), DELIVERY_SECONDS, "the delivery")
     in_dev, in_prod = served.operations("dev")[-1], served.operations("prod")[-1]
     assert in_dev.id == operation
     assert (in_dev.state, in_prod.state) == ("done", "done")

@@ -9,6 +9,7 @@ import pytest
 
 from manor.execution import machine
 from manor.workflows.context import Context, open_context
+from tests.workflows.modelled import context, empty_state, worlds  # noqa: F401 -- fixtures
 
 ESTATE = """\
 estate: acme-health
@@ -31,5 +32,5 @@ def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Context]
     monkeypatch.setattr(machine, "networks_listening", lambda _text: frozenset())
     monkeypatch.delenv("MANOR_STATE", raising=False)
     (tmp_path / "estate.yaml").write_text(ESTATE)
-    with open_context(tmp_path / "estate.yaml") as context:
-        yield context
+    with open_context(tmp_path / "estate.yaml") as made:
+        yield made
