@@ -97,7 +97,8 @@ class ToyProxy(Proxy):
         return SocketCommand(node.folders.sockets / "toy.sock", "servers")
 
     def parse_switch(self, node: TierNode, service: ServiceView, completed: Completed) -> tuple[ServerView, ...]:
-        return tuple(ServerView(server.name, TrafficState.MAINT, is_healthy=False) for server in service.servers)
+        state = TrafficState(completed.text or "maint")
+        return tuple(ServerView(server.name, state, is_healthy=False) for server in service.servers)
 
     def maintenance(self, node: TierNode, service: ServiceView, on: bool) -> tuple[Act, ...]:
         return (PutFile(node.folders.state / "maintenance", b""),)
