@@ -15,7 +15,7 @@ import pytest
 
 from tests.e2e.controlled import DELIVERY_SECONDS, Controlled, end_push
 from tests.e2e.estates import LiveEstate, curl, wait_until
-from tests.e2e.killing import DECISION_SECONDS, crowding
+from tests.e2e.killing import DECISION_SECONDS, seconds_without_a_core
 from tests.e2e.watching import processes_of
 
 ESTATE = """\
@@ -33,6 +33,8 @@ environments:
   dev: {}
   prod: {after: dev, hosts: {edge: 1, web: 1}}
 """
+PATIENCE_SECONDS = 60.0
+"""For what the controller does by itself within some seconds; nothing is claimed of how long it takes."""
 
 OTHER = """\
   other:
@@ -151,11 +153,10 @@ def test_a_killed_controller_loses_no_push(served: Controlled, moment: str) -> N
     operation = MOMENTS[moment](served, commit)
     known, began = served.events(operation) if operation else 0, time.monotonic()
     served.start()
-    wait_until(
-        lambda: served.events(operation) > known if operation else served.runs_of(commit),
-        DECISION_SECONDS * crowding() - (time.monotonic() - began),
-        "a decision",
-    )
+    wait_until(lambda: served.events(operation) > known if operation else served.runs_of(commit), 60, "a decision")
+    took = time.monotonic() - began
+    assert served.process
+    assert took - seconds_without_a_core(served.process.pid) < DECISION_SECONDS, took
     served.delivered(commit)
 
 
@@ -228,7 +229,7 @@ def test_a_killed_supervisor_is_started_again(served: Controlled) -> None:
     def revived() -> bool:
         return any("supervisord" in words for pid, words in processes_of(host).items() if pid != supervisor)
 
-    wait_until(revived, 20 * crowding(), "another supervisord")
+    wait_until(revived, PATIENCE_SECONDS, "another supervisord")
     door = served.estate.front("prod", "shop")
     wait_until(lambda: curl(served.estate, *door, "/").returncode == 0, 30, "the service")
     commit = served.commit()
@@ -244,14 +245,14 @@ def test_a_changed_estate_is_taken_over_and_a_wrong_one_is_not(served: Controlle
     another = ESTATE.replace("traffic:", OTHER + "traffic:")
     try:
         served.estate.write(another)
-        wait_until(lambda: (served.folder / "repositories" / "other.git" / "HEAD").exists(), 20 * crowding(), "the repository of the new service")
-        wait_until(lambda: "other" in shown(), 20 * crowding(), "the new service on the status page")
+        wait_until(lambda: (served.folder / "repositories" / "other.git" / "HEAD").exists(), PATIENCE_SECONDS, "the repository of the new service")
+        wait_until(lambda: "other" in shown(), PATIENCE_SECONDS, "the new service on the status page")
         served.estate.write(another + "nonsense: true\n")
-        wait_until(lambda: "the estate is not taken over" in served.log.read_text(), 20 * crowding(), "the complaint")
+        wait_until(lambda: "the estate is not taken over" in served.log.read_text(), PATIENCE_SECONDS, "the complaint")
         assert "other" in shown()
     finally:
         served.estate.write(ESTATE)
-    wait_until(lambda: "other" not in shown(), 20 * crowding(), "the former estate")
+    wait_until(lambda: "other" not in shown(), PATIENCE_SECONDS, "the former estate")
 
 
 def lasting(served: Controlled) -> set[int]:
