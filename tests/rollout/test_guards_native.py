@@ -23,6 +23,7 @@ from manor.reconcile.site import Site
 from manor.rollout.guarding import Guarding
 from tests.integrations.proxies import nodes
 from tests.integrations.proxies.conftest import address, root, sockets  # noqa: F401 - fixtures
+from tests.integrations.proxies.live import with_path
 from tests.integrations.proxies.tiers import Echo, Tier, curl
 
 pytestmark = pytest.mark.native
@@ -121,6 +122,12 @@ def node_of(product: str, view: ServiceView, places: Mapping[str, Any]) -> TierN
     return nodes.node(product, role, place, services=[view], is_switching=True, **places)
 
 
+@pytest.fixture(autouse=True)
+def installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have every product be found."""
+    monkeypatch.setenv("PATH", with_path())
+
+
 @pytest.fixture(params=["haproxy", "traefik", "nginx"])
 async def bench(request: pytest.FixtureRequest, root: HostPath, sockets: HostPath, address: str) -> AsyncIterator[Bench]:  # noqa: F811
     view = nodes.service(hosts=[("web-1", address)], health=Health(http="/healthz", interval="300ms", timeout="1s", passes=2))
@@ -151,7 +158,7 @@ async def test_nobody_goes_on_so_it_serves_again_and_over_a_restart(bench: Bench
     assert bench.state == before
     assert await until(lambda: bench.answers("a"))
     assert await until(lambda: bench.guarding.has_returned(OLD, "op"))
-    assert await bench.guarding.returned() == {OLD}
+    assert await bench.guarding.returned() == {OLD: READY}
     record = json.loads((Path(bench.layout.guard("shop")) / "returned.json").read_text())
     assert abs(next(iter(record.values()))["at"] - time.time()) < 5.0
 
@@ -168,7 +175,7 @@ async def test_renewed_marks_hold_and_a_mark_that_is_gone_ends_the_guard(bench: 
     folder = bench.programs()[0]
     assert await until(lambda: (folder / "exit").exists())
     assert (folder / "exit").read_text() == "0\n"
-    assert not await bench.guarding.returned()
+    assert await bench.guarding.returned() == {}
     assert await bench.old_is(DRAIN)
 
 
