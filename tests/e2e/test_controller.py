@@ -9,6 +9,7 @@ import subprocess
 import tarfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ import pytest
 from tests.e2e.controlled import DELIVERY_SECONDS, Controlled, end_push
 from tests.e2e.estates import LiveEstate, curl, wait_until
 from tests.e2e.killing import DECISION_SECONDS, seconds_without_a_core
+from tests.e2e.orphans import Process, every_process
 from tests.e2e.watching import processes_of
 
 ESTATE = """\
@@ -160,12 +162,61 @@ def test_a_killed_controller_loses_no_push(served: Controlled, moment: str) -> N
     served.delivered(commit)
 
 
+def below(pid: int) -> list[Process]:
+    """Return the processes that a process started, and those that they started."""
+    everything = list(every_process())
+    found, known = [], {pid}
+    while more := [process for process in everything if process.parent in known and process.pid not in known]:
+        found += more
+        known |= {process.pid for process in more}
+    return found
+
+
+def test_a_killed_git_backend_loses_no_push(served: Controlled) -> None:
+    """It is killed while it tells the pusher how the run goes; the pusher is told, the run goes on."""
+    commit = served.commit(pause=2)
+    push = served.push_in_background()
+    begun = served.estate.folder / "ledger" / "begun"
+    wait_until(lambda: begun.exists() and commit in begun.read_text(), 30, "the build")
+    assert served.process
+    backends = [process.pid for process in below(served.process.pid) if process.words.startswith("git ") or "post-receive" in process.words]
+    assert backends
+    for pid in backends:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    said = end_push(push)
+    assert "hung up unexpectedly" in said, said
+    served.delivered(commit)
+
+
+def test_a_step_whose_wrapper_is_killed_is_done_again(served: Controlled) -> None:
+    before = served.estate.certified("prod", "shop")
+    door = served.estate.front("prod", "shop")
+    commit = served.commit(pause=2)
+    push = served.push_in_background()
+    begun = served.estate.folder / "ledger" / "begun"
+    wait_until(lambda: begun.exists() and commit in begun.read_text(), 30, "the build")
+    killed = processes_of(served.folder / "runs")
+    assert killed
+    for pid in killed:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    assert json.loads(curl(served.estate, *door, "/").stdout)["release"] == before
+    out, _ = push.communicate(timeout=DELIVERY_SECONDS)
+    assert push.returncode == 0, out
+    assert "certified, lost 0 of " in out, out
+    served.delivered(commit)
+    assert begun.read_text().split().count(commit) == 2
+
+
 @pytest.mark.parametrize("branch", ["$(reboot)", "a;b", "`id`"])
 def test_a_branch_name_that_a_shell_would_run_is_refused(served: Controlled, branch: str) -> None:
     done = served.git("push", served.remote(), f"HEAD:refs/heads/{branch}", ok=False)
     assert done.returncode == 1
     assert f"refused: 'refs/heads/{branch}': not a name for a branch" in done.stderr
     assert f"refs/heads/{branch}" not in served.git("ls-remote", served.remote()).stdout
+    answer = curl(served.estate, *served.estate.front("prod", "shop"), "/").stdout
+    assert json.loads(answer)["release"] == served.estate.certified("prod", "shop")
     assert json.loads(api(served, "/health").stdout)["status"] == "ok"
 
 
