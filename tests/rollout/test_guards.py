@@ -26,7 +26,7 @@ async def resumed_late(run: Run, photo: Photo) -> None:
     require_accepted(late, result, photo.where)
 
 
-NAMES = ["second", "500s", "in_turn", "in_turn_500s", "interrupt", "timed"]
+NAMES = ["second", "500s", "in_turn", "in_turn_500s", "interrupt", "timed", "alone", "alone_exits_after_admit"]
 
 
 async def go_on_late(name: str, rollouts: InlineStore, of_moments: slice) -> None:
@@ -37,7 +37,7 @@ async def go_on_late(name: str, rollouts: InlineStore, of_moments: slice) -> Non
         photo.world.advance(EXPIRY + 1.0)
         returned += len(photo.world.returned)
         await resumed_late(run, photo)
-    assert returned or name in {"second", "500s", "timed"}, "in place of a slot that was drained nothing serves, so it is to come back"
+    assert returned or name in {"second", "500s", "timed", "alone"}, "in place of a slot that was drained nothing serves, so it is to come back"
 
 
 @pytest.mark.parametrize("name", NAMES)
