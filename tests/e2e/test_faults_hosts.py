@@ -113,7 +113,7 @@ OTHER = """\
     routes: [{{host: {host}}}]
 traffic:"""
 WRONG = {
-    "an unknown key": (PLAIN_ROUTES, "    rutes: [{host: echo}]\n", "8: services.echo.rutes: unknown key; did you mean `routes`?"),
+    "an unknown key": (PLAIN_ROUTES, "    rutes: [{host: echo}]\n", "7: services.echo.rutes: unknown key; did you mean `routes`?"),
     "a unit that is none": (
         "drain_timeout: 2s",
         "drain_timeout: 2 parsecs",

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -100,13 +101,14 @@ def test_a_killed_guard_leaves_the_rollout_as_it_is(faulty: Faulty, is_alone: bo
         if is_alone:
             verb.kill()
         for guard in guards_of(folder):
-            kill(guard)
+            with suppress(ProcessLookupError):  # what started it ends with it
+                kill(guard)
         assert not guards_of(folder)
         if is_alone:
             faulty.estate.run("resume", "echo")
         else:
             assert verb.finish() == 0, verb.told()
-        assert [answer.result(10).count("data:") for answer in slow] == [5] * 4
+        assert [answer.result(10).count("data:") for answer in slow] == [6] * 4
     after = faulty.estate.certified("prod")
     assert after != before
     watch.require_nothing_lost(before, after)
