@@ -46,11 +46,11 @@ services:
     rollout: {{min_healthy_time: 0.5s, settle: 200ms, drain_timeout: 2s}}
   shop:
     run: {{command: "python3 -m echo --bind {{address}}:{{port}} --keep-alive 75", port: 8320, keep_alive: 75s}}
-    health: {{http: /healthz, interval: 500ms, passes: 2}}
+    health: {{http: /healthz, interval: 250ms, passes: 2}}
     routes: [{{host: shop}}]
     cache: {{ttl: 60s, grace: 60s, bypass: {{paths: [/watched, /who]}}}}
     probe: [{{path: /probed, rate: 20}}]
-    rollout: {{min_healthy_time: 0.5s, settle: 200ms, drain_timeout: 2s, bake: 1s}}
+    rollout: {{min_healthy_time: 0.2s, settle: 100ms, drain_timeout: 1s, bake: 1s}}
 environments:
   prod: {{hosts: {{edge: 1, web: 2}}}}
 {traffic}

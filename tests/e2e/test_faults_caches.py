@@ -28,7 +28,7 @@ CASES = {
 @pytest.fixture(scope="module")
 def faulty(make_estate: Callable[[str], LiveEstate], echo: Path, tmp_path_factory: pytest.TempPathFactory) -> Faulty:
     """The estate with a cache and a router that switches, and a release that serves."""
-    text = ESTATE.replace("[{balancer: haproxy}, {web: nginx}]", CHAIN)
+    text = ESTATE.replace("[{balancer: haproxy}, {web: nginx}]", CHAIN).replace("drain_timeout: 2s", "drain_timeout: 1s")
     assert CHAIN in text
     return Faulty(make_estate(text), echo, tmp_path_factory.mktemp("releases")).begin()
 
