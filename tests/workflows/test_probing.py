@@ -52,3 +52,11 @@ def test_every_door_is_asked(alone: Path, chain: str, on: str, expected: list[tu
     (alone / "estate.yaml").write_text(ESTATE.format(chain=chain, on=on))
     with open_context(alone / "estate.yaml") as context:
         assert doors(context) == expected
+
+
+def test_a_door_that_is_never_to_be_touched_is_not_asked(alone: Path) -> None:
+    text = ESTATE.format(chain=BALANCED, on="web").replace("edge-2: {groups: [edge]}", "edge-2: {groups: [edge], manage: never}")
+    assert "never" in text
+    (alone / "estate.yaml").write_text(text)
+    with open_context(alone / "estate.yaml") as context:
+        assert doors(context) == [("front", 24.0)]
