@@ -25,12 +25,18 @@ environments:
 
 
 @pytest.fixture
-def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Context]:
-    """The estate with its state; the machine's own file and addresses are left alone."""
+def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder for an estate; the machine's own file and addresses are left alone."""
     monkeypatch.setenv(machine.MACHINE_FILE_VARIABLE, str(tmp_path / "machine"))
     monkeypatch.setattr(machine, "can_bind", lambda _address, _port: True)
     monkeypatch.setattr(machine, "networks_listening", lambda _text: frozenset())
     monkeypatch.delenv("MANOR_STATE", raising=False)
-    (tmp_path / "estate.yaml").write_text(ESTATE)
-    with open_context(tmp_path / "estate.yaml") as made:
+    return tmp_path
+
+
+@pytest.fixture
+def opened(alone: Path) -> Iterator[Context]:
+    """The estate with its state."""
+    (alone / "estate.yaml").write_text(ESTATE)
+    with open_context(alone / "estate.yaml") as made:
         yield made

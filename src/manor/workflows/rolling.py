@@ -20,10 +20,11 @@ from manor.operations.stop import Stop
 from manor.rollout.fleet import Fleet, SlotLetter
 from manor.rollout.kinds import KINDS
 from manor.rollout.live import LiveFleet
-from manor.rollout.looking import look_at_instances
+from manor.rollout.looking import is_any_replacement_dead, look_at_instances
 from manor.rollout.plan import InstanceNow, RolloutOrder, plan_rollout, total_seconds
 from manor.rollout.probing import Prober
 from manor.rollout.release import Release, make_release
+from manor.rollout.stopping import StopSlot
 from manor.rollout.story import failure_of, told_end
 from manor.rollout.wayback import plan_return
 from manor.state import journal, operations, releases
@@ -182,7 +183,10 @@ def turning_round(store: Store, order: RolloutOrder) -> OnFailure[Fleet]:
     async def plan(operation: Operation, failed: Sequence[StepRow], ports: Fleet) -> Sequence[Planned[Fleet]] | None:
         rows = await store.read(journal.steps, operation.id, 0)
         begun = [ROLLOUT_KINDS.decode(row) for row in rows if row.intent_at is not None]
-        return plan_return(order, begun, failure_of(order, rows))
+        failure = failure_of(order, rows)
+        unstopped = [step for row in failed if isinstance(step := ROLLOUT_KINDS.decode(row), StopSlot)]
+        is_of_release = failure.is_of_release or await is_any_replacement_dead(ports, unstopped)
+        return plan_return(order, begun, replace(failure, is_of_release=is_of_release))
 
     return plan
 
