@@ -1,6 +1,15 @@
-"""`--update-golden` rewrites the expected files of tests whose cases are files."""
+"""What tests of all folders share: `--update-golden`, and states that are new without being migrated each time."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+
+from manor.state import migrate
+from manor.state.folder import StateFolder
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -12,3 +21,25 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def update_golden(request: pytest.FixtureRequest) -> bool:
     """Tell whether expected files are to be written anew."""
     return bool(request.config.getoption("--update-golden"))
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated database without rows; migrating takes longer than most tests."""
+    folder = StateFolder(tmp_path_factory.mktemp("empty"))
+    folder.create()
+    migrate.bring_up_to_date(folder)
+    return folder.database
+
+
+@pytest.fixture
+def begin_state(empty_database: Path) -> Callable[[Path], Path]:
+    """Return what makes a folder the state that nobody has opened yet."""
+
+    def begin(path: Path) -> Path:
+        folder = StateFolder(path)
+        folder.create()
+        shutil.copy(empty_database, folder.database)
+        return path
+
+    return begin

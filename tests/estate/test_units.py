@@ -36,7 +36,20 @@ def test_durations(text: object, seconds: float) -> None:
     assert units.parse_duration(text) == seconds
 
 
-@pytest.mark.parametrize(("seconds", "text"), [(0, "0s"), (0.25, "250ms"), (1.5, "1500ms"), (524.285, "524285ms"), (0.0000015, "0.0015ms"), (26983756.8, "26983756.8s"), (90, "90s"), (600, "10m"), (86400, "1d")])
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0s"),
+        (0.25, "250ms"),
+        (1.5, "1500ms"),
+        (524.285, "524285ms"),
+        (0.0000015, "0.0015ms"),
+        (26983756.8, "26983756.8s"),
+        (90, "90s"),
+        (600, "10m"),
+        (86400, "1d"),
+    ],
+)
 def test_durations_are_printed(seconds: float, text: str) -> None:
     assert units.format_duration(seconds) == text
 

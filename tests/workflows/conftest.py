@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -24,12 +24,13 @@ environments:
 
 
 @pytest.fixture
-def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Context]:
+def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begin_state: Callable[[Path], Path]) -> Iterator[Context]:
     """The estate with its state; the machine's own file and addresses are left alone."""
     monkeypatch.setenv(machine.MACHINE_FILE_VARIABLE, str(tmp_path / "machine"))
     monkeypatch.setattr(machine, "can_bind", lambda _address, _port: True)
     monkeypatch.setattr(machine, "networks_listening", lambda _text: frozenset())
     monkeypatch.delenv("MANOR_STATE", raising=False)
     (tmp_path / "estate.yaml").write_text(ESTATE)
+    begin_state(tmp_path / ".manor" / "state")
     with open_context(tmp_path / "estate.yaml") as context:
         yield context
