@@ -1,20 +1,39 @@
-"""What tests of all folders share: `--update-golden`, and states that are new without being migrated each time."""
+"""What tests of all folders share: `--update-golden`, quiet where there is no marker, and states that are new without being migrated each time."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import pytest
 
 from manor.state import migrate
 from manor.state.folder import StateFolder
+from tests import quiet
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the option."""
     parser.addoption("--update-golden", action="store_true", help="rewrite expected files")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Refuse processes, connections and sleep to tests without a marker, from their setup on."""
+    if any(item.get_closest_marker(name) for name in quiet.LOUD):
+        return (yield)
+    with quiet.watched():
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object]:
+    """Fail a test whose code under test swallowed the refusal."""
+    result = yield
+    if seen := quiet.take_seen():
+        pytest.fail(f"{item.nodeid} has no marker, and tried: {'; '.join(seen)}", pytrace=False)
+    return result
 
 
 @pytest.fixture
