@@ -90,8 +90,9 @@ def add(model: Model, text: str = PIPELINE) -> str:
         return store.write_now(runs.add_run, "shop", "refs/heads/main", "1" * 40, "test", model.world.clock.now()).id
 
 
-async def test_every_boundary(model: Model) -> None:
-    for fatal in range(1, 60):
+@pytest.mark.parametrize("every", [4, pytest.param(1, marks=pytest.mark.thorough)])
+async def test_every_boundary(model: Model, every: int) -> None:
+    for fatal in range(1, 60, every):
         model.world.begun.clear()
         model.world.ended.clear()
         run = await a_killed_run(model, fatal)

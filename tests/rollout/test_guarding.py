@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -33,8 +33,8 @@ READY, DRAIN = TrafficState.READY, TrafficState.DRAIN
 
 
 @pytest.fixture
-def toy(tmp_path: Path) -> Iterator[Toy]:
-    with InlineStore.open(tmp_path / "state", ModelClock(World(1, 1, {}))) as store:
+def toy(tmp_path: Path, begin_state: Callable[[Path], Path]) -> Iterator[Toy]:
+    with InlineStore.open(begin_state(tmp_path / "state"), ModelClock(World(1, 1, {}))) as store:
         yield Toy(wiring_of(tmp_path), store)
 
 

@@ -11,7 +11,7 @@ from manor.rollout.moving import Drained, DrainSlot
 from manor.state.words import OperationState
 from tests.rollout.cases import QUICK
 from tests.rollout.model import EXPIRY, ModelFleet
-from tests.rollout.running import Case, InlineStore, Killer, Photo, Run, begin, photographed, require_accepted
+from tests.rollout.running import EVERY, Case, InlineStore, Killer, Photo, Run, begin, photographed, require_accepted
 
 CASES = {case.name: case for case in QUICK}
 
@@ -40,15 +40,10 @@ async def go_on_late(name: str, rollouts: InlineStore, of_moments: slice) -> Non
     assert returned or name in {"second", "500s", "timed", "alone"}, "in place of a slot that was drained nothing serves, so it is to come back"
 
 
+@pytest.mark.parametrize("every", [EVERY, pytest.param(1, marks=pytest.mark.thorough)])
 @pytest.mark.parametrize("name", NAMES)
-async def test_whoever_goes_on_after_the_guards_ends_well(name: str, rollouts: InlineStore) -> None:
-    await go_on_late(name, rollouts, slice(len(name) % 3, None, 3))
-
-
-@pytest.mark.thorough
-@pytest.mark.parametrize("name", NAMES)
-async def test_whoever_goes_on_after_the_guards_ends_well_from_every_moment(name: str, rollouts: InlineStore) -> None:
-    await go_on_late(name, rollouts, slice(None))
+async def test_whoever_goes_on_after_the_guards_ends_well(name: str, every: int, rollouts: InlineStore) -> None:
+    await go_on_late(name, rollouts, slice(len(name) % every, None, every))
 
 
 @pytest.mark.parametrize("name", ["second", "in_turn", "interrupt"])

@@ -58,6 +58,7 @@ def test_a_taken_port_is_told(tmp_path: Path) -> None:
         listen_on_port("192.0.2.1", 0)
 
 
+@pytest.mark.native  # it knocks at the socket
 def test_a_socket_left_by_a_killed_server_is_taken_over(tmp_path: Path) -> None:
     path = tmp_path / "s"
     left = listen_on_socket(path)

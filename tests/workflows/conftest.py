@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -35,8 +35,9 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def opened(alone: Path) -> Iterator[Context]:
+def opened(alone: Path, begin_state: Callable[[Path], Path]) -> Iterator[Context]:
     """The estate with its state."""
     (alone / "estate.yaml").write_text(ESTATE)
+    begin_state(alone / ".manor" / "state")
     with open_context(alone / "estate.yaml") as made:
         yield made
