@@ -25,7 +25,7 @@ from manor.execution.values import Completed, HostPath, PutFile
 from manor.operations.step import Here, Step
 from manor.reconcile.steps import FenceHost, PrepareHost
 from manor.reconcile.supervising import CheckSupervisor, Supervise
-from manor.reconcile.tiers import ChangeTier, CheckTier, ConfirmTier, VerifyTier
+from manor.reconcile.tiers import ChangeTier, CheckTier, ConfirmTier, TellTier, VerifyTier
 from manor.rollout.fleet import ProbeSummary, SlotLetter
 from manor.rollout.framing import Bake, BurnRelease, Certify, Conclude, Preflight, SetMaintenance, StartProbe, StopProbe
 from manor.rollout.live import LiveFleet
@@ -78,6 +78,7 @@ CASES = [
     Case(lambda _: Supervise(HOST), paths=("etc/supervisor", "s")),
     Case(lambda _: VerifyTier(HOST, TIER), paths=("run", "s")),
     Case(lambda _: ConfirmTier(HOST, TIER), paths=("s",)),
+    Case(lambda _: TellTier(HOST, TIER), paths=("s",)),
     Case(lambda release: Preflight("echo", release, ((HOST, "b"),)), paths=("s",), ports=(PORT,)),
     Case(lambda release: PlaceRelease(*ECHO_B, release), paths=("fence", "releases", "slots", "shared", "s")),
     Case(lambda release: StartSlot(*ECHO_B, release), paths=("fence", "slots", "s")),
