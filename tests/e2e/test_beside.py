@@ -98,6 +98,8 @@ def test_manor_comes_ships_twice_and_goes_and_nobody_notices(theirs: Yours, esta
         assert "nothing to do" in estate.run("plan", "-e", "prod").stdout
         assert estate.status("prod")["hosts"][0]["problem"] == ""
         assert part_findings(estate) == {"0-balancer-haproxy": True, "1-web-nginx": True}
+        foreseen = estate.run("down", "--dry-run").stdout
+        assert all(str(theirs.folder / name) in foreseen for name in OWN)
         estate.run("down")
         assert theirs.hashes() == before
         assert old_site.losses(began) == [], theirs.log()

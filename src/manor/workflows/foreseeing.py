@@ -22,7 +22,7 @@ from manor.state.holder import this_process
 from manor.state.journal import StepRow
 from manor.state.operations import Operation
 from manor.state.words import OperationState, Outcome
-from manor.workflows.applying import plan_site, question_of, require_allowed, require_drained, require_expected, steps_of
+from manor.workflows.applying import plan_site, question_of, require_allowed, require_drained, require_expected, require_withdrawn, steps_of
 from manor.workflows.artifacts import Origin, keep_file
 from manor.workflows.context import Context
 from manor.workflows.controlling import find_controller
@@ -94,6 +94,7 @@ async def foreseen_apply(context: Context, environment: str, verb: str, expected
         return Foreseen(verb, environment, note="nothing to do; all is as declared")
     require_allowed(plan, context.estate.removed, allow_destroy=allow_destroy)
     await require_drained(context, environment)
+    await require_withdrawn(planned.site)
     await require_free(context, environment)
     return Foreseen(verb, environment, foreseen_steps(steps_of(planned)), f"`manor plan -e {environment}` shows every difference")
 
@@ -117,7 +118,10 @@ async def ending_steps(context: Context, environment: str) -> tuple[ForeseenStep
     """Return what of an environment runs now and would be ended, a line a host."""
     site, found = context.site(environment), []
     for name, host in site.hosts.items():
-        views = await observe_programs(question_of(host), site.runners[name])
+        parts = [(tier.node.key, tier.own_path) for tier in host.tiers if tier.node.theirs is not None]
+        told = [(key, f"{own} goes from your program" if own else "its servers go into maintenance") for key, own in parts]
+        found += [ForeseenStep(0, name, "down", f"{key}: {what}") for key, what in told]
+        views = await observe_programs(question_of(host), site.runners[name]) if host.is_supervised else None
         if views is not None:
             running = sorted(view.name for view in views if view.pid)
             found.append(ForeseenStep(0, name, "down", f"{host.supervisor.name} ends{': ' if running else ''}{', '.join(running)}"))

@@ -68,7 +68,7 @@ def find_sources(site: Site, wanted: Wanted) -> list[Source]:
 def program_sources(site: Site, host: DesiredHost, wanted: Wanted) -> Iterator[Source]:
     """Yield the logs of a host's programs."""
     name, runner = f"{site.wiring.environment.name}/{host.name}", site.runners[host.name]
-    of_tiers = {program.name: tier for tier in host.tiers for program in tier.proxy.programs(tier.node)}
+    of_tiers = {program.name: tier for tier in host.tiers for program in tier.programs}
     for program in host.supervised.programs:
         tier = of_tiers.get(program.name)
         is_wanted = is_named(tier, wanted.name) if tier else is_slot_of(program.name, wanted)
