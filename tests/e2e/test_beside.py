@@ -93,7 +93,7 @@ def test_manor_comes_ships_twice_and_goes_and_nobody_notices(theirs: Yours, esta
             ship(estate, echo, tmp_path, "2")
             serving = estate.serving("prod")
             theirs.reload_haproxy()
-            assert estate.serving("prod") == serving
+            wait_until(lambda: estate.serving("prod") == serving, 10, "their new worker treats the slots as the old one did, and has checked them")
             assert new_site.losses(first) == [], theirs.log()
         assert "nothing to do" in estate.run("plan", "-e", "prod").stdout
         assert estate.status("prod")["hosts"][0]["problem"] == ""
@@ -204,7 +204,7 @@ def test_over_the_socket_alone(theirs: Yours, estate: LiveEstate, echo: Path, tm
     told = estate.run("plan", "-e", "prod", ok=(1,)).stdout
     assert "echo all-1-a is ready, not maint" in told
     estate.run("apply", "-e", "prod")
-    assert estate.serving("prod") == serving
+    wait_until(lambda: estate.serving("prod") == serving, 10, "their balancer treats the slots as before, and has checked them")
     estate.run("down")
     assert theirs.say("show stat manor.prod.echo 4 -1").count(",MAINT,") == 2
     assert theirs.hashes() == before
