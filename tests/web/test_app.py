@@ -214,9 +214,10 @@ def test_a_key_is_there_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space"):
+    with monkeypatch.context() as patch:
         patch.setattr("manor.execution.durable.Disk.write", full)
-        session_key(tmp_path / "key")
+        with pytest.raises(OSError, match="No space"):
+            session_key(tmp_path / "key")
     assert session_key(tmp_path / "key") == session_key(tmp_path / "key")
 
 
