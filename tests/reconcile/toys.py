@@ -91,13 +91,16 @@ class ToyProxy(Proxy):
         return (PutFile(node.folders.state / service.name, repr(sorted(traffic.items())).encode()),)
 
     def switch(self, node: TierNode, service: ServiceView, traffic: Mapping[str, TrafficState]) -> tuple[Act, ...]:
-        return (SocketCommand(node.folders.sockets / "toy.sock", "switch"),)
+        told = " ".join(f"{name}={state.value}" for name, state in sorted(traffic.items()))
+        return (SocketCommand(node.folders.sockets / "toy.sock", f"switch {told}"),)
 
     def observe_switch(self, node: TierNode, service: ServiceView) -> Act:
         return SocketCommand(node.folders.sockets / "toy.sock", "servers")
 
     def parse_switch(self, node: TierNode, service: ServiceView, completed: Completed) -> tuple[ServerView, ...]:
-        return tuple(ServerView(server.name, TrafficState.MAINT, is_healthy=False) for server in service.servers)
+        known = json.loads(completed.text or "{}")
+        states = {server.name: TrafficState(known.get(server.name, "maint")) for server in service.servers}
+        return tuple(ServerView(name, state, is_healthy=state is TrafficState.READY) for name, state in states.items())
 
     def maintenance(self, node: TierNode, service: ServiceView, on: bool) -> tuple[Act, ...]:
         return (PutFile(node.folders.state / "maintenance", b""),)
@@ -169,10 +172,19 @@ class Toy:
     text: str = "old"
     runner: RecordingRunner = field(init=False)
     supervisor: ToySupervisor = field(default_factory=ToySupervisor)
+    traffic: dict[str, str] = field(default_factory=dict)
+    """What the running tier was told of its servers."""
 
     def __post_init__(self) -> None:
         roots = (ROOT, ROOT / "s")
         self.runner = RecordingRunner("prod/web-1", Guard("prod/web-1", roots=roots))
+        self.runner.reply("switch ", self._switch)
+        self.runner.reply("servers", lambda _: Completed(0, json.dumps(self.traffic).encode()))
+
+    def _switch(self, act: Act) -> Completed:
+        assert isinstance(act, SocketCommand)
+        self.traffic |= dict(word.split("=") for word in act.line.split()[1:])
+        return Completed(0)
 
     @property
     def host(self) -> DesiredHost:

@@ -191,9 +191,11 @@ class World:
                     balancer.traffic[server] = TrafficState.READY
 
     def learn(self) -> None:
-        """Remember what guards returned."""
+        """Have what guards returned serve everywhere, and remember it."""
         for server, mark in self.marks.items():
             if mark.is_returned:
+                for balancer in self.balancers:
+                    balancer.traffic[server] = TrafficState.READY
                 self.remembered[server], mark.is_returned, mark.renewed = TrafficState.READY, False, self.now
 
     def _balance(self, balancer: ModelBalancer) -> None:
@@ -295,7 +297,7 @@ class ModelFleet:
         self.world.touched_hosts |= {host} if host else set()
 
     async def preflight(self, slots: tuple[SlotRef, ...], release: str) -> tuple[str, ...]:
-        return self.problems
+        return (*self.problems, *(await self.held("echo")).values())
 
     async def placed(self, slot: SlotRef) -> str:
         return self.world.placed.get(slot.server, "")
@@ -355,16 +357,29 @@ class ModelFleet:
         self.world.learn()
         for server, state in changes.items():
             self._act(f"{state} {server}", self.world.servers[server].host)
-            self.world.remembered[server] = state
-            self.mutated()
+            self._remember(server, state, is_told=False)
         for balancer in self.world.balancers:
-            for server, state in {**self.world.remembered, **changes}.items():
+            for server, state in changes.items():
                 balancer.told.append((self.world.now + balancer.lag, server, state))
                 if not balancer.lag:
                     balancer.told.pop()
                     balancer.traffic[server] = state
                     balancer.healthy[server] = balancer.healthy.get(server, False) and state is not TrafficState.MAINT
             self.mutated()
+        for server, state in changes.items():
+            self._remember(server, state, is_told=True)
+
+    def _remember(self, server: str, state: TrafficState, *, is_told: bool) -> None:
+        """Remember what is let in after every balancer was told, what is taken out before."""
+        if is_told is (state is TrafficState.READY):
+            self.world.remembered[server] = state
+            self.mutated()
+
+    async def held(self, service: str) -> Mapping[str, str]:
+        active = {f"{host}-{slot}" for host, slot in self.world.active.items() if slot}
+        wanted = {server for server in active if self.world.remembered[server] is TrafficState.READY}
+        out = [(one.name.host, server) for one in self.world.balancers for server in wanted if one.traffic[server] is not TrafficState.READY]
+        return {server: f"{where} has {server} out of traffic; `set server echo/{server} state ready`" for where, server in sorted(out)}
 
     async def guard(self, slot: SlotRef, instead: tuple[SlotRef, ...], here: Here) -> str:
         self.world.learn()
@@ -394,6 +409,9 @@ class ModelFleet:
 
     async def active(self, service: str, host: str) -> SlotLetter | None:
         return self.world.active.get(host)
+
+    async def is_remembered(self, slot: SlotRef) -> bool:
+        return self.world.active.get(slot.host) == slot.slot and self.world.remembered[slot.server] is TrafficState.READY
 
     async def set_active(self, service: str, host: str, slot: SlotLetter | None, here: Here) -> None:
         self.world.active[host] = slot

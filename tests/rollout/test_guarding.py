@@ -59,6 +59,7 @@ async def guards_act(toy: Toy) -> None:
     marks = await read_marks(toy.runner, folder(toy))
     record = json.dumps({name: {"renewed": mark.renewed, "at": mark.renewed + 60.0} for name, mark in marks.items()}).encode()
     await toy.runner.change([PutFile(folder(toy) / "returned.json", record)])
+    toy.traffic |= dict.fromkeys((mark.server for mark in marks.values()), "ready")
 
 
 async def drained(toy: Toy, fleet: LiveFleet, here: Here) -> None:

@@ -132,6 +132,10 @@ class Fleet(Protocol):
         """Bring servers to a state on every balancer, remembered over their restarts."""
         ...
 
+    async def held(self, service: str) -> Mapping[str, str]:
+        """Return the servers that are to serve and that a person took out of traffic: on which balancers, and the commands that end it."""
+        ...
+
     async def guard(self, slot: SlotRef, instead: tuple[SlotRef, ...], here: Here) -> str:
         """Have every balancer's host return the slot to traffic when nobody goes on for too long, it works, and nothing of `instead` does.
 
@@ -157,6 +161,10 @@ class Fleet(Protocol):
 
     async def active(self, service: str, host: str) -> SlotLetter | None:
         """Return the slot that is remembered to serve on a host; None: none."""
+        ...
+
+    async def is_remembered(self, slot: SlotRef) -> bool:
+        """Tell whether the slot is remembered to serve, and to have traffic."""
         ...
 
     async def set_active(self, service: str, host: str, slot: SlotLetter | None, here: Here) -> None:

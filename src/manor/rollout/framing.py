@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from manor.errors import ApplyFailed, Unreachable
+from manor.errors import ApplyFailed, CommandFailed, Unreachable
 from manor.operations.step import Evidence, Here, Holds, Step
 from manor.rollout.fleet import Fleet, ProbeSummary, SlotLetter, SlotRef
 
@@ -164,6 +164,7 @@ class Certify(ServiceStep):
         """Certify it."""
         await ports.certify(self.service, self.release, here)
         await ports.set_phase("certified", here)
+        await remind(ports, self.service, here)
         return self.release
 
 
@@ -204,4 +205,15 @@ class Conclude(ServiceStep):
     async def act(self, ports: Fleet, here: Here) -> Evidence:
         """Note it."""
         await ports.set_phase("rolled_back", here)
+        await remind(ports, self.service, here)
         return self.text
+
+
+async def remind(ports: Fleet, service: str, here: Here) -> None:
+    """Say what a person took out of traffic; that a balancer can't be asked is said too, and stops nothing."""
+    try:
+        told = tuple((await ports.held(service)).values())
+    except (Unreachable, CommandFailed) as error:
+        told = (f"{service}: what a person may have taken out of traffic can't be asked: {error}",)
+    for each in told:
+        here.say(each)

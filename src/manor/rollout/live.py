@@ -21,7 +21,7 @@ from manor.execution.base import Runner
 from manor.execution.values import Act, Completed, Connect, Effect, PutFile, Remove, Touch
 from manor.integrations.proxies.base import ServerView
 from manor.integrations.supervisors.base import ProgramStatus, ProgramView, program_of
-from manor.observe.slots import active_slot, read_slots
+from manor.observe.slots import active_slot, read_slots, traffic_of
 from manor.operations.step import Here
 from manor.reconcile.desired import DesiredHost
 from manor.reconcile.site import SLACK_SECONDS, Site, fence, with_parents
@@ -101,7 +101,8 @@ class LiveFleet:
         problems = [] if (self.artifacts / f"{self.catalog[release].artifact}.tar").exists() else [f"the artifact of {release} is not in the store"]
         for name in dict.fromkeys((*(slot.host for slot in slots), *self.balancing.hosts)):
             await self._revive(name)
-        problems += await self.balancing.dead()
+        dead = await self.balancing.dead()
+        problems += dead or list((await self.balancing.held()).values())
         for slot in slots:
             problems += await self._in_the_way(slot)
         return tuple(problems)
@@ -249,6 +250,10 @@ class LiveFleet:
         """Bring servers to a state on every balancer."""
         await self.balancing.set(changes, here)
 
+    async def held(self, service: str) -> Mapping[str, str]:
+        """Return the servers that a person took out of traffic: where, and the command that ends it."""
+        return await self.balancing.held()
+
     async def guard(self, slot: SlotRef, instead: tuple[SlotRef, ...], here: Here) -> str:
         """Have every balancer's host watch over a slot that is about to be taken out."""
         return await self.balancing.guard(slot.server, tuple(other.server for other in instead), here)
@@ -273,6 +278,12 @@ class LiveFleet:
         """Return the slot that is remembered to serve on a host."""
         rows = await self.site.store.read(releases.deployments, self.site.wiring.environment.name, service)
         return cast("SlotLetter | None", active_slot(service, host, rows))
+
+    async def is_remembered(self, slot: SlotRef) -> bool:
+        """Tell whether the slot is remembered to serve, and to have traffic."""
+        rows = await read_slots(self.site.store, self.site.wiring.environment.name, self.service)
+        is_active = await self.active(self.service, slot.host) == slot.slot
+        return is_active and traffic_of(self.view, rows)[slot.server] is TrafficState.READY
 
     async def set_active(self, service: str, host: str, slot: SlotLetter | None, here: Here) -> None:
         """Remember which slot serves on a host."""

@@ -5,14 +5,14 @@ Invariant: nothing is taken out of traffic before the balancers were asked again
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from manor.errors import ApplyFailed, Paused
 from manor.estate.topology import TrafficState
 from manor.operations.step import Evidence, Here, Holds, Step
 from manor.rollout.fleet import Fleet, SlotLetter, SlotRef
 from manor.rollout.slots import SlotStep
-from manor.rollout.views import fewest_serving, in_flight, is_in_traffic, serves_anywhere, serves_everywhere, serving_everywhere
+from manor.rollout.views import fewest_serving, in_flight, is_in_traffic, is_ready_everywhere, serves_anywhere, serves_everywhere, serving_everywhere
 
 POLL_SECONDS = 0.2
 SHOWN_SECONDS = 30.0
@@ -40,15 +40,17 @@ class AdmitSlot(SlotStep):
 
     async def observe(self, ports: Fleet, here: Here) -> Holds:
         """Tell whether it serves on every balancer, and is remembered to."""
-        is_known = await ports.active(self.service, self.host) == self.slot
-        return Holds.post() if is_known and await serves_everywhere(ports, self.ref) else Holds.pre()
+        return Holds.post() if await ports.is_remembered(self.ref) and await serves_everywhere(ports, self.ref) else Holds.pre()
 
     async def act(self, ports: Fleet, here: Here) -> Evidence:
-        """Admit it and wait until each balancer shows it. Raises ApplyFailed if one does not."""
+        """Admit it and wait until each balancer shows it. Raises ApplyFailed if one does not, Paused if a person took its host out of traffic."""
         await ports.set_phase(self.phase, here)
+        await require_not_held(ports, self.ref)
         await ports.set_traffic(self.service, {self.ref.server: TrafficState.READY}, here)
         limit = min(here.deadline - 1.0, ports.now() + SHOWN_SECONDS)
-        while self.must_serve and not await serves_everywhere(ports, self.ref):
+        while not await self._is_shown(ports):
+            if ports.now() >= limit and not self.must_serve:
+                break
             if ports.now() >= limit:
                 why = (await ports.check(self.ref)).detail or "it answers here"
                 raise ApplyFailed(f"{self.host}: {why}; {self.name} was admitted but does not serve on every balancer")
@@ -56,6 +58,16 @@ class AdmitSlot(SlotStep):
         await ports.unguard(self.ref, here)
         await ports.set_active(self.service, self.host, self.slot, here)
         return f"serves on {len(ports.balancers)}" if self.must_serve else "as it was before"
+
+    async def _is_shown(self, ports: Fleet) -> bool:
+        return await (serves_everywhere(ports, self.ref) if self.must_serve else is_ready_everywhere(ports, self.ref))
+
+
+async def require_not_held(ports: Fleet, ref: SlotRef) -> None:
+    """Raise Paused if a person took a slot of the host out of traffic: what serves in its place would undo that."""
+    for server, told in (await ports.held(ref.service)).items():
+        if server in {replace(ref, slot=slot).server for slot in ("a", "b")}:
+            raise Paused(f"{told}; then `manor resume {ref.service}`. Nothing on {ref.host} was let into traffic")
 
 
 @dataclass(frozen=True)
@@ -109,9 +121,11 @@ class DrainSlot(SlotStep):
     async def act(self, ports: Fleet, here: Here) -> Evidence:
         """Drain it.
 
-        Raises ApplyFailed when one of those in its place no longer serves, or under policy `abort`; Paused when too few others are healthy.
+        Raises ApplyFailed when one of those in its place no longer serves, or under policy `abort`; Paused when too few others are healthy, or a
+        person has taken it out.
         """
         await ports.set_phase(self.phase, here)
+        await require_not_held(ports, self.ref)
         before = await in_flight(ports, self.ref)
         unguarded = await self._take_out_in_time(ports, here)
         await self._require_shown(ports, here)

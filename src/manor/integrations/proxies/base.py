@@ -152,7 +152,10 @@ class Proxy(ABC):
         raise NotImplementedError(f"{self.name} does not switch")
 
     def switch(self, node: TierNode, service: ServiceView, traffic: Mapping[str, TrafficState]) -> tuple[Act, ...]:
-        """Return the acts that bring a running process to this traffic; idempotent, after `switch_files` was written."""
+        """Return the acts that bring a running process to this traffic; idempotent, after `switch_files` was written.
+
+        `traffic` has the servers that are to change; the acts say nothing of others, of whom somebody else may have said something.
+        """
         raise NotImplementedError(f"{self.name} does not switch")
 
     def observe_switch(self, node: TierNode, service: ServiceView) -> Act:

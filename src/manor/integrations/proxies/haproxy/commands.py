@@ -65,8 +65,8 @@ def switch_files(node: TierNode, service: ServiceView, traffic: Mapping[str, Tra
 
 
 def switch(node: TierNode, service: ServiceView, traffic: Mapping[str, TrafficState]) -> tuple[Act, ...]:
-    """Return the act that brings the worker to this traffic; servers to be ready come first."""
-    ordered = sorted(service.servers, key=lambda server: (ORDER.index(traffic[server.name]), server.name))
+    """Return the act that brings these servers of the worker to this traffic; servers to be ready come first."""
+    ordered = sorted((server for server in service.servers if server.name in traffic), key=lambda server: (ORDER.index(traffic[server.name]), server.name))
     words = [word for server in ordered for word in state_words(f"{names.backend(service)}/{server.name}", traffic[server.name])]
     return (SocketCommand(names.admin_socket(node), "; ".join(words), changing(node)),) if words else ()
 

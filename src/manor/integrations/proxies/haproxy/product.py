@@ -89,7 +89,7 @@ class HAProxy(Proxy):
         return commands.switch_files(node, service, traffic)
 
     def switch(self, node: TierNode, service: ServiceView, traffic: Mapping[str, TrafficState]) -> tuple[Act, ...]:
-        """Return `set server …` for every server of the service, those to be ready first."""
+        """Return `set server …` for each of these servers, those to be ready first."""
         return commands.switch(node, service, traffic)
 
     def observe_switch(self, node: TierNode, service: ServiceView) -> Act:
