@@ -13,7 +13,7 @@ import pytest
 from tests.e2e.estates import LiveEstate
 from tests.e2e.faulty import ESTATE, Faulty
 
-SMALL = "48m"
+SMALL = "96m"
 PLAIN_ROUTES = "    routes: [{host: echo}]\n"
 EXTRA = "    routes: [{{host: echo}}]\n    extra: {{nginx: {{server: {file}}}}}\n"
 
@@ -43,19 +43,41 @@ def declared(faulty: Faulty) -> Iterator[Callable[[str, str], None]]:
     faulty.estate.write(ESTATE)
 
 
-def test_a_full_disk_turns_the_rollout_round_and_says_so(faulty: Faulty, disk: tuple[LiveEstate, bool]) -> None:
+def fill(folder: Path) -> Path:
+    """Fill a file system but for 64 KiB; return what has to be removed."""
+    filler = folder / "filler"
+    with filler.open("wb") as file:
+        file.write(b"\0" * (shutil.disk_usage(folder).free - 65536))
+    return filler
+
+
+def test_a_full_disk_is_found_before_anything_is_touched(faulty: Faulty, disk: tuple[LiveEstate, bool]) -> None:
     if not disk[1]:
         pytest.skip("mounting a small file system is not allowed here")
-    before = faulty.certified
-    folder = faulty.host_folder("web-2") / "releases"
-    filler = folder / "filler"
+    before, folder = faulty.certified, faulty.host_folder("web-2") / "releases"
+    filler = fill(folder)
     with faulty.watched() as watch:
-        with filler.open("wb") as file:
-            file.write(b"\0" * (shutil.disk_usage(folder).free - 65536))
-        done = faulty.ship("full", ok=(5,))
-        assert "web-2" in done.stderr
-        assert "No space left on device" in done.stderr
-        assert f"{before} serves as before" in done.stderr
+        done = faulty.ship("no-room", ok=(5,))
+        filler.unlink()
+    told = f"web-2: 0 MiB of disk are free in {folder}/echo, "
+    assert told in done.stderr
+    assert "for the release and 32 MiB to spare); remove what is not needed there" in done.stderr
+    watch.require_nothing_lost(before)
+    faulty.require_well(before)
+
+
+def test_a_disk_that_fills_up_turns_the_rollout_round_and_says_so(faulty: Faulty, disk: tuple[LiveEstate, bool]) -> None:
+    if not disk[1]:
+        pytest.skip("mounting a small file system is not allowed here")
+    before, folder = faulty.certified, faulty.host_folder("web-2") / "releases"
+    with faulty.watched() as watch:
+        verb = faulty.start(*faulty.words("full"))
+        verb.until("warm", host="web-1")
+        filler = fill(folder)
+        assert verb.finish() == 5, verb.told()
+        assert "web-2" in verb.told()
+        assert "No space left on device" in verb.told()
+        assert f"{before} serves as before" in verb.told()
         faulty.require_well(before)
         assert sorted(path.name for path in (folder / "echo").iterdir()) == [before], "nothing half is left"
         filler.unlink()

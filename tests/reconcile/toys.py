@@ -151,7 +151,8 @@ class ToySupervisor(Supervisor):
         return self._say(host, "status")
 
     def parse_status(self, completed: Completed) -> tuple[ProgramView, ...]:
-        return tuple(ProgramView(name, ProgramStatus(state)) for name, state in sorted(json.loads(completed.text or "{}").items()))
+        states = {name: ProgramStatus(state) for name, state in json.loads(completed.text or "{}").items()}
+        return tuple(ProgramView(name, state, 1 if state is ProgramStatus.RUNNING else None) for name, state in sorted(states.items()))
 
     def start_program(self, host: SupervisedHost, name: str) -> Act:
         return self._say(host, f"start {name}")
@@ -178,8 +179,14 @@ class Toy:
     def __post_init__(self) -> None:
         roots = (ROOT, ROOT / "s")
         self.runner = RecordingRunner("prod/web-1", Guard("prod/web-1", roots=roots))
+        self.has_room()
         self.runner.reply("switch ", self._switch)
         self.runner.reply("servers", lambda _: Completed(0, json.dumps(self.traffic).encode()))
+
+    def has_room(self, disk_bytes: int = 2**34, files: int = 10**6, memory_bytes: int = 2**33, stat: str = "") -> None:
+        """Have the host say how much room it has; `stat` are lines of its processes."""
+        said = f"disk {disk_bytes // 4096} 4096 2000000 {files}\npage 4096\nMemAvailable: {memory_bytes // 1024} kB\n{stat}"
+        self.runner.reply("stat -f", Completed(0, said.encode()))
 
     def _switch(self, act: Act) -> Completed:
         assert isinstance(act, SocketCommand)

@@ -6,7 +6,7 @@ Invariant: every act on a host is fenced by the token of its step.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -32,6 +32,7 @@ from manor.rollout.fleet import Balancer, Checked, ProbeSummary, SlotLetter, Slo
 from manor.rollout.probing import Prober
 from manor.rollout.progress import last_progress
 from manor.rollout.release import Release, Where, release_acts, render_env, render_start, slot_env
+from manor.rollout.room import Need, Room, Size, look_for_room, no_room, parse_room, size_of
 from manor.rollout.views import has_process
 from manor.state import journal, operations, releases
 from manor.state.leases import LIFETIME_SECONDS
@@ -105,7 +106,30 @@ class LiveFleet:
         problems += dead or list((await self.balancing.held()).values())
         for slot in slots:
             problems += await self._in_the_way(slot)
-        return tuple(problems)
+        return (*problems, *(await self._without_room(slots, self.catalog[release]) if not problems else ()))
+
+    async def _without_room(self, slots: tuple[SlotRef, ...], release: Release) -> list[str]:
+        """Return which hosts lack disk, files or memory for the release."""
+        size = await asyncio.to_thread(size_of, self.artifacts / f"{release.artifact}.tar")
+        return [problem for slot in slots for problem in await self._no_room(slot, release, size)]
+
+    async def _no_room(self, slot: SlotRef, release: Release, size: Size) -> Sequence[str]:
+        host, runner = self._host(slot)
+        folder = host.layout.release(self.service, release.short)
+        room = parse_room(await runner.run(look_for_room(self.service, folder.parent, folder)))
+        return no_room(slot.host, folder.parent, room, await self._need(host, runner, release, size, room))
+
+    async def _need(self, host: DesiredHost, runner: Runner, release: Release, size: Size, room: Room) -> Need:
+        """Return what a rollout needs: memory by the declared limit, else what the running slot uses; with one slot that is free before."""
+        run = self._configured(release).run
+        if run is None or not self.view.has_program:
+            return Need(size)
+        names = {slot_program(self.service, letter) for letter in ("a", "b")}
+        views = host.supervisor.parse_status(await self._supervise(host, runner, host.supervisor.status(host.supervised)))
+        used = max((room.resident.get(view.pid or 0, 0) for view in views if view.name in names), default=0)
+        freed = 0 if self.declared.rollout.strategy == "rolling" else used
+        limit = run.limits.memory
+        return Need(size, max(0, limit - freed), "run.limits.memory") if limit else Need(size, used - freed, "as much as the running slot uses")
 
     async def _revive(self, name: str) -> None:
         """Have a host's supervisor run: without it, a program that dies in the rollout would not come back."""
