@@ -105,6 +105,12 @@ class ToyProxy(Proxy):
     def maintenance(self, node: TierNode, service: ServiceView, on: bool) -> tuple[Act, ...]:
         return (PutFile(node.folders.state / "maintenance", b""),)
 
+    def observe_maintenance(self, node: TierNode, service: ServiceView) -> Act:
+        return SocketCommand(node.folders.sockets / "toy.sock", "page")
+
+    def parse_maintenance(self, node: TierNode, service: ServiceView, completed: Completed) -> bool:
+        return completed.text == "on"
+
     def rotate(self, node: TierNode) -> Literal["copytruncate"] | tuple[Act, ...]:
         return "copytruncate"
 

@@ -398,6 +398,9 @@ class ModelFleet:
         self.world.is_maintained = on
         self.mutated()
 
+    async def page_differs(self, service: str, *, on: bool) -> str:
+        return "" if self.world.is_maintained is on else self.balancers[0].host
+
     async def start_probe(self, service: str, here: Here) -> None:
         self.world.is_probed = True
         self.mutated()

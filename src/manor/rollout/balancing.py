@@ -262,6 +262,15 @@ class Balancing:
             for act in proxy.maintenance(node, view, on) if view is not None else ():
                 await self._ask(node, act)
 
+    async def page_differs(self, *, on: bool) -> str:
+        """Return the hosts whose balancers don't show the maintenance page as it is to be; empty: none. Nobody sees that of a service without a route."""
+        found = [node.host for node in self._switching() if self.view.routes and await self._shows_page(node) is not on]
+        return ", ".join(dict.fromkeys(found))
+
+    async def _shows_page(self, node: TierNode) -> bool:
+        view, proxy = self._view_at(node) or self.view, self._proxy(node)
+        return proxy.parse_maintenance(node, view, await self._ask(node, proxy.observe_maintenance(node, view)))
+
 
 async def all_done(work: Iterable[Coroutine[Any, Any, None]]) -> None:
     """Run all to their end, then raise the first error."""

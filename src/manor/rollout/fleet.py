@@ -151,6 +151,10 @@ class Fleet(Protocol):
         """Show the maintenance page, or end it."""
         ...
 
+    async def page_differs(self, service: str, *, on: bool) -> str:
+        """Return which balancers' hosts show the maintenance page though it is to be off, or the other way round; empty: none."""
+        ...
+
     async def start_probe(self, service: str, here: Here) -> None:
         """Have the outside probe run until it is stopped or its time is up, whatever becomes of this process."""
         ...

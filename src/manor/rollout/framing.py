@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from manor.errors import ApplyFailed, CommandFailed, Unreachable
 from manor.operations.step import Evidence, Here, Holds, Step
 from manor.rollout.fleet import Fleet, ProbeSummary, SlotLetter, SlotRef
+from manor.rollout.shown import show_page
 
 BAKE_POLL_SECONDS = 1.0
 BAKE_SLACK_SECONDS = 86_400.0
@@ -115,8 +116,8 @@ class SetMaintenance(ServiceStep):
         return f"{self.service}: maintenance page {'on' if self.on else 'off'}"
 
     async def act(self, ports: Fleet, here: Here) -> Evidence:
-        """Switch it."""
-        await ports.set_maintenance(self.service, here, on=self.on)
+        """Switch it, and read it back. Raises ApplyFailed if a balancer does not show it."""
+        await show_page(ports, self.service, here, on=self.on)
         return "on" if self.on else "off"
 
 

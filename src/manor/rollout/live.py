@@ -290,6 +290,10 @@ class LiveFleet:
         """Show the maintenance page, or end it."""
         await self.balancing.set_maintenance(here, on=on)
 
+    async def page_differs(self, service: str, *, on: bool) -> str:
+        """Return on which hosts the maintenance page is not as it is to be."""
+        return await self.balancing.page_differs(on=on)
+
     async def start_probe(self, service: str, here: Here) -> None:
         """Have the outside probe run."""
         await self.prober.start(here.operation)

@@ -6,17 +6,16 @@ Invariant: nothing is taken out of traffic before the balancers were asked again
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 from manor.errors import ApplyFailed, Paused
 from manor.estate.topology import TrafficState
 from manor.operations.step import Evidence, Here, Holds, Step
 from manor.rollout.fleet import Fleet, SlotLetter, SlotRef
+from manor.rollout.shown import POLL_SECONDS, is_shown, show_page
 from manor.rollout.slots import SlotStep
 from manor.rollout.views import fewest_serving, in_flight, is_in_traffic, is_ready_everywhere, serves_anywhere, serves_everywhere, serving_everywhere
 
-POLL_SECONDS = 0.2
-SHOWN_SECONDS = 30.0
-"""So long a balancer may take to show what it was told."""
 OTHERS_SECONDS = 10.0
 """So long a drain waits for enough others to be healthy before it holds and asks for a person."""
 EXTENSIONS = 3
@@ -47,19 +46,14 @@ class AdmitSlot(SlotStep):
         await ports.set_phase(self.phase, here)
         await require_not_held(ports, self.ref)
         await ports.set_traffic(self.service, {self.ref.server: TrafficState.READY}, here)
-        limit = min(here.deadline - 1.0, ports.now() + SHOWN_SECONDS)
-        while not await self._is_shown(ports):
-            if ports.now() >= limit and not self.must_serve:
-                break
-            if ports.now() >= limit:
-                why = (await ports.check(self.ref)).detail or "it answers here"
-                raise ApplyFailed(f"{self.host}: {why}; {self.name} was admitted but does not serve on every balancer")
-            await ports.sleep(POLL_SECONDS)
+        if not await is_shown(ports, here, partial(self._serves, ports)) and self.must_serve:
+            why = (await ports.check(self.ref)).detail or "it answers here"
+            raise ApplyFailed(f"{self.host}: {why}; {self.name} was admitted but does not serve on every balancer")
         await ports.unguard(self.ref, here)
         await ports.set_active(self.service, self.host, self.slot, here)
         return f"serves on {len(ports.balancers)}" if self.must_serve else "as it was before"
 
-    async def _is_shown(self, ports: Fleet) -> bool:
+    async def _serves(self, ports: Fleet) -> bool:
         return await (serves_everywhere(ports, self.ref) if self.must_serve else is_ready_everywhere(ports, self.ref))
 
 
@@ -156,7 +150,7 @@ class DrainSlot(SlotStep):
             if unguarded:
                 here.say(unguarded)
             if has_traffic and self.behind_page:
-                await ports.set_maintenance(self.service, here, on=True)
+                await show_page(ports, self.service, here, on=True)
             if has_traffic:
                 await ports.set_traffic(self.service, {self.ref.server: TrafficState.DRAIN}, here)
             return unguarded
@@ -181,11 +175,11 @@ class DrainSlot(SlotStep):
             )
 
     async def _require_shown(self, ports: Fleet, here: Here) -> None:
-        limit = min(here.deadline - 1.0, ports.now() + SHOWN_SECONDS)
-        while await is_in_traffic(ports, self.ref):
-            if ports.now() >= limit:
-                raise ApplyFailed(f"{self.host}: {self.name} was to be drained, and a balancer still gives it traffic")
-            await ports.sleep(POLL_SECONDS)
+        async def is_taken_out() -> bool:
+            return not await is_in_traffic(ports, self.ref)
+
+        if not await is_shown(ports, here, is_taken_out):
+            raise ApplyFailed(f"{self.host}: {self.name} was to be drained, and a balancer still gives it traffic")
 
     async def _wait(self, ports: Fleet, here: Here, began: float) -> tuple[int | None, bool]:
         longest = self.drain_seconds * (EXTENSIONS if self.policy == "extend" else 1)

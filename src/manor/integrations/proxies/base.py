@@ -169,3 +169,11 @@ class Proxy(ABC):
     def maintenance(self, node: TierNode, service: ServiceView, on: bool) -> tuple[Act, ...]:
         """Return the acts, files first, that show the maintenance page in place of the service, over restarts too; or end that."""
         raise NotImplementedError(f"{self.name} does not switch")
+
+    def observe_maintenance(self, node: TierNode, service: ServiceView) -> Act:
+        """Return the act that reads whether the running process shows the maintenance page."""
+        raise NotImplementedError(f"{self.name} does not switch")
+
+    def parse_maintenance(self, node: TierNode, service: ServiceView, completed: Completed) -> bool:
+        """Tell whether it shows it. Raises ManorError if it does not say."""
+        raise NotImplementedError(f"{self.name} does not switch")

@@ -97,6 +97,11 @@ def maintenance(node: TierNode, service: ServiceView, on: bool) -> tuple[Act, ..
     return (*maintenance_files(node, service, on), SocketCommand(names.admin_socket(node), line, changing(node)))
 
 
+def observe_maintenance(node: TierNode, service: ServiceView) -> Act:
+    """Return the act that reads whether the server is ready that stands for the page."""
+    return SocketCommand(names.admin_socket(node), f"show servers state {names.page_backend(service)}", reading(node))
+
+
 def reading(node: TierNode) -> Touch:
     """Return the touch of an act that only looks."""
     return Touch(node.subject, Effect.READ)
