@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 
+from manor.errors import Unreachable
 from manor.estate.topology import TrafficState
 from manor.integrations.proxies.base import ServerView
 from manor.integrations.supervisors.base import ProgramStatus, ProgramView
@@ -146,6 +147,8 @@ class World:
         self.phases: list[str] = []
         self.slow: dict[str, float] = {}
         """Server → seconds that each of its requests takes."""
+        self.unsupervised: set[str] = set()
+        """Hosts whose supervisor is dead; preflight revives it."""
         self.ticks = 0
         self.requests = 0
 
@@ -297,6 +300,7 @@ class ModelFleet:
         self.world.touched_hosts |= {host} if host else set()
 
     async def preflight(self, slots: tuple[SlotRef, ...], release: str) -> tuple[str, ...]:
+        self.world.unsupervised.clear()
         return (*self.problems, *(await self.held("echo")).values())
 
     async def placed(self, slot: SlotRef) -> str:
@@ -310,7 +314,13 @@ class ModelFleet:
         self.world.placed[slot.server] = release
         self.mutated()
 
+    async def lives(self, slot: SlotRef) -> bool:
+        program = self.world.programs.get(slot.server)
+        return program is not None and not program.is_dead
+
     async def program(self, slot: SlotRef) -> ProgramView | None:
+        if slot.host in self.world.unsupervised:
+            raise Unreachable(f"{slot.host}: supervisor.sock does not answer")
         if not self.world.has_program:
             return None
         program = self.world.programs.get(slot.server)

@@ -144,9 +144,11 @@ async def test_an_unhealthy_current_release_does_not_block_the_next(rollouts: In
     assert problems_of(run, result) == []
 
 
-async def test_what_an_abandoned_rollout_left_is_cleared_by_the_next(rollouts: InlineStore) -> None:
+@pytest.mark.parametrize("unsupervised", [set(), {"web-1"}], ids=["supervised", "supervisor-dead"])
+async def test_what_an_abandoned_rollout_left_is_cleared_by_the_next(rollouts: InlineStore, unsupervised: set[str]) -> None:
     def left() -> World:
         made = world(GOOD, 2, 1)
+        made.unsupervised |= unsupervised
         made.programs["web-1-b"], made.placed["web-1-b"] = Program("old", GOOD, made.now - 50.0), "old"
         made.remembered["web-1-b"] = made.balancers[0].traffic["web-1-b"] = TrafficState.READY
         made.balancers[0].healthy["web-1-b"] = True
@@ -154,6 +156,18 @@ async def test_what_an_abandoned_rollout_left_is_cleared_by_the_next(rollouts: I
 
     run, result = await carried_out(Case("left", left, OperationState.DONE, quick()), rollouts)
     assert run.order.instances[0].is_idle_used
+    assert problems_of(run, result) == []
+
+
+async def test_what_serves_counts_though_a_supervisor_is_dead_and_memory_says_otherwise(rollouts: InlineStore) -> None:
+    def moved() -> World:
+        made = world(GOOD, 2, 1)
+        made.active["web-1"] = "b"
+        made.unsupervised = {"web-1"}
+        return made
+
+    run, result = await carried_out(Case("moved", moved, OperationState.DONE, quick()), rollouts)
+    assert [now.active for now in run.order.instances] == ["a", "a"]
     assert problems_of(run, result) == []
 
 

@@ -108,6 +108,10 @@ class Fleet(Protocol):
         """Return how the slot's program stands; None for a service without one."""
         ...
 
+    async def lives(self, slot: SlotRef) -> bool:
+        """Tell whether any process of the slot's program lives, also while its supervisor is dead."""
+        ...
+
     async def start(self, slot: SlotRef, here: Here) -> None:
         """Have the slot's program run, also after a restart of the host. Starting a running one is no error."""
         ...

@@ -20,7 +20,7 @@ from manor.estate.topology import ServiceView, SlotServer, TrafficState
 from manor.execution.base import Runner
 from manor.execution.values import Act, Completed, Connect, Effect, PutFile, Remove, Touch
 from manor.integrations.proxies.base import ServerView
-from manor.integrations.supervisors.base import ProgramStatus, ProgramView, program_of
+from manor.integrations.supervisors.base import ProgramStatus, ProgramView, living, program_of
 from manor.observe.slots import active_slot, read_slots, traffic_of
 from manor.operations.step import Here
 from manor.reconcile.desired import DesiredHost
@@ -204,6 +204,15 @@ class LiveFleet:
             if view.name == wanted:
                 return view
         raise ManorError(f"{slot.host}: the supervisor does not know {wanted}; run `manor apply`")
+
+    async def lives(self, slot: SlotRef) -> bool:
+        """Tell whether any process of the slot's program lives: as its supervisor says, or by the mark in their environment while that is dead."""
+        host, runner = self._host(slot)
+        try:
+            return has_process(await self.program(slot))
+        except Unreachable:
+            completed = await runner.run(living(program_of(host.supervised, slot_program(self.service, slot.slot)), host.layout))
+            return bool(completed.out.strip())
 
     async def _supervise(self, host: DesiredHost, runner: Runner, act: Act) -> Completed:
         """Have a supervisor do or tell something; one that died is started again, and finds the programs that live on."""
