@@ -147,6 +147,8 @@ class World:
         self.phases: list[str] = []
         self.slow: dict[str, float] = {}
         """Server → seconds that each of its requests takes."""
+        self.disturbances: list[tuple[float, str]] = []
+        """When a tier was started again, and which."""
         self.unsupervised: set[str] = set()
         """Hosts whose supervisor is dead; preflight revives it."""
         self.ticks = 0
@@ -352,6 +354,12 @@ class ModelFleet:
         if program is None or not program.answers(self.world.now):
             return Checked(passed=False, detail="connection refused")
         return Checked(passed=False, detail=f"/healthz answers {program.behaviour.answers}, not 200")
+
+    async def check_program(self, slot: SlotRef) -> Checked:
+        return await self.check(slot)
+
+    async def disturbed(self, since: float) -> tuple[str, ...]:
+        return tuple(told for at, told in self.world.disturbances if at >= since)
 
     async def last_words(self, slot: SlotRef) -> str:
         return ""

@@ -124,6 +124,14 @@ class Fleet(Protocol):
         """Check the slot's health once, on its host."""
         ...
 
+    async def check_program(self, slot: SlotRef) -> Checked:
+        """Check the health of the slot's program once at its own port, past every tier; as `check` where that is not possible."""
+        ...
+
+    async def disturbed(self, since: float) -> tuple[str, ...]:
+        """Return which tiers do not run, or were started after a moment, in words."""
+        ...
+
     async def last_words(self, slot: SlotRef) -> str:
         """Return the last lines that the slot's program wrote."""
         ...

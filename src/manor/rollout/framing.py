@@ -188,6 +188,24 @@ class BurnRelease(ServiceStep):
 
 
 @dataclass(frozen=True)
+class SpareRelease(ServiceStep):
+    """Note why a release that could not be rolled out is not marked as failed."""
+
+    why: str = ""
+    kind = "spare"
+
+    @property
+    def text(self) -> str:
+        """Return one line for the operator."""
+        return f"{self.service} {self.release} is not marked as failed"
+
+    async def act(self, ports: Fleet, here: Here) -> Evidence:
+        """Note it."""
+        here.say(self.why)
+        return self.why
+
+
+@dataclass(frozen=True)
 class Conclude(ServiceStep):
     """End the way back: the last word of the phase, and for the operator what serves now."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from manor.operations.step import Step
 from manor.rollout.fleet import Fleet
-from manor.rollout.framing import Bake, BurnRelease, Certify, Conclude, Preflight, SetMaintenance, StartProbe, StopProbe
+from manor.rollout.framing import Bake, BurnRelease, Certify, Conclude, Preflight, SetMaintenance, SpareRelease, StartProbe, StopProbe
 from manor.rollout.moving import AdmitSlot, DrainSlot, ForgetSlot, WithholdSlots
 from manor.rollout.slots import PlaceRelease, StartSlot, WarmSlot
 from manor.rollout.stopping import StopSlot
@@ -25,5 +25,6 @@ KINDS: tuple[type[Step[Fleet]], ...] = (
     WithholdSlots,
     ForgetSlot,
     BurnRelease,
+    SpareRelease,
     Conclude,
 )

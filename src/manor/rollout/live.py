@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import cast
@@ -28,6 +28,7 @@ from manor.reconcile.site import SLACK_SECONDS, Site, fence, with_parents
 from manor.reconcile.supervising import end_leftovers, start_supervisor
 from manor.rollout.balancing import Balancing
 from manor.rollout.checking import Checking
+from manor.rollout.disturbances import disturbances
 from manor.rollout.fleet import Balancer, Checked, ProbeSummary, SlotLetter, SlotRef
 from manor.rollout.probing import Prober
 from manor.rollout.progress import last_progress
@@ -267,6 +268,16 @@ class LiveFleet:
     async def check(self, slot: SlotRef) -> Checked:
         """Check the slot's health once."""
         return await Checking(self.declared, self.view, self._server(slot), self._where(slot), self.site.runners[slot.host]).check()
+
+    async def check_program(self, slot: SlotRef) -> Checked:
+        """Check the health of the slot's program once, past the web tier."""
+        server = self._server(slot)
+        direct = replace(server, port=server.service_port or server.port)
+        return await Checking(self.declared, self.view, direct, self._where(slot), self.site.runners[slot.host]).check()
+
+    async def disturbed(self, since: float) -> tuple[str, ...]:
+        """Return which tiers do not run, or were started after a moment."""
+        return await disturbances(self.site, self.now() - since)
 
     async def last_words(self, slot: SlotRef) -> str:
         """Return the last lines that the slot's program wrote."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from manor.operations.step import Planned, Step
 from manor.rollout.fleet import Fleet, SlotLetter
-from manor.rollout.framing import BurnRelease, Conclude, SetMaintenance, StartProbe, StopProbe
+from manor.rollout.framing import BurnRelease, Conclude, SetMaintenance, SpareRelease, StartProbe, StopProbe
 from manor.rollout.moving import AdmitSlot, DrainSlot, ForgetSlot, WithholdSlots
 from manor.rollout.plan import InstanceNow, RolloutOrder, Wave, drain, fill, in_order, others_in_turn, returning, rolling_batch, staged, warm
 from manor.rollout.slots import PlaceRelease, SlotStep, StartSlot, WarmSlot
@@ -24,6 +24,8 @@ class Failure:
     why: str
     is_of_release: bool
     """The release itself failed, not what it was put on."""
+    spared: str = ""
+    """Why it is not blamed though it looked like it."""
 
 
 class Begun:
@@ -54,7 +56,8 @@ def plan_return(order: RolloutOrder, begun: Sequence[Step[Fleet]], failure: Fail
     waves = strategies[order.rules.strategy](order, done)
     probe: Wave = [StopProbe(order.service, order.release, judges=False)] if done.any(StartProbe) else []
     burn: Wave = [BurnRelease(order.service, order.release, failure.why)] if failure.is_of_release else []
-    return staged([*waves, probe, burn, [Conclude(order.service, order.release, serves_after(order))]])
+    spare: Wave = [SpareRelease(order.service, order.release, failure.spared)] if failure.spared else []
+    return staged([*waves, probe, burn, spare, [Conclude(order.service, order.release, serves_after(order))]])
 
 
 def serves_after(order: RolloutOrder) -> str:

@@ -18,6 +18,7 @@ from manor.operations.leasing import hold
 from manor.operations.planning import Result, create
 from manor.operations.step import Planned, StepKinds
 from manor.operations.stop import Stop
+from manor.rollout.blame import blame
 from manor.rollout.fleet import Fleet, SlotLetter
 from manor.rollout.kinds import KINDS
 from manor.rollout.live import LiveFleet
@@ -25,7 +26,7 @@ from manor.rollout.looking import look_at_instances
 from manor.rollout.plan import InstanceNow, RolloutOrder, plan_rollout, total_seconds
 from manor.rollout.probing import Prober
 from manor.rollout.release import Release, make_release
-from manor.rollout.story import failure_of, told_end
+from manor.rollout.story import told_end
 from manor.rollout.wayback import plan_return
 from manor.state import journal, operations, releases
 from manor.state.journal import StepRow
@@ -208,9 +209,9 @@ def turning_round(store: Store, order: RolloutOrder) -> OnFailure[Fleet]:
     """Return what plans the way back from the steps that were begun."""
 
     async def plan(operation: Operation, failed: Sequence[StepRow], ports: Fleet) -> Sequence[Planned[Fleet]] | None:
-        rows = await store.read(journal.steps, operation.id, 0)
-        begun = [ROLLOUT_KINDS.decode(row) for row in rows if row.intent_at is not None]
-        return plan_return(order, begun, failure_of(order, rows))
+        rows = await store.read(journal.steps, operation.id)
+        begun = [ROLLOUT_KINDS.decode(row) for row in rows if row.intent_at is not None and row.plan == 0]
+        return plan_return(order, begun, await blame(order, rows, ports, ROLLOUT_KINDS))
 
     return plan
 
