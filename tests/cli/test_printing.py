@@ -17,6 +17,10 @@ LINES = [
     (Event(What.SAID, 0.0, "op", "/ answers 502, not 200", 1, "prod/web-1", "warm"), "prod/web-1      warm         / answers 502, not 200"),
     (Event(What.FAILED, 0.0, "op", "its time was up", 1, "prod/web-1", "warm", 5.0), "prod/web-1      warm         failed: its time was up  in 5.0 s"),
     (Event(What.ENDED, 0.0, "op", "reverted: step 5 failed: a long story", host="prod"), "prod            ended        reverted"),
+    (
+        Event(What.ENDED, 0.0, "op", "reverted: why", host="prod", hosts={"web-1": "ok", "web-2": "failed", "web-3": "skipped"}),
+        "prod            ended        reverted · web-2 failed, web-3 skipped",
+    ),
 ]
 
 

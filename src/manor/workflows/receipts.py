@@ -16,7 +16,7 @@ from manor.reconcile.desired import DesiredHost, DesiredTier
 from manor.reconcile.site import Site
 from manor.rollout.moving import AdmitSlot, Drained, DrainSlot
 from manor.rollout.plan import RolloutOrder
-from manor.rollout.receipt import Drain, EdgeColumn, Gate, Moment, Origin, ProbeColumn, Receipt, Timing, probe_column, render_json
+from manor.rollout.receipt import Drain, EdgeColumn, Gate, HostEnd, Moment, Origin, ProbeColumn, Receipt, Timing, probe_column, render_json
 from manor.state import receipts, releases
 from manor.state.clock import Clock
 from manor.state.journal import StepRow
@@ -33,6 +33,7 @@ ENDS = {
     OperationState.FAILED: "not restored",
     OperationState.ABANDONED: "abandoned",
 }
+BAD = frozenset({Outcome.FAILED, Outcome.UNREACHABLE})
 VERBS_WITH_RECEIPT = ("ship", "promote", "rollback", "restart")
 LOG_FLUSH_SECONDS = 1.5
 """A tier writes its access log at least once a second."""
@@ -123,6 +124,7 @@ async def make_receipt(context: Context, result: Result) -> Receipt:
         drains=drains(begun),
         gates=gates(begun),
         timings=timings(order),
+        hosts=host_ends(result),
     )
 
 
@@ -205,6 +207,12 @@ def drains(begun: Sequence[StepRow]) -> tuple[Drain, ...]:
             slot = f"{row.host} {row.text.split(' ')[0]}"
             found.append(Drain(slot, drained.seconds, drained.in_flight_at_start, drained.left, drained.was_cut, drained.unguarded))
     return tuple(found)
+
+
+def host_ends(result: Result) -> tuple[HostEnd, ...]:
+    """Return how each host came off, with the reason of its last step that failed."""
+    why = {step.host: step.evidence for step in result.failed}
+    return tuple(HostEnd(host, outcome.value, why.get(host, "") if outcome in BAD else "") for host, outcome in result.hosts.items())
 
 
 def gates(begun: Sequence[StepRow]) -> tuple[Gate, ...]:
