@@ -147,6 +147,8 @@ class World:
         self.phases: list[str] = []
         self.slow: dict[str, float] = {}
         """Server → seconds that each of its requests takes."""
+        self.lost_hosts: set[str] = set()
+        """Hosts that can't be reached, and on which nothing answers."""
         self.disturbances: list[tuple[float, str]] = []
         """When a tier was started again, and which."""
         self.unsupervised: set[str] = set()
@@ -218,6 +220,8 @@ class World:
 
     def is_up(self, server: str) -> bool:
         """Tell whether a server's health path answers as it should."""
+        if self.servers[server].host in self.lost_hosts:
+            return False
         if not self.has_program:
             return bool(self.placed.get(server))
         program = self.programs.get(server)
@@ -297,6 +301,10 @@ class ModelFleet:
             mark.renewed = self.world.now
         await ModelClock(self.world).sleep(seconds)
 
+    def _reach(self, host: str) -> None:
+        if host in self.world.lost_hosts:
+            raise Unreachable(f"{host}: no answer")
+
     def _act(self, act: str, host: str = "") -> None:
         self.world.acts.append(act)
         self.world.touched_hosts |= {host} if host else set()
@@ -306,6 +314,7 @@ class ModelFleet:
         return (*self.problems, *(await self.held("echo")).values())
 
     async def placed(self, slot: SlotRef) -> str:
+        self._reach(slot.host)
         return self.world.placed.get(slot.server, "")
 
     async def place(self, slot: SlotRef, release: str, here: Here) -> None:
@@ -321,6 +330,7 @@ class ModelFleet:
         return program is not None and not program.is_dead
 
     async def program(self, slot: SlotRef) -> ProgramView | None:
+        self._reach(slot.host)
         if slot.host in self.world.unsupervised:
             raise Unreachable(f"{slot.host}: supervisor.sock does not answer")
         if not self.world.has_program:
@@ -333,6 +343,7 @@ class ModelFleet:
         return ProgramView(slot.server, ProgramStatus.RUNNING, 1, program.started_at)
 
     async def start(self, slot: SlotRef, here: Here) -> None:
+        self._reach(slot.host)
         self._act(f"start {slot.server}", slot.host)
         there = self.world.programs.get(slot.server)
         if self.world.has_program and (there is None or there.is_dead):
@@ -341,6 +352,7 @@ class ModelFleet:
         self.mutated()
 
     async def stop(self, slot: SlotRef, here: Here) -> None:
+        self._reach(slot.host)
         self._act(f"stop {slot.server}", slot.host)
         if self.world.has_program:
             self.world.cut(slot.server, "stopped with requests in flight")

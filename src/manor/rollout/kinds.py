@@ -5,7 +5,7 @@ from __future__ import annotations
 from manor.operations.step import Step
 from manor.rollout.fleet import Fleet
 from manor.rollout.framing import Bake, BurnRelease, Certify, Conclude, Preflight, SetMaintenance, SpareRelease, StartProbe, StopProbe
-from manor.rollout.moving import AdmitSlot, DrainSlot, ForgetSlot, WithholdSlots
+from manor.rollout.moving import AdmitSlot, DrainSlot, ForgetSlot, KeepOut, WithholdSlots
 from manor.rollout.slots import PlaceRelease, StartSlot, WarmSlot
 from manor.rollout.stopping import StopSlot
 
@@ -23,6 +23,7 @@ KINDS: tuple[type[Step[Fleet]], ...] = (
     Bake,
     Certify,
     WithholdSlots,
+    KeepOut,
     ForgetSlot,
     BurnRelease,
     SpareRelease,

@@ -8,13 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import partial
 
-from manor.errors import ApplyFailed, Paused
+from manor.errors import ApplyFailed, CommandFailed, Paused, Unreachable
 from manor.estate.topology import TrafficState
 from manor.operations.step import Evidence, Here, Holds, Step
 from manor.rollout.fleet import Fleet, SlotLetter, SlotRef
 from manor.rollout.shown import POLL_SECONDS, is_shown, show_page
 from manor.rollout.slots import SlotStep
-from manor.rollout.views import fewest_serving, in_flight, is_in_traffic, is_ready_everywhere, serves_anywhere, serves_everywhere, serving_everywhere
+from manor.rollout.views import fewest_serving, in_flight, is_in_traffic, is_out, is_ready_everywhere, serves_anywhere, serves_everywhere, serving_everywhere
 
 OTHERS_SECONDS = 10.0
 """So long a drain waits for enough others to be healthy before it holds and asks for a person."""
@@ -228,6 +228,45 @@ class WithholdSlots(Step[Fleet]):
             changes = {**dict.fromkeys(sorted(kept), TrafficState.READY), **dict.fromkeys(sorted(servers), TrafficState.DRAIN)}
             await ports.set_traffic(self.service, changes, here)
         return f"withheld; {count} others serve"
+
+
+@dataclass(frozen=True)
+class KeepOut(Step[Fleet]):
+    """Last on the way back: no balancer keeps a slot of what failed whose host could not be brought back; it would get traffic when the host does come back."""
+
+    service: str
+    slots: tuple[tuple[str, SlotLetter], ...]
+    others_needed: int
+    kind = "keep-out"
+
+    @property
+    def text(self) -> str:
+        """Return one line for the operator."""
+        return f"{self.service}: what failed stays out of traffic"
+
+    async def observe(self, ports: Fleet, here: Here) -> Holds:
+        """Doing it again is harmless."""
+        return Holds.pre()
+
+    async def act(self, ports: Fleet, here: Here) -> Evidence:
+        """Take out what serves nowhere, and what serves if enough others do. That a balancer does not answer is told, and stops nothing."""
+        try:
+            async with ports.alone():
+                changes = await self._changes(ports)
+                if changes:
+                    await ports.set_traffic(self.service, changes, here)
+        except (Unreachable, CommandFailed) as error:
+            return f"can't be made sure of: {error}"
+        return f"taken out: {', '.join(changes)}" if changes else "nothing more to take out"
+
+    async def _changes(self, ports: Fleet) -> dict[str, TrafficState]:
+        refs = [SlotRef(self.service, host, slot) for host, slot in self.slots]
+        left = [ref for ref in refs if not await is_out(ports, ref)]
+        serving = frozenset([ref.server for ref in left if await serves_anywhere(ports, ref)])
+        count, _ = await fewest_serving(ports, self.service, serving)
+        may_go = serving if count >= self.others_needed else frozenset[str]()
+        out = {ref.server: TrafficState.DRAIN if ref.server in serving else TrafficState.MAINT for ref in left}
+        return {server: state for server, state in out.items() if server not in serving or server in may_go}
 
 
 @dataclass(frozen=True)

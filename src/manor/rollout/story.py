@@ -41,7 +41,12 @@ def told_end(order: RolloutOrder, environment: str, state: OperationState, rows:
         if second
         else "and there was no way back"
     )
-    return f"{what} failed in {environment}: {why}; {back}; `manor status {environment}` shows what serves; receipt {operation}"
+    return f"{what} failed in {environment}: {why}; {back}; `manor status {environment}` shows what serves{again(order)}; receipt {operation}"
+
+
+def again(order: RolloutOrder) -> str:
+    """Say how hosts that were not brought back come to the certified release."""
+    return f", `manor resume {order.service} --only failed` brings what was not brought back to {order.certified}" if order.certified else ""
 
 
 def left(order: RolloutOrder) -> str:

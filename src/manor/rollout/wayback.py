@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from manor.operations.step import Planned, Step
 from manor.rollout.fleet import Fleet, SlotLetter
 from manor.rollout.framing import BurnRelease, Conclude, SetMaintenance, SpareRelease, StartProbe, StopProbe
-from manor.rollout.moving import AdmitSlot, DrainSlot, ForgetSlot, WithholdSlots
+from manor.rollout.moving import AdmitSlot, DrainSlot, ForgetSlot, KeepOut, WithholdSlots
 from manor.rollout.plan import InstanceNow, RolloutOrder, Wave, drain, fill, in_order, others_in_turn, returning, rolling_batch, staged, warm
 from manor.rollout.slots import PlaceRelease, SlotStep, StartSlot, WarmSlot
 from manor.rollout.stopping import StopSlot
@@ -82,6 +82,7 @@ def rolling_back(order: RolloutOrder, done: Begun) -> list[Wave]:
         [drain_new(order, now) for now in admitted],
         [StopSlot(order.service, now.host, now.idle, order.release) for now in out],
         [ForgetSlot(order.service, now.host, now.idle, order.release) for now in admitted if now.active is None],
+        [KeepOut(order.service, tuple((now.host, now.idle) for now in out), order.others_needed)] if out else [],
         *(wave for now in touched for wave in to_certified(order, now)),
     ]
 

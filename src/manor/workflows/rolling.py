@@ -82,10 +82,13 @@ async def prepare_rollout(context: Context, environment: str, service: str, arti
     return await rollout_of(context, environment, service, release)
 
 
-async def rollout_of(context: Context, environment: str, service: str, release: Release, *, is_return: bool = False) -> Rollout:
-    """Return the rollout of a release from what runs now."""
+async def rollout_of(
+    context: Context, environment: str, service: str, release: Release, *, is_return: bool = False, only: frozenset[str] = frozenset()
+) -> Rollout:
+    """Return the rollout of a release from what runs now, on all hosts or on some."""
     declared = context.environment(environment).services[service]
-    instances, known = await instances_now(context, environment, service)
+    every, known = await instances_now(context, environment, service)
+    instances = tuple(now for now in every if now.host in only or not only)
     certified = await context.store.read(releases.last_certified, environment, service)
     view = context.wiring(environment).service(service)
     local = all(host.address is None for host in context.environment(environment).hosts.values())
@@ -100,6 +103,7 @@ async def rollout_of(context: Context, environment: str, service: str, release: 
         bake_seconds=declared.rollout.bake if declared.rollout.bake is not None else default_bake,
         certified=short(certified.id) if certified else "",
         is_return=is_return,
+        beside=len(every) - len(instances),
     )
     returned_to = [await load_release(context, certified.id)] if certified else []
     catalog = {entry.short: entry for entry in (release, *known, *returned_to)}
@@ -175,7 +179,8 @@ async def carry_out_rollout(rollout: Rollout, carrying: Carrying, verb: str, onw
 async def looked_at_again(rollout: Rollout) -> Rollout:
     """Return the rollout as it is to be now that nobody else can change what it starts from."""
     order = rollout.order
-    return await rollout_of(rollout.context, rollout.environment, order.service, rollout.fleet.catalog[order.release], is_return=order.is_return)
+    release, only = rollout.fleet.catalog[order.release], frozenset(now.host for now in order.instances) if order.beside else frozenset[str]()
+    return await rollout_of(rollout.context, rollout.environment, order.service, release, is_return=order.is_return, only=only)
 
 
 def write_arguments(order: RolloutOrder, onward: Onward | None) -> str:
