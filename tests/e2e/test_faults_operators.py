@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.estates import LiveEstate, wait_until
-from tests.e2e.faulty import ESTATE, Faulty, kill
-from tests.e2e.orphans import supervisor_of
+from tests.e2e.faulty import ESTATE, Faulty
 
 KILLED_AT = ("warm:after_intent", "admit:after_act", "drain:after_intent", "certify:after_intent")
 KILLED = -9
@@ -133,20 +132,4 @@ def test_what_a_person_drained_stays_out_until_a_person_ends_it(faulty: Faulty) 
     after = faulty.estate.certified("prod")
     assert after != before
     watch.require_nothing_lost(before, after)
-    faulty.require_well(after)
-
-
-def test_what_was_given_up_is_cleared_though_the_supervisors_are_dead(faulty: Faulty) -> None:
-    before = faulty.certified
-    faulty.estate.run(*faulty.words("given-up"), ok=(KILLED,), env=crash("admit:after_act"))
-    (operation,) = faulty.status()["unfinished"]
-    faulty.estate.run("abandon", operation["id"], "--reason", "tried")
-    for host in ("web-1", "web-2"):
-        kill(supervisor_of(faulty.estate.folder, host))
-    with faulty.watched() as watch:
-        faulty.ship("after-all")
-    after = faulty.estate.certified("prod")
-    assert after != before
-    assert watch.result is not None
-    assert watch.result.lost == 0, watch.result.losses
     faulty.require_well(after)

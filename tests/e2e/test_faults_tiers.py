@@ -16,6 +16,7 @@ from tests.e2e.orphans import pids_of, processes_of, supervisor_of
 SECONDS_TO_COME_BACK = 6.0
 """So long a killed tier may be away; a wrapper waits one second before it starts anything a second time within a second."""
 LOST_AT_MOST = int(2 * RATE * SECONDS_TO_COME_BACK)
+KILLED = -9
 BALANCER, WEB = "tier-0-balancer-haproxy", "tier-1-web-nginx"
 
 
@@ -99,6 +100,22 @@ def test_a_killed_probe_proves_nothing(faulty: Faulty) -> None:
     assert f"{before} serves as before" in verb.told()
     watch.require_nothing_lost(before, *watch.releases)
     faulty.require_well(before)
+
+
+def test_what_was_given_up_is_cleared_though_the_supervisors_are_dead(faulty: Faulty) -> None:
+    before = faulty.certified
+    faulty.estate.run(*faulty.words("given-up"), ok=(KILLED,), env={"MANOR_CRASH_AT": "admit:after_act", "MANOR_CRASH_ALLOWED": "1"})
+    (operation,) = faulty.status()["unfinished"]
+    faulty.estate.run("abandon", operation["id"], "--reason", "tried")
+    for host in ("web-1", "web-2"):
+        kill(supervisor_of(faulty.estate.folder, host))
+    with faulty.watched() as watch:
+        faulty.ship("after-all")
+    after = faulty.estate.certified("prod")
+    assert after != before
+    assert watch.result is not None
+    assert watch.result.lost == 0, watch.result.losses
+    faulty.require_well(after)
 
 
 def test_down_ends_what_lives_without_its_supervisor(faulty: Faulty) -> None:
