@@ -44,6 +44,7 @@ REMOTE_BAKE_SECONDS = 600.0
 
 
 ONWARD_KEY = "onward"
+AGAIN_KEY = "again"
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,8 @@ class Rollout:
     environment: str
     order: RolloutOrder
     fleet: LiveFleet
+    again: str = ""
+    """Why a release that failed here before is rolled out once more; empty: it had not failed."""
 
 
 async def prepare_rollout(context: Context, environment: str, service: str, artifact: str, *, again: str = "") -> Rollout:
@@ -79,7 +82,8 @@ async def prepare_rollout(context: Context, environment: str, service: str, arti
     standing = await context.store.read(releases.standing_of, environment, service, release.id)
     if standing is not None and standing.standing is Standing.BURNED and not again:
         raise UsageError(f"release {release.short} failed in {environment} before ({standing.reason}); to try it once more add --again 'why'")
-    return await rollout_of(context, environment, service, release)
+    is_burned = standing is not None and standing.standing is Standing.BURNED
+    return replace(await rollout_of(context, environment, service, release), again=again if is_burned else "")
 
 
 async def rollout_of(
@@ -169,7 +173,7 @@ async def carry_out_rollout(rollout: Rollout, carrying: Carrying, verb: str, onw
             service,
             actor=carrying.actor,
             estate_digest=context.estate.digest,
-            arguments=write_arguments(rollout.order, onward),
+            arguments=write_arguments(rollout.order, onward, rollout.again),
             deadline=context.store.clock.now() + total_seconds(steps),
         )
         operation = await create(context.store, new, steps, ROLLOUT_KINDS)
@@ -180,13 +184,22 @@ async def looked_at_again(rollout: Rollout) -> Rollout:
     """Return the rollout as it is to be now that nobody else can change what it starts from."""
     order = rollout.order
     release, only = rollout.fleet.catalog[order.release], frozenset(now.host for now in order.instances) if order.beside else frozenset[str]()
-    return await rollout_of(rollout.context, rollout.environment, order.service, release, is_return=order.is_return, only=only)
+    now = await rollout_of(rollout.context, rollout.environment, order.service, release, is_return=order.is_return, only=only)
+    return replace(now, again=rollout.again)
 
 
-def write_arguments(order: RolloutOrder, onward: Onward | None) -> str:
-    """Return the arguments of a rollout's operation: its order and, beside it, what follows it. Readers of the order alone pass over the rest."""
-    arguments = ORDER.dump_python(order, mode="json")
-    return json.dumps(arguments if onward is None else {**arguments, ONWARD_KEY: ONWARD.dump_python(onward, mode="json")})
+def write_arguments(order: RolloutOrder, onward: Onward | None, again: str = "") -> str:
+    """Return the arguments of a rollout's operation: its order and, beside it, what follows it and what was set aside for it.
+
+    Readers of the order alone pass over the rest.
+    """
+    beside = {ONWARD_KEY: ONWARD.dump_python(onward, mode="json")} if onward is not None else {}
+    return json.dumps({**ORDER.dump_python(order, mode="json"), **beside, **({AGAIN_KEY: again} if again else {})})
+
+
+def read_again(arguments: str) -> str:
+    """Return why a release that had failed here before was rolled out once more; empty: it had not."""
+    return str(json.loads(arguments).get(AGAIN_KEY, ""))
 
 
 def read_onward(arguments: str) -> Onward | None:
