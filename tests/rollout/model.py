@@ -452,7 +452,8 @@ class ModelFleet:
 
     async def progressed_at(self, here: Here) -> float:
         steps = await self.store.read(journal.steps, here.operation)
-        return last_progress(steps, (await self.store.read(operations.get, here.operation)).started_at or 0.0)
+        pauses = await self.store.read(operations.pauses, here.operation)
+        return last_progress(steps, (await self.store.read(operations.get, here.operation)).started_at or 0.0, pauses)
 
     async def set_phase(self, phase: str, here: Here) -> None:
         self.world.phases.append(phase)

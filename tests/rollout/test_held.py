@@ -28,6 +28,8 @@ from tests.rollout.test_guarding import begun
 from tests.rollout.test_untouchable import fleet_of
 
 A, B = SlotRef("echo", "web-1", "a"), SlotRef("echo", "web-1", "b")
+LONG = 500_000.0
+"""A person takes longer than any deadline."""
 READY, DRAIN, MAINT = TrafficState.READY, TrafficState.DRAIN, TrafficState.MAINT
 
 
@@ -73,6 +75,9 @@ async def test_taken_out_in_the_middle_the_rollout_holds_and_goes_on_when_it_is_
     assert "has web-2-a out of traffic" in held.operation.summary
     assert "then `manor resume echo`" in held.operation.summary
     assert run.world.balancers[0].traffic["web-2-a"] is DRAIN
+    run.world.now += LONG
+    for program in run.world.programs.values():
+        program.started_at += LONG
     run.world.balancers[0].traffic["web-2-a"] = READY
     ended = await run.killed_at([])
     assert ended.operation.state is OperationState.DONE

@@ -74,6 +74,12 @@ async def test_too_few_others_hold_the_rollout_instead_of_draining(rollouts: Inl
     assert result.operation.state is OperationState.PAUSED
     assert result.operation.summary.startswith("edge-1: only 1 healthy beside web-1-a, 3 needed; nothing was taken out.")
     assert run.world.balancers[0].traffic["web-1-a"] is TrafficState.READY
+    run.world.now += 500_000.0
+    run.world.losses.clear()
+    for name, program in run.world.programs.items():
+        program.started_at, program.is_dead = run.world.now - 1000.0, False
+        run.world.balancers[0].healthy[name] = True
+    assert problems_of(run, await run.killed_at([])) == [], "the others were mended, however long that took"
 
 
 def slow_old(seconds: float) -> World:

@@ -343,7 +343,7 @@ class LiveFleet:
         """Return when an instance became healthy or an old one was emptied, else when the operation began: all from the journal."""
         steps = await self.site.store.read(journal.steps, here.operation)
         began = (await self.site.store.read(operations.get, here.operation)).started_at
-        return last_progress(steps, began or self.now())
+        return last_progress(steps, began or self.now(), await self.site.store.read(operations.pauses, here.operation))
 
     async def set_phase(self, phase: str, here: Here) -> None:
         """Remember where the rollout is."""
