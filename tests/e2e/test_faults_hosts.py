@@ -121,8 +121,9 @@ def test_an_apply_goes_on_with_the_host_that_failed_alone(faulty: Faulty, declar
     faulty.require_well(before)
 
 
-def test_a_host_that_could_not_be_brought_back_stays_out_until_it_is(faulty: Faulty) -> None:
+def test_a_host_that_could_not_be_brought_back_stays_out_until_it_is(faulty: Faulty, declared: Callable[[str, str], None]) -> None:
     before = faulty.certified
+    declared("bake: 1s", "bake: 1s, min_healthy: 50%")
     with faulty.watched() as watch:
         verb = faulty.start(*faulty.words("not-back"))
         verb.until("warm", host="web-2")

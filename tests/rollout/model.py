@@ -149,6 +149,8 @@ class World:
         """Server → seconds that each of its requests takes."""
         self.lost_hosts: set[str] = set()
         """Hosts that can't be reached, and on which nothing answers."""
+        self.refusing: set[str] = set()
+        """Hosts on which nothing is carried out, though what runs there goes on."""
         self.disturbances: list[tuple[float, str]] = []
         """When a tier was started again, and which."""
         self.unsupervised: set[str] = set()
@@ -302,7 +304,7 @@ class ModelFleet:
         await ModelClock(self.world).sleep(seconds)
 
     def _reach(self, host: str) -> None:
-        if host in self.world.lost_hosts:
+        if host in self.world.lost_hosts | self.world.refusing:
             raise Unreachable(f"{host}: no answer")
 
     def _act(self, act: str, host: str = "") -> None:

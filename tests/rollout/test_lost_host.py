@@ -79,3 +79,22 @@ def test_hosts_that_are_left_as_they_are_count() -> None:
     order = RolloutOrder("echo", "old", one, quick(min_healthy=0.5), Health(http="/"), 1.0, 0.0, beside=4)
     assert (order.others_needed, others_in_turn(order)) == (3, 3)
     assert [[now.host for now in batch] for batch in batches(order)] == [["web-2"], ["web-3"]]
+
+
+@pytest.mark.parametrize(("min_healthy", "state"), [(0.5, TrafficState.MAINT), (1.0, TrafficState.READY)])
+async def test_what_failed_and_serves_goes_only_when_enough_others_serve(rollouts: InlineStore, min_healthy: float, state: TrafficState) -> None:
+    """The host's balancer-side is well, but nothing can be done on the host itself."""
+    run = await begin(case("refusing", hosts=3, rules={"min_healthy": min_healthy}), rollouts)
+    result = await run.execute(Refuser(run, "stop", "web-2"))
+    assert result is not None
+    assert result.operation.state is OperationState.FAILED, result.operation.summary
+    assert [one.traffic["web-2-b"] for one in run.world.balancers] == [state]
+    assert not run.world.lost
+
+
+class Refuser(Loser):
+    """A host on which nothing is carried out any more from a step on, though what runs there serves."""
+
+    def __call__(self, seq: int, kind: str, point: Point) -> None:
+        super().__call__(seq, kind, point)
+        self.run.world.refusing, self.run.world.lost_hosts = self.run.world.refusing | self.run.world.lost_hosts, set()

@@ -252,21 +252,23 @@ class KeepOut(Step[Fleet]):
         """Take out what serves nowhere, and what serves if enough others do. That a balancer does not answer is told, and stops nothing."""
         try:
             async with ports.alone():
-                changes = await self._changes(ports)
+                changes = await self._changes(ports, here)
                 if changes:
                     await ports.set_traffic(self.service, changes, here)
         except (Unreachable, CommandFailed) as error:
             return f"can't be made sure of: {error}"
         return f"taken out: {', '.join(changes)}" if changes else "nothing more to take out"
 
-    async def _changes(self, ports: Fleet) -> dict[str, TrafficState]:
+    async def _changes(self, ports: Fleet, here: Here) -> dict[str, TrafficState]:
         refs = [SlotRef(self.service, host, slot) for host, slot in self.slots]
         left = [ref for ref in refs if not await is_out(ports, ref)]
         serving = frozenset([ref.server for ref in left if await serves_anywhere(ports, ref)])
-        count, _ = await fewest_serving(ports, self.service, serving)
-        may_go = serving if count >= self.others_needed else frozenset[str]()
+        count, where = await fewest_serving(ports, self.service, serving)
         out = {ref.server: TrafficState.DRAIN if ref.server in serving else TrafficState.MAINT for ref in left}
-        return {server: state for server, state in out.items() if server not in serving or server in may_go}
+        if not serving or count >= self.others_needed:
+            return out
+        here.say(f"{where}: {', '.join(sorted(serving))} still serves what failed: only {count} others do, {self.others_needed} needed")
+        return {server: state for server, state in out.items() if server not in serving}
 
 
 @dataclass(frozen=True)
