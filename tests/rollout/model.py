@@ -149,14 +149,17 @@ class World:
         """Server → seconds that each of its requests takes."""
         self.lost_hosts: set[str] = set()
         """Hosts that can't be reached, and on which nothing answers."""
+        self._begin_without_trouble()
+        self.ticks = 0
+        self.requests = 0
+
+    def _begin_without_trouble(self) -> None:
         self.refusing: set[str] = set()
         """Hosts on which nothing is carried out, though what runs there goes on."""
         self.disturbances: list[tuple[float, str]] = []
         """When a tier was started again, and which."""
         self.unsupervised: set[str] = set()
         """Hosts whose supervisor is dead; preflight revives it."""
-        self.ticks = 0
-        self.requests = 0
 
     def serve(self, release: str, slot: SlotLetter = "a", *, certified: bool = True) -> None:
         """Have a release serve everywhere, as after an earlier rollout."""
