@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from manor.cli.shared.printing import columns
+from manor.cli.shared.printing import columns, printer
 from manor.operations.events import Event, What
 from manor.workflows.delivery import Delivered, line_of
 
@@ -45,3 +47,12 @@ def test_what_did_not_go_on_says_why() -> None:
         "--to",
         "prod`",
     ]
+
+
+def test_a_program_is_told_how_hosts_came_off_at_the_end_and_nothing_of_them_before(capsys: pytest.CaptureFixture[str]) -> None:
+    tell = printer(as_json=True)
+    tell(Event(What.DONE, 1.0, "op", "done", 1, "web-1", "check"))
+    tell(Event(What.PAUSED, 2.0, "op", "paused: why", hosts={"web-1": "ok", "web-2": "pending"}))
+    step, end = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    assert "hosts" not in step
+    assert (end["event"], end["hosts"]) == ("paused", {"web-1": "ok", "web-2": "pending"})

@@ -28,7 +28,8 @@ def printer(*, as_json: bool) -> Listener:
         click.echo(f"{stamp}  {click.style(columns(event), fg=STYLES.get(event.what))}")
 
     def as_object(event: Event) -> None:
-        click.echo(json.dumps({"event": event.what, **{key: value for key, value in dataclasses.asdict(event).items() if key != "what"}}))
+        told = {key: value for key, value in dataclasses.asdict(event).items() if key != "what" and (key != "hosts" or value)}
+        click.echo(json.dumps({"event": event.what, **told}))
 
     return as_object if as_json else as_line
 
