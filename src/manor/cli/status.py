@@ -67,6 +67,8 @@ def service_lines(service: ServiceStatus) -> Iterator[str]:
     yield f"  {click.style(service.name, bold=True)}  {'certified ' + service.certified if service.certified else 'nothing released yet'}"
     if service.problem:
         yield click.style(f"    {service.problem}", fg="red")
+    for told in service.taken_out:
+        yield click.style(f"    {told}", fg="yellow")
     for slot in service.slots:
         if slot.release or slot.seen not in {"", "maint"}:
             health = {True: "healthy", False: click.style("unhealthy", fg="red"), None: "-"}[slot.is_healthy] if slot.seen != "maint" else ""

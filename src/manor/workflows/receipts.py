@@ -16,15 +16,16 @@ from manor.reconcile.desired import DesiredHost, DesiredTier
 from manor.reconcile.site import Site
 from manor.rollout.moving import AdmitSlot, Drained, DrainSlot
 from manor.rollout.plan import RolloutOrder
-from manor.rollout.receipt import Drain, EdgeColumn, Gate, Moment, Origin, ProbeColumn, Receipt, Timing, probe_column, render_json
+from manor.rollout.receipt import Drain, EdgeColumn, Gate, HostEnd, Moment, Origin, Override, ProbeColumn, Receipt, Timing, probe_column, render_json
 from manor.state import receipts, releases
 from manor.state.clock import Clock
 from manor.state.journal import StepRow
+from manor.state.operations import Operation
 from manor.state.words import OperationState, Outcome
 from manor.workflows.applying import question_of
 from manor.workflows.context import Context
 from manor.workflows.probing import LocalProber
-from manor.workflows.rolling import ORDER, load_release
+from manor.workflows.rolling import ORDER, load_release, read_again
 from manor.workflows.snapshots import context_at
 
 ENDS = {
@@ -33,6 +34,7 @@ ENDS = {
     OperationState.FAILED: "not restored",
     OperationState.ABANDONED: "abandoned",
 }
+BAD = frozenset({Outcome.FAILED, Outcome.UNREACHABLE})
 VERBS_WITH_RECEIPT = ("ship", "promote", "rollback", "restart")
 LOG_FLUSH_SECONDS = 1.5
 """A tier writes its access log at least once a second."""
@@ -122,7 +124,9 @@ async def make_receipt(context: Context, result: Result) -> Receipt:
         timeline=timeline(begun),
         drains=drains(begun),
         gates=gates(begun),
+        overrides=overrides(operation),
         timings=timings(order),
+        hosts=host_ends(result),
     )
 
 
@@ -205,6 +209,18 @@ def drains(begun: Sequence[StepRow]) -> tuple[Drain, ...]:
             slot = f"{row.host} {row.text.split(' ')[0]}"
             found.append(Drain(slot, drained.seconds, drained.in_flight_at_start, drained.left, drained.was_cut, drained.unguarded))
     return tuple(found)
+
+
+def overrides(operation: Operation) -> tuple[Override, ...]:
+    """Return the rules that a person set aside for the rollout."""
+    why = read_again(operation.arguments)
+    return (Override(operation.actor, "a release that had failed here before, once more", why),) if why else ()
+
+
+def host_ends(result: Result) -> tuple[HostEnd, ...]:
+    """Return how each host came off, with the reason of its last step that failed."""
+    why = {step.host: step.evidence for step in result.failed}
+    return tuple(HostEnd(host, outcome.value, why.get(host, "") if outcome in BAD else "") for host, outcome in result.hosts.items())
 
 
 def gates(begun: Sequence[StepRow]) -> tuple[Gate, ...]:

@@ -140,6 +140,9 @@ def test_switching_is_idempotent_and_names_no_other_service(name: str) -> None:
     assert proxy.switch_files(node, service, traffic) == proxy.switch_files(node, service, traffic)
     assert proxy.switch_files(node, service, traffic), "a restart would not come back with this traffic"
     assert "crm" not in repr(proxy.switch(node, service, traffic))
+    changed = service.servers[0].name
+    said = repr(proxy.switch(node, service, {changed: TrafficState.READY}))
+    assert not [server.name for server in service.servers[1:] if server.name in said], "who changes one server says nothing of the others"
 
 
 @pytest.mark.parametrize("name", NAMES)

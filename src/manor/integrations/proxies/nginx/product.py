@@ -103,3 +103,11 @@ class Nginx(Proxy):
     def maintenance(self, node: TierNode, service: ServiceView, on: bool) -> tuple[Act, ...]:
         """Return the acts that show the maintenance page, or end it."""
         return commands.maintenance(node, service, on)
+
+    def observe_maintenance(self, node: TierNode, service: ServiceView) -> Act:
+        """Return the question how the process sees the page's flag."""
+        return commands.ask(node, f"/switch/{service.name}")
+
+    def parse_maintenance(self, node: TierNode, service: ServiceView, completed: Completed) -> bool:
+        """Tell whether it shows it."""
+        return parse.parse_maintenance(service, completed)
