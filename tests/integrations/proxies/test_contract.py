@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 import yaml
 
+from manor.estate.source import parse_yaml
 from manor.estate.topology import Listener, Role, Switch, TierNode, TrafficState
+from manor.estate.translate import validate
 from manor.execution.values import Completed
 from manor.integrations.proxies.base import Proxy
 from manor.registry import INTEGRATIONS, product, products
@@ -95,6 +97,26 @@ def test_traits_are_consistent(name: str) -> None:
     assert traits.default_for <= traits.roles
     assert traits.switch is not Switch.NONE or not traits.switch_checks
     assert traits.switch is Switch.NONE or traits.in_flight_source
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_wrong_option_is_one_fault_at_its_own_key(name: str) -> None:
+    options = product("proxies", name).options
+    for key in options.model_fields:
+        for wrong in ("x y", [1], {"a": 1}):
+            text = parse_yaml(json.dumps({key: wrong}), "estate.yaml")
+            found = validate(options, text, {})[1]
+            assert [finding.path for finding in found] == [(key,)], found
+            assert all("; " in finding.wrong and "Input should" not in finding.wrong for finding in found), found
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_verbatim_text_stands_where_the_traits_say(name: str) -> None:
+    proxy: Proxy = product("proxies", name)
+    for place in proxy.traits.extra_places:
+        service = nodes.service(extra={name: {place: b"# owner's word"}})
+        node = replace(node_of(proxy, min(proxy.traits.roles)), services=(service,))
+        assert [file.name for file in proxy.render(node) if b"# owner's word" in file.content], f"{name} does not render {place}"
 
 
 def test_each_role_has_at_most_one_default() -> None:
