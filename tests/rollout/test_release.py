@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from manor.errors import InvalidEstate
@@ -18,6 +18,7 @@ def test_what_would_be_lines_of_its_own_is_refused(env: dict[str, str]) -> None:
         render_env(env)
 
 
+@settings(deadline=None)
 @given(st.dictionaries(NAMES, st.text(max_size=12)))
 def test_a_rendered_environment_is_just_what_was_declared(env: dict[str, str]) -> None:
     try:
