@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 
 from manor.estate.model import Static
+from manor.estate.timeouts import pause_seconds, service_idle_seconds
 from manor.estate.topology import ServiceView, SlotServer, TierNode
 from manor.integrations.proxies.nginx import names
 from manor.integrations.proxies.nginx.options import NginxOptions
@@ -15,10 +16,6 @@ from manor.integrations.proxies.nginx.quoting import Block, identifier, path, se
 
 PROGRAM = "@manor_program"
 REST_MARK = "@rest@"
-MIN_KEEP_ALIVE_SECONDS = 3.0
-MARGIN_SECONDS = 2.0
-BODY_PAUSE_SECONDS = 60.0
-UPLOAD_PAUSE_SECONDS = 600.0
 
 
 def upstreams(node: TierNode, options: NginxOptions) -> tuple[Block, ...]:
@@ -40,8 +37,7 @@ def upstream(server: SlotServer, service: ServiceView, options: NginxOptions) ->
 
 def kept_seconds(service: ServiceView) -> float | None:
     """Return how long an idle connection to the program is kept; None: not at all."""
-    limit = service.keep_alive_seconds
-    return None if limit is None or limit < MIN_KEEP_ALIVE_SECONDS else max(1.0, limit - MARGIN_SECONDS)
+    return service_idle_seconds(service.keep_alive_seconds)
 
 
 def slot_servers(node: TierNode, options: NginxOptions) -> tuple[Block, ...]:
@@ -76,7 +72,7 @@ def body_limit(service: ServiceView) -> int:
 
 def body_pause(service: ServiceView) -> float:
     """Return how long a body may pause."""
-    return UPLOAD_PAUSE_SECONDS if any(route.class_ == "upload" for route in service.routes) else BODY_PAUSE_SECONDS
+    return pause_seconds({route.class_ for route in service.routes})
 
 
 def static_locations(node: TierNode, service: ServiceView, server: SlotServer) -> tuple[Block, ...]:
