@@ -135,7 +135,9 @@ class Bypass(Part):
     """What the cache tier must not look at."""
 
     paths: tuple[UrlPath, ...] = Field((), description="requests under these paths")
-    cookies: tuple[Cookie, ...] = Field((), description="requests with one of these cookies")
+    cookies: tuple[Cookie, ...] | None = Field(
+        None, description="requests with one of these cookies; left out: requests with any cookie. All others are harmless then: [] says that no cookie matters"
+    )
 
 
 class Cache(Part):

@@ -63,6 +63,8 @@ def first_steps(node: TierNode) -> tuple[str, ...]:
         *redirects(node),
         not_found(node, "!{ var(txn.service) -m found }"),
         "http-request deny deny_status 413 if { var(txn.limit) -m int gt 0 } { req.body_size,sub(txn.limit) gt 0 }",
+        # A chunked body is measured by the web tier, as it comes in: of such a one nothing is known here but what has arrived.
+        "http-request set-header X-Manor-Body '%[var(txn.limit)]' if { var(txn.limit) -m int gt 0 }",
         "http-request set-header X-Manor-Service '%[var(txn.service)]'",
         "http-request set-header X-Request-Id '%[var(txn.id)]'",
         "http-request set-header X-Forwarded-For '%[src]'",

@@ -16,7 +16,7 @@ from manor.integrations.proxies.nginx.options import NginxOptions
 from manor.integrations.proxies.nginx.quoting import Block, host_name, identifier, path, seconds, url_path, value, word
 from manor.integrations.proxies.nginx.slots import own_servers
 
-FORGED = ("Forwarded", "X-Forwarded-Prefix", "X-Forwarded-Server", "X-Manor-Cache", "X-Manor-Host", "X-Manor-Release", "X-Manor-Slot")
+FORGED = ("Forwarded", "X-Forwarded-Prefix", "X-Forwarded-Server", "X-Manor-Body", "X-Manor-Cache", "X-Manor-Host", "X-Manor-Release", "X-Manor-Slot")
 HIDDEN = ("X-Manor-Cache", "X-Manor-Host", "X-Manor-Release", "X-Manor-Service", "X-Manor-Slot")
 
 
