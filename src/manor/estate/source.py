@@ -18,9 +18,17 @@ import yaml
 MAX_BYTES = 32 * 1024 * 1024
 MAX_DEPTH = 40
 FREE_VALUES = 20_000
-MERGE = "<<"
 INTEGER = re.compile(r"[-+]?[0-9]+")
 FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+
+
+class Merge(str):
+    """The key `<<` without quotes, which merges; in quotes it is a word like any other."""
+
+    __slots__ = ()
+
+
+MERGE = Merge("<<")
 WORDS = {
     "": None,
     "~": None,
@@ -33,6 +41,7 @@ WORDS = {
     "false": False,
     "False": False,
     "FALSE": False,
+    "<<": MERGE,
 }
 
 
@@ -49,12 +58,6 @@ class Mark(NamedTuple):
 
 class Float(str):
     """A number with a point, as it is written; so that `1.10` can still be text where text is wanted."""
-
-    __slots__ = ()
-
-
-class Merge(str):
-    """The key `<<` without quotes, which merges; in quotes it is a word like any other."""
 
     __slots__ = ()
 
@@ -156,8 +159,6 @@ def parse_scalar(text: str) -> Any:
     """Return the value of an unquoted scalar by YAML 1.2's core schema; on, off, yes and no are text."""
     if text in WORDS:
         return WORDS[text]
-    if text == MERGE:
-        return Merge(text)
     if INTEGER.fullmatch(text) and len(text) < 20:
         return int(text)
     return Float(text) if FLOAT.fullmatch(text) else text
@@ -269,7 +270,7 @@ class _Tree:
     def begin_entry(self, parent: _Open, key: Node) -> None:
         if isinstance(key.value, dict | list):
             raise SourceError(key.mark, "a key must be a word; check brackets and colons there")
-        is_merge = isinstance(key.value, Merge)
+        is_merge = key.value is MERGE
         before = parent.node.value.get(key.text)
         first = parent.merge if is_merge else before.mark if before else None
         if first:

@@ -274,26 +274,23 @@ class Within:
 
     least: str
     most: str
+    is_size: bool
+    bounds: tuple[float, float]
 
     def __call__(self, value: float) -> float:
         """Return the value. Raises ValueError for one outside."""
-        is_size = SIZE.fullmatch(self.least) is not None
-        least, most = (parse_size(self.least), parse_size(self.most)) if is_size else (parse_duration(self.least), parse_duration(self.most))
-        if least <= value <= most:
+        if self.bounds[0] <= value <= self.bounds[1]:
             return value
-        spelled = format_size(int(value)) if is_size else format_duration(value)
-        raise ValueError(f"{spelled} is too {self._word(is_size=is_size, is_less=value < least)}; write from {self.least} to {self.most}")
-
-    @staticmethod
-    def _word(*, is_size: bool, is_less: bool) -> str:
-        if is_size:
-            return "small" if is_less else "large"
-        return "short" if is_less else "long"
+        spelled = format_size(int(value)) if self.is_size else format_duration(value)
+        wrong = ("small", "large") if self.is_size else ("short", "long")
+        raise ValueError(f"{spelled} is too {wrong[value > self.bounds[1]]}; write from {self.least} to {self.most}")
 
 
 def within(least: str, most: str) -> AfterValidator:
     """Return what keeps a `Duration` or `Size` in bounds, for an annotation."""
-    return AfterValidator(Within(least, most))
+    is_size = SIZE.fullmatch(least) is not None
+    bounds = (parse_size(least), parse_size(most)) if is_size else (parse_duration(least), parse_duration(most))
+    return AfterValidator(Within(least, most, is_size, bounds))
 
 
 def _text(pattern: re.Pattern[str], example: object) -> WithJsonSchema:
