@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -81,13 +82,22 @@ def test_verbs_that_only_look_leave_no_state_and_claim_no_address(shell: Shell) 
     before = files_of(shell.folder)
     assert shell.run("check", "--offline").exit_code == 0
     assert shell.run("render", "--to", "out").exit_code == 0
-    assert shell.run("status").exit_code == 1
     after = files_of(shell.folder)
     assert {name: content for name, content in after.items() if not name.startswith("out/")} == before
     assert any(b"127." in content for content in after.values())
     assert not shell.state.parent.exists()
 
 
+@pytest.mark.native
+def test_status_leaves_no_state(shell: Shell) -> None:
+    shell.run("init", "--yes", "--name", "acme")
+    before = files_of(shell.folder)
+    assert "`manor up` starts it" in shell.run("status").stdout
+    assert files_of(shell.folder) == before
+    assert not shell.state.parent.exists()
+
+
+@pytest.mark.native
 def test_what_looks_sees_the_addresses_that_up_has_claimed(estate: Shell) -> None:
     with open_context(estate.folder / "estate.yaml") as context:
         claimed = {name: place.address for name, place in context.addressing(context.environment("prod")).hosts.items()}
@@ -278,3 +288,25 @@ def test_a_repository_is_made_and_listed(estate: Shell) -> None:
     assert (estate.state / "repositories" / "shop.git" / "HEAD").exists()
     assert [row["name"] for row in estate.objects("repo", "list")[0]["repositories"]] == ["shop"]
     assert estate.run("repo", "create", "a;b").exit_code == 2
+
+
+def test_a_dry_run_of_a_ship_leaves_nothing(estate: Shell, is_golden: Golden) -> None:
+    (estate.folder / "built").mkdir()
+    (estate.folder / "built" / "VERSION").write_text("1")
+    rows = contents(estate.folder)
+    words = ("ship", "shop", "--artifact", "built", "--dry-run")
+    done = estate.run(*words)
+    assert done.exit_code == 0, done.output
+    assert is_golden("ship-dry-run.txt", re.sub(r"[0-9a-f]{12}", "0123456789ab", done.output))
+    shown = estate.objects(*words)
+    assert [(row["dry_run"], row["environment"], len(row["steps"])) for row in shown] == [(True, "dev", 9), (True, "prod", 13)]
+    assert shown[0]["steps"][1]["kind"] == "place"
+    refused = estate.run("promote", "shop", "--to", "prod", "--dry-run")
+    assert (refused.exit_code, refused.stderr) == (2, "error: nothing of shop is certified in dev yet\n")
+    assert contents(estate.folder) == rows
+
+
+def contents(folder: Path) -> list[tuple[str, bytes]]:
+    """Return every file below a folder, SQLite's beside its database left out."""
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.suffix not in {".db-wal", ".db-shm"}]
+    return [(str(path.relative_to(folder)), path.read_bytes()) for path in files]

@@ -61,7 +61,7 @@ class Machine:
 
     @property
     def claims(self) -> Mapping[str, Claim]:
-        """What each state folder has; folders that are gone are left out. Raises ValueError for a file that can't be read."""
+        """What each state folder has; folders that are gone are left out. Raises ApplyFailed for a file that can't be understood."""
         return self._read()
 
     def claim_network(self, folder: Path) -> int:
@@ -112,8 +112,14 @@ class Machine:
     def _read(self) -> dict[str, Claim]:
         if not self.file.exists():
             return {}
-        rows = json.loads(self.file.read_text() or "{}")
-        return {folder: Claim(row["network"], tuple(row["fronts"])) for folder, row in rows.items() if self.is_kept(Path(folder))}
+        try:
+            rows = json.loads(self.file.read_text() or "{}")
+            return {folder: Claim(row["network"], tuple(row["fronts"])) for folder, row in rows.items() if self.is_kept(Path(folder))}
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ApplyFailed(
+                f"{self.file}: is not what Manor writes there ({type(error).__name__}: {error}); "
+                "end this machine's estates and remove the file, `manor up` writes it anew"
+            ) from error
 
     def _write(self, claims: dict[str, Claim]) -> None:
         if not claims and self._unlinked():

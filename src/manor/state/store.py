@@ -109,6 +109,10 @@ def plain_errors(folder: StateFolder) -> Iterator[None]:
         if "locked" in str(error.orig):
             raise Busy(f"{folder.database}: another process has been writing for over {BUSY_SECONDS:.0f} s; nothing was written") from error
         raise ManorError(f"{folder.database}: {error.orig}; nothing was written") from error
+    except sa.exc.IntegrityError:
+        raise
+    except sa.exc.DatabaseError as error:
+        raise migrate.damaged(folder.database, error.orig) from error
 
 
 def remember_identity(connection: sa.Connection) -> None:
