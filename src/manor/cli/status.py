@@ -32,7 +32,7 @@ def command(estate: Path | None, environments: tuple[str, ...], as_json: bool) -
     from manor.workflows.status import environment_status
 
     is_well = True
-    with open_in_need(estate, say_aside) as context:
+    with open_in_need(estate, say_aside, dry_run=True) as context:
         for name in environments or tuple(context.estate.environments):
             status = run(lambda stop, name=name: environment_status(context, name))  # type: ignore[misc]
             is_well = is_well and status.is_well

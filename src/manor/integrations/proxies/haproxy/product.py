@@ -25,6 +25,7 @@ class HAProxy(Proxy):
         switch=Switch.COUNTED,
         switch_checks=frozenset({"http", "tcp", "command"}),
         makes_request_ids=True,
+        extra_places=frozenset({"backend", "frontend"}),
         in_flight_source="`scur` and `qcur` of `show stat`, per server",
     )
 

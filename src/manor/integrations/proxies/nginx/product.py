@@ -24,6 +24,7 @@ class Nginx(Proxy):
         switch=Switch.TIMED,
         switch_checks=frozenset(),
         makes_request_ids=True,
+        extra_places=frozenset({"server"}),
         in_flight_source="none: open-source nginx counts connections, not requests per server; a drain lasts its whole time",
         reload_loses="a POST that is sent on a kept connection in the moment in which an old worker closes it",
     )
