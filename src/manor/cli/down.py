@@ -2,32 +2,40 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
 
-from manor.cli.shared.options import environment_option, estate_argument, json_option
+from manor.cli.shared.options import environment_option, estate_argument, json_option, wait_option
 from manor.cli.shared.printing import print_result, printer
-from manor.cli.shared.running import run
+from manor.cli.shared.running import actor, run
 
 
 @click.command("down")
 @estate_argument
 @environment_option
-@click.option("--purge", is_flag=True, help="Also remove the state folder: releases, receipts, audit and all.")
+@click.option("--purge", is_flag=True, help="Also remove the state folder: releases, receipts, audit and all. Refused while another environment is up.")
+@wait_option
 @json_option
-def command(estate: Path | None, environments: tuple[str, ...], purge: bool, as_json: bool) -> None:
-    """End every program of local environments, and without -e the controller; releases, receipts and files stay, and `manor up` brings all back."""
+def command(estate: Path | None, environments: tuple[str, ...], purge: bool, wait_seconds: float, as_json: bool) -> None:
+    """End every program of local environments, and without -e the controller; releases, receipts and files stay, and `manor up` brings all back.
+
+    Nothing is ended while an operation is under way in one of them.
+    """
+    from manor.operations.chaos import chaos_from
     from manor.workflows.context import open_context
-    from manor.workflows.controlling import stop_controller
-    from manor.workflows.down import give_machine_back, purge_state, take_down
+    from manor.workflows.down import Wish, give_machine_back, purge_state, take_down
+    from manor.workflows.rolling import Carrying
 
     with open_context(estate) as context:
         names = environments or tuple(context.estate.environments)
-        if not environments:
-            run(lambda stop: stop_controller(context))
-        run(lambda stop: take_down(context, names, printer(as_json=as_json)))
-        if not environments:
+        for name in names:
+            context.environment(name)
+        wish = Wish(names, ends_controller=not environments, purges=purge)
+        tell = printer(as_json=as_json)
+        run(lambda stop: take_down(context, wish, Carrying(actor(), tell, stop, chaos_from(os.environ), wait_seconds)))
+        if purge or not environments:
             give_machine_back(context)
         if purge:
             purge_state(context)

@@ -24,12 +24,15 @@ def command(estate: Path | None, environments: tuple[str, ...], allow_destroy: b
     """
     from manor.workflows.context import open_context
     from manor.workflows.controlling import start_controller
+    from manor.workflows.down import finish_downs
+    from manor.workflows.rolling import Carrying
     from manor.workflows.up import bring_up, ways_in
 
     with open_context(estate) as context:
         names = environments or tuple(context.estate.environments)
         for name in names:
             context.environment(name)
+        run(lambda stop: finish_downs(context, names, Carrying(actor(), printer(as_json=as_json), stop)))
         results = run(lambda stop: bring_up(context, names, printer(as_json=as_json), stop, actor=actor(), allow_destroy=allow_destroy))
         for name, result in results.items():
             ways = ways_in(context, name)
