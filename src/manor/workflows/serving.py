@@ -37,6 +37,7 @@ from manor.workflows.ledger import Ledger
 from manor.workflows.receipts import write_missing_receipts
 from manor.workflows.repositories import HostedRepositories
 from manor.workflows.resuming import resume_operation
+from manor.workflows.retention import clean
 from manor.workflows.rolling import Carrying
 
 log = logging.getLogger(__name__)
@@ -192,6 +193,11 @@ class Controller:
     async def keep_house(self) -> None:
         """Revive what died, rotate what grew, write receipts that a crash kept from being written."""
         for line in (*await revive(self.context), *await rotate_logs(self.context), *await self._missing_receipts()):
+            log.info("%s", line)
+
+    async def clean(self) -> None:
+        """Remove what nobody needs any more."""
+        for line in await clean(self.context):
             log.info("%s", line)
 
     async def _missing_receipts(self) -> list[str]:
