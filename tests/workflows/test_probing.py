@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import sqlalchemy as sa
 
 from manor.estate.model import Health, Probe, RolloutRules
+from manor.estate.topology import RouteMatch
 from manor.observe.edge import EdgeCounts
 from manor.observe.probe.model import Lane, Outcome
 from manor.observe.probe.results import ResultsFile, header_line, outcome_line
@@ -16,7 +19,7 @@ from manor.state import journal, tables
 from manor.state.operations import NewOperation
 from manor.state.words import JournalEvent
 from manor.workflows.context import Context
-from manor.workflows.probing import LocalProber
+from manor.workflows.probing import LocalProber, default_probe, host_for
 from manor.workflows.receipts import with_inner
 from manor.workflows.rolling import ORDER, ROLLOUT_KINDS
 
@@ -116,6 +119,22 @@ def test_the_default_probe_expects_what_the_health_check_does(prober: LocalProbe
 def test_a_declared_probe_expects_its_status_or_what_was_answered_before(prober: LocalProber) -> None:
     asked = expected(prober, (Probe(path="/one", status=401), Probe(path="/two")))
     assert asked == [("/one", (401,), False), ("/two", tuple(range(200, 500)), True)]
+
+
+@pytest.mark.parametrize(
+    ("path", "host"),
+    [("/healthz", "shop.example"), ("/", "shop.example"), ("/media/a?b=/c", "media.example"), ("/media", "media.example"), ("/mediator", "shop.example")],
+)
+def test_it_asks_where_the_route_is(path: str, host: str, prober: LocalProber) -> None:
+    view = prober.context.wiring("prod").service("shop")
+    assert host_for(replace(view, routes=(RouteMatch(("media.example",), "/media"), RouteMatch(("shop.example",), "/"))), path) == host
+
+
+def test_a_health_path_that_no_route_leads_to_is_not_asked(prober: LocalProber) -> None:
+    wiring = prober.context.wiring("prod")
+    service, view = wiring.environment.services["shop"], wiring.service("shop")
+    assert default_probe(service, replace(view, routes=(RouteMatch(("shop.example",), "/shop"),))) == ()
+    assert default_probe(service, view) == (Probe(path="/healthz", status=200),)
 
 
 def test_what_the_next_tier_lacks_is_lacking_here() -> None:

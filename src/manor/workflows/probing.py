@@ -36,7 +36,7 @@ WAIT_SECONDS = 30.0
 POLL_SECONDS = 0.05
 SHOWN_LOSSES = 5
 LAST_WORDS_BYTES = 600
-NOT_ASKED = ProbeColumn((), 0.0, 0, 0, 0, incomplete=("not asked: the probe never began, or there is no route or no path to ask for",))
+NOT_ASKED = ProbeColumn((), 0.0, 0, 0, 0, incomplete=("not asked: the probe never began, or no route leads to the path to ask for; declare `probe`",))
 TOO_SHORT = ProbeColumn((), 0.0, 0, 0, 0, incomplete=("it ended before its first request was written down",), is_whole=False)
 
 
@@ -155,7 +155,7 @@ class LocalProber:
         """Return what the probe asks: the declared probes, by default GET of the health path; None without a route or a path."""
         wiring = self.context.wiring(self.environment)
         service, view = wiring.environment.services[self.service], wiring.service(self.service)
-        declared = service.probe or default_probe(service)
+        declared = service.probe or default_probe(service, view)
         front = wiring.addressing.front
         if not view.routes or not declared or front is None:
             return None
@@ -168,7 +168,7 @@ class LocalProber:
             name=f"{probe.method} {probe.path}",
             address="127.0.0.1",
             port=port,
-            host=view.health_host,
+            host=host_for(view, probe.path) or view.health_host,
             rate=probe.rate,
             method=probe.method,
             paths=(probe.path,),
@@ -187,9 +187,20 @@ async def mark_of(runner: Runner, tier: DesiredTier) -> LogMark | None:
         return None
 
 
-def default_probe(service: Service) -> tuple[Probe, ...]:
-    """Return what is asked where nothing is declared: GET of the health path, with the status that health is; no other request is ever made up."""
-    return (Probe(path=service.health.http, status=service.health.status),) if service.health.http else ()
+def default_probe(service: Service, view: ServiceView) -> tuple[Probe, ...]:
+    """Return what is asked where nothing is declared: GET of the health path, with the status that health is; no other request is ever made up.
+
+    Nothing where no route leads to that path: the front door would answer for somebody else.
+    """
+    health = service.health
+    return (Probe(path=health.http, status=health.status),) if health.http and host_for(view, health.http) else ()
+
+
+def host_for(view: ServiceView, path: str) -> str:
+    """Return a host name under which the front door takes a path for this service; empty: there is none."""
+    bare = path.partition("?")[0]
+    fitting = [route for route in view.routes if bare == route.path or bare.startswith(route.path.rstrip("/") + "/")]
+    return max(fitting, key=lambda route: len(route.path)).hosts[0] if fitting else ""
 
 
 def summary_of(column: ProbeColumn) -> ProbeSummary:
