@@ -56,8 +56,9 @@ def record(estate: LiveEstate, operation: str, folder: Path) -> None:
         found = store.read_now(operations.get, operation)
         run = Run(found, store.read_now(journal.steps, operation), store.read_now(journal.history, operation), receipt.origin, receipt.switch_product)
     (folder / "run.json").write_bytes(RUN.dump_json(run))
-    shutil.copy(next((state / "hosts" / found.environment / "edge-1").rglob("access.json")), folder / "access.log")
-    (folder / "results.jsonl").write_text((state / "probes" / operation / "results.jsonl").read_text().replace(str(estate.folder), "/estate"))
+    log = next((state / "hosts" / found.environment / "edge-1").rglob("access.json"))
+    for source, name in ((log, "access.log"), (state / "probes" / operation / "results.jsonl", "results.jsonl")):
+        (folder / name).write_text(source.read_text().replace(str(estate.folder), "/estate"))
     (folder / "receipt.json").write_text(render_json(receipt))
     (folder / "receipt.txt").write_text(render_text(receipt))
 
