@@ -151,7 +151,7 @@ class LocalProber:
         """Return all that the probe has written."""
         return read_results(self.folder(operation) / "results.jsonl")
 
-    def config(self, operation: str, deadline: float) -> ProbeConfig | None:
+    def config(self, operation: str, deadline: float | None = None) -> ProbeConfig | None:
         """Return what the probe asks: the declared probes, by default GET of the health path; None without a route or a path."""
         wiring = self.context.wiring(self.environment)
         service, view = wiring.environment.services[self.service], wiring.service(self.service)

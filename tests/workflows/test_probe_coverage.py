@@ -57,7 +57,7 @@ def record(prober: LocalProber, operation: str, seconds: float, *, ended: bool =
     """Write down what a probe does that asks so long."""
     folder = prober.folder(operation)
     folder.mkdir(parents=True)
-    config = prober.config(operation, 9999.0)
+    config = prober.config(operation)
     assert config is not None
     (folder / "config.json").write_text(config.model_dump_json())
     rate = config.targets[0].rate
@@ -107,7 +107,7 @@ def expected(prober: LocalProber, probes: tuple[Probe, ...] | None) -> list[tupl
     changed = environment.services["shop"].model_copy(update={"probe": probes, "health": Health(http="/healthz", status=204)})
     services = {**environment.services, "shop": changed}
     prober.context.estate.environments["prod"] = environment.model_copy(update={"services": services})
-    config = prober.config("any", 9999.0)
+    config = prober.config("any")
     assert config is not None
     return [(target.paths[0], target.expected, target.follows_baseline) for target in config.targets]
 
