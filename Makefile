@@ -7,6 +7,9 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 CODE := src tests tools examples $(wildcard bench)
 
+# What is compiled is kept, whatever the environment says: a short program spends most of its time compiling, and tests start many.
+export PYTHONDONTWRITEBYTECODE :=
+
 help:            ## list these commands
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
@@ -14,11 +17,7 @@ setup:           ## install what is missing, leave .venv/bin/manor
 	@$(PYTHON) -B -m tools.setup
 
 check: setup     ## format, lint, types, imports, docs and default tests; no network, no processes; under 60 s
-	$(BIN)/ruff format --check $(CODE)
-	$(BIN)/ruff check $(CODE)
-	$(BIN)/mypy
-	$(BIN)/lint-imports
-	$(BIN)/python -m tools.run_tests default 120
+	@$(BIN)/python -m tools.check $(CODE)
 
 fix: setup       ## format, and mend what the linter can mend
 	$(BIN)/ruff format $(CODE)

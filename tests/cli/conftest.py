@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +13,6 @@ from click.testing import CliRunner, Result
 
 from manor.cli.main import main
 from manor.execution import machine
-from manor.state import migrate
-from manor.state.folder import StateFolder
 
 GOLDEN = Path(__file__).parent / "golden"
 ESTATE = """\
@@ -65,21 +62,11 @@ def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shell:
     return Shell(tmp_path)
 
 
-@pytest.fixture(scope="session")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A migrated database without rows; migrating takes longer than most tests."""
-    folder = tmp_path_factory.mktemp("empty")
-    StateFolder(folder).create()
-    migrate.bring_up_to_date(StateFolder(folder))
-    return folder / "state.db"
-
-
 @pytest.fixture
-def estate(shell: Shell, empty_database: Path) -> Shell:
+def estate(shell: Shell, begin_state: Callable[[Path], Path]) -> Shell:
     """A folder with an estate and an empty state."""
     (shell.folder / "estate.yaml").write_text(ESTATE)
-    StateFolder(shell.state).create()
-    shutil.copy(empty_database, shell.state / "state.db")
+    begin_state(shell.state)
     return shell
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,19 +11,9 @@ from manor.state.store import Store
 from tests.pipeline.bench import Bench
 
 
-@pytest.fixture(scope="session")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("empty")
-    Store.open(folder).close()
-    return folder / "state.db"
-
-
 @pytest.fixture
-def state_folder(tmp_path: Path, empty_database: Path) -> Path:
-    folder = tmp_path / "state"
-    folder.mkdir(mode=0o700)
-    shutil.copy(empty_database, folder / "state.db")
-    return folder
+def state_folder(tmp_path: Path, begin_state: Callable[[Path], Path]) -> Path:
+    return begin_state(tmp_path / "state")
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ import pytest
 
 from manor.errors import ApplyFailed, ManorError, Refused, UsageError
 from manor.pipeline import artifact, packing
-from manor.pipeline.artifact import About, accept_artifact, artifact_path, build, platform_of, workspace_entries
+from manor.pipeline.artifact import About, artifact_path, build, keep_handed_in, platform_of, record, workspace_entries
 from manor.pipeline.definition import ArtifactPart
 from manor.pipeline.packing import Limits, folder_entries
 from manor.state import releases
@@ -191,11 +191,16 @@ def packed(folder: Path, kind: str) -> Path:
     return path
 
 
+async def accept(bench: Bench, path: Path, commit: str = "", build_url: str = "", limits: Limits = Limits()) -> releases.Artifact:  # noqa: B008 -- frozen
+    about = About("shop", commit)
+    return await record(bench.store, await keep_handed_in(bench.store.folder.artifacts, path, about, limits), about, build_url=build_url)
+
+
 @pytest.mark.parametrize("kind", ["tar", "tar.gz", "tar.bz2", "tar.xz", "zip"])
 async def test_whatever_it_is_handed_in_as_it_is_the_same_artifact(bench: Bench, tmp_path: Path, kind: str) -> None:
     folder = tree(tmp_path / "built")
-    row = await accept_artifact(bench.store, folder, "shop", "c" * 40, "https://ci.example/7")
-    again = await accept_artifact(bench.store, packed(folder, kind), "shop", "c" * 40, "https://ci.example/8")
+    row = await accept(bench, folder, "c" * 40, "https://ci.example/7")
+    again = await accept(bench, packed(folder, kind), "c" * 40, "https://ci.example/8")
     assert row == again
     assert (row.service, row.commit, row.build_url) == ("shop", "c" * 40, "https://ci.example/7")
     assert artifact_path(bench.store.folder.artifacts, row.digest).stat().st_size == row.size
@@ -276,18 +281,18 @@ async def test_hostile_and_broken_archives_are_refused_and_nothing_is_stored(ben
     path = tmp_path / "handed-in"
     path.write_bytes(content)
     with pytest.raises(ManorError, match=says):
-        await accept_artifact(bench.store, path, "shop", "c" * 40, limits=Limits(size_bytes=20_000_000, entries=100))
+        await accept(bench, path, "c" * 40, limits=Limits(size_bytes=20_000_000, entries=100))
     assert list(bench.store.folder.artifacts.iterdir()) == []
 
 
 async def test_a_file_that_is_not_there_is_said(bench: Bench, tmp_path: Path) -> None:
     with pytest.raises(Refused, match="is not there"):
-        await accept_artifact(bench.store, tmp_path / "none.tar", "shop", "")
+        await accept(bench, tmp_path / "none.tar")
 
 
 async def test_a_hard_link_is_a_copy(bench: Bench, tmp_path: Path) -> None:
     (tmp_path / "in.tar").write_bytes(hostile({"a": b"content", "b": "= a"}))
-    row = await accept_artifact(bench.store, tmp_path / "in.tar", "shop", "")
+    row = await accept(bench, tmp_path / "in.tar")
     with tarfile.open(artifact_path(bench.store.folder.artifacts, row.digest)) as tar:
         member = tar.extractfile("b")
         assert member is not None

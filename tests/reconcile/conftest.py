@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,6 @@ from tests.rollout.running import InlineStore
 
 
 @pytest.fixture
-def toy(tmp_path: Path) -> Iterator[Toy]:
-    with InlineStore.open(tmp_path / "state", ModelClock(World(1, 1, {}))) as store:
+def toy(tmp_path: Path, begin_state: Callable[[Path], Path]) -> Iterator[Toy]:
+    with InlineStore.open(begin_state(tmp_path / "state"), ModelClock(World(1, 1, {}))) as store:
         yield Toy(wiring_of(tmp_path), store)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,19 +12,9 @@ import sqlalchemy as sa
 from tests.rollout.running import InlineStore
 
 
-@pytest.fixture(scope="session")
-def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("empty")
-    InlineStore.open(folder).close()
-    return folder / "state.db"
-
-
 @pytest.fixture
-def rollouts(tmp_path: Path, empty: Path) -> Iterator[InlineStore]:
-    folder = tmp_path / "state"
-    folder.mkdir(mode=0o700)
-    shutil.copy(empty, folder / "state.db")
-    with InlineStore.open(folder) as store:
+def rollouts(tmp_path: Path, begin_state: Callable[[Path], Path]) -> Iterator[InlineStore]:
+    with InlineStore.open(begin_state(tmp_path / "state")) as store:
         sa.event.listen(store._engine, "connect", without_fsync)
         store._engine.dispose()
         yield store

@@ -34,6 +34,8 @@ T = TypeVar("T")
 PIDS = itertools.count(1)
 NAMES = itertools.count(1)
 WITHIN = "within an act"
+EVERY = 6
+"""Of so many moments the default run tries one; `thorough` tries all."""
 
 
 class Killed(BaseException):

@@ -10,16 +10,13 @@ import pytest
 from manor.operations.chaos import Point
 from manor.state.words import OperationState
 from tests.rollout.cases import QUICK, THOROUGH, case
-from tests.rollout.running import Case, InlineStore, Killer, Run, begin, photographed, require_accepted, resumed
-
-WHOLE = {"second"}
-"""Killed at all their moments in the default run; the others at every fourth, and at all under the marker `thorough`."""
+from tests.rollout.running import EVERY, Case, InlineStore, Killer, Run, begin, photographed, require_accepted, resumed
 
 
 @pytest.mark.parametrize("case", QUICK, ids=str)
 async def test_killed_at_moments(case: Case, rollouts: InlineStore) -> None:
     run, photos = await photographed(case, rollouts)
-    for photo in photos if case.name in WHOLE else photos[len(case.name) % 4 :: 4]:
+    for photo in photos[len(case.name) % EVERY :: EVERY]:
         await resumed(run, photo)
 
 
@@ -34,7 +31,7 @@ async def test_killed_at_every_moment(case: Case, rollouts: InlineStore) -> None
 @pytest.mark.parametrize("name", ["second", "500s", "in_turn_500s"])
 async def test_killed_again_while_going_on(name: str, rollouts: InlineStore) -> None:
     run, photos = await photographed(next(one for one in QUICK if one.name == name), rollouts)
-    for number, photo in enumerate(photos[::9]):
+    for number, photo in enumerate(photos[::12]):
         await resumed(run, photo, [1 + number % 7, 2 + number % 5])
 
 

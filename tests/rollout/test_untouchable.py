@@ -43,8 +43,8 @@ HANDS: dict[str, Callable[[LiveFleet, str], Awaitable[object]]] = {
 
 
 @pytest.fixture
-def toy(tmp_path: Path) -> Iterator[Toy]:
-    with InlineStore.open(tmp_path / "state", ModelClock(World(1, 1, {}))) as store:
+def toy(tmp_path: Path, begin_state: Callable[[Path], Path]) -> Iterator[Toy]:
+    with InlineStore.open(begin_state(tmp_path / "state"), ModelClock(World(1, 1, {}))) as store:
         yield Toy(wiring_of(tmp_path), store)
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-import tempfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from manor.errors import Busy, FencedOff
 from manor.state import leases
@@ -26,11 +27,10 @@ OPERATORS = [Holder("here", "boot-1", "pid:[1]", 10, 1), Holder("here", "boot-1"
 class Operators(RuleBasedStateMachine):
     """Operators on two machines take, renew and let go of leases; processes die, machines reboot, time passes."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path) -> None:
         super().__init__()
-        self.folder = tempfile.TemporaryDirectory()
         self.clock = FakeClock()
-        self.store = Store.open(Path(self.folder.name), self.clock)
+        self.store = Store.open(folder, self.clock)
         self.believed: dict[int, Lease] = {}
         """What each token's owner believes to hold."""
         self.dead: set[Holder] = set()
@@ -103,11 +103,16 @@ class Operators(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         self.store.close()
-        self.folder.cleanup()
 
 
-TestOperators = Operators.TestCase
-TestOperators.settings = settings(max_examples=10, stateful_step_count=25, deadline=None)
+def test_operators(tmp_path: Path, begin_state: Callable[[Path], Path]) -> None:
+    numbers = itertools.count(1)
+
+    class Placed(Operators):
+        def __init__(self) -> None:
+            super().__init__(begin_state(tmp_path / str(next(numbers))))
+
+    run_state_machine_as_test(Placed, settings=settings(max_examples=10, stateful_step_count=25, deadline=None))
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -37,9 +37,10 @@ def _apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def file(tmp_path: Path) -> Path:
+def file(tmp_path: Path, begin_state: Callable[[Path], Path]) -> Path:
     path = tmp_path / "estate.yaml"
     path.write_text(ESTATE)
+    begin_state(tmp_path / ".manor" / "state")
     return path
 
 

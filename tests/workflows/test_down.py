@@ -23,8 +23,8 @@ from manor.state.store import Store
 from manor.state.words import OperationState, Outcome
 from manor.workflows import down, housekeeping
 from manor.workflows.context import Context
-from manor.workflows.down import Wish, finish_downs, purge_state, take_down, unfinished_down
-from manor.workflows.ending_hosts import DOWN_KINDS, LiveEnding, plan_down
+from manor.workflows.down import Extent, finish_downs, purge_state, take_down
+from manor.workflows.ending_hosts import DOWN_KINDS, LiveEnding, plan_down, unfinished_down
 from manor.workflows.resuming import require_ended_well, resume_operation
 from manor.workflows.rolling import Carrying
 from tests.operations.model import take
@@ -183,7 +183,7 @@ def machine(opened: Context, monkeypatch: pytest.MonkeyPatch) -> Machine:
     monkeypatch.setattr(down, "stop_controller", stop_controller)
     monkeypatch.setattr(housekeeping, "dead_supervisors", dead)
     monkeypatch.setattr(housekeeping, "start_supervisor", start)
-    monkeypatch.setattr(lock, "WAIT_SECONDS", 0.1)
+    monkeypatch.setattr(lock, "WAIT_SECONDS", 0.0)
     return machine
 
 
@@ -195,14 +195,14 @@ async def test_while_a_rollout_runs_nothing_at_all_is_ended(opened: Context, mac
     parent = replace(this_process(), pid=os.getppid(), process_started=process_start(os.getppid()) or 0)
     opened.store.write_now(leases.acquire, "prod/shop", "rollout", holder=parent, now=opened.store.clock.now())
     with pytest.raises(Busy, match="prod/shop is held for operation rollout"):
-        await take_down(opened, Wish(("dev", "prod"), ends_controller=True), ADA)
+        await take_down(opened, Extent(("dev", "prod"), ends_controller=True), ADA)
     assert machine == Machine()
     assert up(opened) == ["dev", "prod"]
     assert [lease.name for lease in opened.store.read_now(leases.standing)] == ["prod/shop"]
 
 
 async def test_it_is_an_operation_with_journal_and_audit(opened: Context, machine: Machine) -> None:
-    results = await take_down(opened, Wish(("dev", "prod"), ends_controller=True), ADA)
+    results = await take_down(opened, Extent(("dev", "prod"), ends_controller=True), ADA)
     assert machine.ended == ["dev probes", "dev all-1", "prod probes", "prod edge-1", "prod web-1", "prod web-2"]
     assert (machine.controllers, up(opened)) == (1, [])
     operation = results["prod"].operation
@@ -213,7 +213,7 @@ async def test_it_is_an_operation_with_journal_and_audit(opened: Context, machin
     ]
     lines = opened.store.read_now(audit.lines, operation=operation.id)
     assert [(line.actor, line.verb, line.object, line.after) for line in lines][-1] == ("ada", "down", "prod", "done")
-    assert await take_down(opened, Wish(("dev", "prod")), ADA) == {}
+    assert await take_down(opened, Extent(("dev", "prod")), ADA) == {}
 
 
 async def killed_half_way(context: Context) -> None:
@@ -222,7 +222,7 @@ async def killed_half_way(context: Context) -> None:
             raise Killed
 
     with pytest.raises(Killed):
-        await take_down(context, Wish(("prod",)), replace(ADA, chaos=die))
+        await take_down(context, Extent(("prod",)), replace(ADA, chaos=die))
 
 
 async def test_what_is_being_taken_down_is_not_revived_and_the_next_down_ends_it(opened: Context, machine: Machine) -> None:
@@ -230,7 +230,7 @@ async def test_what_is_being_taken_down_is_not_revived_and_the_next_down_ends_it
     assert await unfinished_down(opened.store, "prod") is not None
     said = await housekeeping.revive(opened)
     assert machine.revived == ["all-1"], said
-    await take_down(opened, Wish(("prod",)), ADA)
+    await take_down(opened, Extent(("prod",)), ADA)
     assert up(opened) == ["dev"]
     assert [one.state for one in opened.store.read_now(operations.recent, "prod")] == [OperationState.DONE]
 
@@ -251,15 +251,15 @@ async def test_resume_and_up_go_on_with_it(opened: Context, machine: Machine) ->
 
 async def test_a_purge_that_others_would_miss_is_refused(opened: Context, machine: Machine) -> None:
     with pytest.raises(UsageError, match="--purge removes the whole state, and prod is still up"):
-        await take_down(opened, Wish(("dev",), purges=True), ADA)
+        await take_down(opened, Extent(("dev",), purges=True), ADA)
     assert (machine, up(opened)) == (Machine(), ["dev", "prod"])
 
 
 async def test_a_purge_waits_for_nobody_who_has_the_state_open(opened: Context, machine: Machine) -> None:
     with Store.open(opened.folder), pytest.raises(Busy, match="is open in another process"):
-        await take_down(opened, Wish(("dev", "prod"), purges=True), ADA)
+        await take_down(opened, Extent(("dev", "prod"), purges=True), ADA)
     assert machine.ended == []
-    await take_down(opened, Wish(("dev", "prod"), purges=True), ADA)
+    await take_down(opened, Extent(("dev", "prod"), purges=True), ADA)
     with pytest.raises(Busy, match="is being migrated or restored"):
         lock.share(opened.store.folder.lock)
     purge_state(opened)

@@ -15,6 +15,8 @@ from pydantic import BeforeValidator, WithJsonSchema
 
 MOST_QUOTED = 80
 DURATIONS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+MOST_SECONDS_IN_MS = 1_000_000
+"""Above it milliseconds have more digits than DURATION allows."""
 SIZES = {"B": 1, "kB": 1000, "MB": 1000**2, "GB": 1000**3, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 HTTP_PATH = re.compile(r"/[A-Za-z0-9._~!$&'()*+,;=:@%/?-]*")
@@ -180,8 +182,9 @@ def format_duration(seconds: float) -> str:
     for unit in ("d", "h", "m", "s"):
         if seconds and seconds % DURATIONS[unit] == 0:
             return f"{int(seconds / DURATIONS[unit])}{unit}"
-    spelled = f"{seconds * 1000:.10f}".rstrip("0").rstrip(".")
-    return f"{spelled}ms" if seconds else "0s"
+    unit, parts = ("ms", 1000) if seconds < MOST_SECONDS_IN_MS else ("s", 1)
+    whole, _, rest = f"{Decimal(str(seconds)) * parts:f}".partition(".")
+    return f"{whole}.{rest}".rstrip("0").rstrip(".") + unit if seconds else "0s"
 
 
 def format_size(size_bytes: int) -> str:

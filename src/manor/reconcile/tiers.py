@@ -18,7 +18,7 @@ from manor.observe.hosts import HostQuestion, observe_programs
 from manor.observe.slots import read_slots, traffic_of
 from manor.operations.step import Evidence, Here
 from manor.reconcile.desired import DesiredHost, DesiredTier
-from manor.reconcile.returns import returned_servers
+from manor.reconcile.returns import returned_traffic
 from manor.reconcile.site import POLL_SECONDS, READY_SECONDS, SLACK_SECONDS, HostStep, Site, anyhow, remove_strays, tell_supervisor, with_parents, write_changed
 
 UNKNOWN_MODE = 0o640
@@ -166,7 +166,8 @@ async def write_switch_files(ports: Site, tier: DesiredTier, runner: Runner) -> 
         return
     rows = await read_slots(ports.store, ports.wiring.environment.name)
     for view in tier.node.services:
-        traffic = {**traffic_of(view, rows), **await returned_servers(runner, ports.hosts[tier.node.host].layout.guard(view.name))}
+        guards = ports.hosts[tier.node.host].layout.guard(view.name)
+        traffic = {**traffic_of(view, rows), **await returned_traffic(runner, guards, tier.proxy)}
         await runner.change(with_parents(tier.proxy.switch_files(tier.node, view, traffic)))
 
 

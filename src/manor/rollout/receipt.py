@@ -206,7 +206,7 @@ def probe_column(recording: Recording, span: ProbeSpan) -> ProbeColumn:
     result = summarize(outcomes, recording.config, window, baseline)
     targets = recording.config.targets
     return ProbeColumn(
-        requests=tuple(f"{target.method} {path}" for target in targets for path in target.paths),
+        requests=tuple(dict.fromkeys(f"{target.method} {path}" for target in targets for path in target.paths)),
         rate=sum(target.rate for target in targets),
         sent=result.sent,
         lost=result.lost,

@@ -101,6 +101,9 @@ def next_steps_query() -> sa.Select[Any]:
 IS_STEP = (tables.steps.c.operation == sa.bindparam("of_operation")) & (tables.steps.c.seq == sa.bindparam("of_seq"))
 ONE_STEP = sa.select(tables.steps).where(IS_STEP)
 SET_STEP = tables.steps.update().where(IS_STEP)
+ALL_STEPS = sa.select(tables.steps).where(tables.steps.c.operation == sa.bindparam("of_operation")).order_by(tables.steps.c.seq)
+STEPS_OF_PLAN = ALL_STEPS.where(tables.steps.c.plan == sa.bindparam("of_plan"))
+ADD_STEP = tables.steps.insert()
 NEXT_STEPS = next_steps_query()
 WRITE = tables.journal.insert()
 
@@ -114,14 +117,17 @@ def append(connection: sa.Connection, operation: str, new: Sequence[NewStep], *,
     """Add steps. One whose key is there already is left as it is, so that a decision taken twice adds nothing. Raises ManorError if it differs."""
     there = {step.key: step for step in steps(connection, operation)}
     seq = max((step.seq for step in there.values()), default=0)
+    added: list[dict[str, Any]] = []
     for step in new:
         known = there.get(step.key) if step.key else None
         if known:
             require_same(operation, known, step)
             continue
         seq += 1
-        values = vars(step) | {"key": step.key or f"{seq}-{step.kind}"}
-        connection.execute(tables.steps.insert().values(**values, operation=operation, seq=seq, plan=plan, outcome=Outcome.PENDING))
+        key = step.key or f"{seq}-{step.kind}"
+        added.append(vars(step) | {"key": key, "operation": operation, "seq": seq, "plan": plan, "outcome": Outcome.PENDING})
+    if added:
+        connection.execute(ADD_STEP, added)
 
 
 def require_same(operation: str, known: StepRow, step: NewStep) -> None:
@@ -132,8 +138,9 @@ def require_same(operation: str, known: StepRow, step: NewStep) -> None:
 
 def steps(connection: sa.Connection, operation: str, plan: int | None = None) -> tuple[StepRow, ...]:
     """Return the steps of an operation, or of one of its plans, by seq."""
-    query = sa.select(tables.steps).where(tables.steps.c.operation == operation).order_by(tables.steps.c.seq)
-    return rows.all_of(connection, query if plan is None else query.where(tables.steps.c.plan == plan), StepRow)
+    if plan is None:
+        return rows.all_of(connection, ALL_STEPS, StepRow, of_operation=operation)
+    return rows.all_of(connection, STEPS_OF_PLAN, StepRow, of_operation=operation, of_plan=plan)
 
 
 def next_steps(connection: sa.Connection, operation: str, plan: int) -> tuple[StepRow, ...]:

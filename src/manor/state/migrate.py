@@ -28,7 +28,7 @@ def bring_up_to_date(folder: StateFolder) -> None:
             return
         require_known(folder, before)
         if before:
-            copy_database(folder.database, folder.path / f"state.db.before-{SCHEMA}-from-{before}")
+            copy_database(folder.database, folder.database.with_name(f"state.db.before-{SCHEMA}-from-{before}"))
         upgrade(folder.database, SCHEMA)
 
 

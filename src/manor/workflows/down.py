@@ -16,22 +16,19 @@ from manor.errors import UsageError
 from manor.operations.engine import execute
 from manor.operations.leasing import hold
 from manor.operations.planning import Result, create
-from manor.state import operations, places
+from manor.state import places
 from manor.state.leases import Lease
 from manor.state.operations import NewOperation, Operation
-from manor.state.store import Store
 from manor.workflows.context import Context
 from manor.workflows.controlling import stop_controller
-from manor.workflows.ending_hosts import DOWN_KINDS, LiveEnding, plan_down
+from manor.workflows.ending_hosts import DOWN_KINDS, VERB, LiveEnding, plan_down, unfinished_down
 from manor.workflows.rolling import Carrying
 from manor.workflows.snapshots import context_at, keep_estate
 from manor.workflows.up import prefixed
 
-VERB = "down"
-
 
 @dataclass(frozen=True)
-class Wish:
+class Extent:
     """What is to be ended."""
 
     environments: tuple[str, ...]
@@ -39,25 +36,25 @@ class Wish:
     purges: bool = False
 
 
-async def take_down(context: Context, wish: Wish, carrying: Carrying) -> dict[str, Result]:
+async def take_down(context: Context, extent: Extent, carrying: Carrying) -> dict[str, Result]:
     """End the environments that are up, as one operation each, and return how these ended.
 
     Raises UsageError for a purge that others would miss, Busy while somebody changes one of them: then nothing has been ended. Raises Paused, NotRestored.
     """
-    if wish.purges:
-        require_no_other(await places_of(context), wish.environments)
+    if extent.purges:
+        require_no_other(await places_of(context), extent.environments)
     keep_estate(context)
     async with AsyncExitStack() as leases:
         held = {
             name: await leases.enter_async_context(hold(context.store, name, wait_seconds=carrying.wait_seconds))
-            for name in wish.environments
+            for name in extent.environments
             if name in await places_of(context)
         }
-        if wish.ends_controller:
+        if extent.ends_controller:
             await stop_controller(context)
-        if wish.purges:
+        if extent.purges:
             await context.store.have_alone()
-            require_no_other(await places_of(context), wish.environments)
+            require_no_other(await places_of(context), extent.environments)
         results = {name: await end_environment(context, name, lease, carrying) for name, lease in held.items()}
     for result in results.values():
         result.raise_unless_done()
@@ -86,11 +83,6 @@ async def end_environment(context: Context, name: str, lease: Lease, carrying: C
     return await carry_out_down(context, begun, lease, carrying)
 
 
-async def unfinished_down(store: Store, environment: str) -> Operation | None:
-    """Return the end of an environment that was begun and not ended; None: there is none."""
-    return next((one for one in await store.read(operations.unfinished, environment) if one.verb == VERB), None)
-
-
 async def carry_out_down(context: Context, operation: Operation, lease: Lease, carrying: Carrying) -> Result:
     """Execute, or go on with, the end of an environment under the estate that it was begun with. One host that does not end keeps none of the others."""
     ending = LiveEnding(context_at(context, operation.estate_digest), operation.environment)
@@ -103,7 +95,7 @@ async def finish_downs(context: Context, environments: Iterable[str], carrying: 
     """Bring ends that were begun to their end, before anything is brought up again. Raises Busy, Paused, NotRestored."""
     for name in environments:
         if await unfinished_down(context.store, name) is not None:
-            await take_down(context, Wish((name,)), carrying)
+            await take_down(context, Extent((name,)), carrying)
 
 
 def give_machine_back(context: Context) -> None:

@@ -20,10 +20,13 @@ from manor.reconcile.returns import end_guards
 from manor.reconcile.site import Site, fence, tell_supervisor
 from manor.reconcile.supervising import end_leftovers
 from manor.state import operations, places
+from manor.state.operations import Operation
+from manor.state.store import Store
 from manor.workflows.applying import question_of
 from manor.workflows.context import Context
 from manor.workflows.probing import LocalProber
 
+VERB = "down"
 MOST_OPERATIONS = 100
 END_SECONDS = 300.0
 
@@ -202,3 +205,8 @@ async def stop_supervisor(host: DesiredHost, runner: Runner) -> str:
         except (ApplyFailed, CommandFailed, Unreachable) as error:
             problems.append(str(error))
     return "; ".join(problems)
+
+
+async def unfinished_down(store: Store, environment: str) -> Operation | None:
+    """Return the end of an environment that was begun and not ended; None: there is none."""
+    return next((one for one in await store.read(operations.unfinished, environment) if one.verb == VERB), None)

@@ -15,12 +15,12 @@ from manor.reconcile.desired import DesiredHost, DesiredTier
 from manor.reconcile.site import Site
 from manor.rollout.composing import Witnessed, begun_steps, compose_receipt, overrides_of, window_of
 from manor.rollout.receipt import EdgeColumn, Origin, Receipt, render_json
-from manor.state import receipts, releases
+from manor.state import deliveries, receipts, releases
 from manor.state.clock import Clock
 from manor.workflows.applying import question_of
 from manor.workflows.context import Context
 from manor.workflows.probing import LocalProber
-from manor.workflows.rolling import ORDER, load_release, read_onward
+from manor.workflows.rolling import ORDER, load_release
 from manor.workflows.snapshots import context_at
 
 VERBS_WITH_RECEIPT = ("ship", "promote", "rollback", "restart")
@@ -81,14 +81,14 @@ async def make_receipt(context: Context, result: Result) -> Receipt:
     release = await load_release(context, (await store.read(releases.get_release, order.release)).id)
     artifact = await store.read(releases.get_artifact, release.artifact)
     lines = await store.read(releases.certifications, operation.environment, order.service)
-    onward = read_onward(operation.arguments)
+    again = (await store.read(deliveries.get, operation.delivery)).again if operation.delivery else ""
     return compose_receipt(
         operation,
         order,
         result.steps,
         await witnessed(context, result, order.service),
         Origin(artifact.digest, artifact.commit, artifact.build_url),
-        overrides_of(operation, onward.again if onward else "", [line for line in lines if line.release == release.id]),
+        overrides_of(operation, again, [line for line in lines if line.release == release.id]),
     )
 
 

@@ -15,7 +15,7 @@ import yaml
 Native: TypeAlias = "Mapping[str, Native] | Sequence[Native] | str | int | float | bool"
 
 
-class Plain(yaml.SafeDumper):
+class Plain(yaml.CSafeDumper):
     """Writes equal parts out each time, so that a person can read a router by itself."""
 
     def ignore_aliases(self, data: object) -> bool:
