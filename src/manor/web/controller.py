@@ -22,6 +22,7 @@ from manor.state import tokens
 from manor.state.holder import process_start
 from manor.state.lock import take
 from manor.state.runs import Run
+from manor.web import uploads
 from manor.web.api import ApiPorts, Handed
 from manor.web.app import WebPorts, make_app
 from manor.web.git import GitPorts, GitServer
@@ -50,6 +51,7 @@ async def control_alone(context: Context, address: str, port: int | None, say: C
     await controller.prepare()
     listener, stopping = listen(context, address, port), asyncio.Event()
     git = GitServer(git_ports(controller, listener))
+    incoming = context.store.folder.artifacts / "incoming"
     readings = Readings(context.store, context.estate.name, environment_facts(context))
     api = ApiPorts(
         status=readings.status,
@@ -62,8 +64,9 @@ async def control_alone(context: Context, address: str, port: int | None, say: C
         receipts=readings.receipts,
         receipt=readings.receipt,
         ship=shipping(controller),
-        incoming=context.store.folder.artifacts / "incoming",
+        incoming=incoming,
     )
+    uploads.sweep(incoming)
     sessions = Sessions(session_key(context.folder / "web.key"))
     app = make_app(WebPorts(token_check(context.store), sessions, api, git, stopping))
     announce(context, listener, say)
