@@ -29,7 +29,7 @@ def test_a_certified_release_is_found_by_its_whole_id(monkeypatch: pytest.Monkey
     assert (view.state, view.release) == ("certified", RELEASE[:12])
 
 
-@pytest.mark.parametrize(("case", "was_probed", "ended"), [("nothing_seen", False, "deployed"), ("rolling_nothing_lost", True, "certified")])
+@pytest.mark.parametrize(("case", "was_probed", "ended"), [("nothing_seen", False, "rolled_back"), ("rolling_nothing_lost", True, "certified")])
 async def test_a_receipt_tells_how_it_ended_and_whether_anything_was_probed(tmp_path: Path, case: str, was_probed: bool, ended: str) -> None:
     body = (CASES / case / "receipt.json").read_text()
     with Store.open(tmp_path / "state") as store:

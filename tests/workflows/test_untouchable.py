@@ -14,6 +14,7 @@ import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -36,6 +37,8 @@ from manor.rollout.stopping import StopSlot
 from manor.state import operations
 from manor.state.operations import NewOperation
 from manor.workflows.applying import APPLY_KINDS
+from manor.workflows.context import Context
+from manor.workflows.ending_hosts import DOWN_KINDS, EndHost, EndProbes, GiveBack, LiveEnding
 from manor.workflows.removing import REMOVE_KINDS, ForgetInstance
 from manor.workflows.rolling import ROLLOUT_KINDS
 from tests.reconcile.toys import ROOT, Toy, wiring_of
@@ -94,6 +97,9 @@ CASES = [
     Case(lambda release: SetMaintenance("echo", release), paths=("fence", f"state/{TIER}")),
     Case(lambda release: Bake("echo", release, hosts=((HOST, "b"),)), ports=(LISTENER,)),
     Case(lambda release: ForgetInstance(*ECHO_B, release), paths=("fence", "slots", "releases", "s")),
+    Case(lambda _: EndHost(HOST), paths=("fence", "s")),
+    Case(lambda _: EndProbes(), needs_nothing=True),
+    Case(lambda _: GiveBack(), needs_nothing=True),
     Case(lambda release: StartProbe("echo", release), needs_nothing=True),
     Case(lambda release: StopProbe("echo", release), needs_nothing=True),
     Case(lambda release: Certify("echo", release), needs_nothing=True),
@@ -123,7 +129,7 @@ def test_every_kind_of_step_has_a_case_and_an_executor() -> None:
     kinds = every_kind()
     assert set(BY_KIND) == set(kinds)
     assert {type(case.make("")) for case in CASES} == set(kinds.values())
-    known = {kind for kinds in (APPLY_KINDS, ROLLOUT_KINDS, REMOVE_KINDS) for kind in kinds._kinds.values()}
+    known = {kind for kinds in (APPLY_KINDS, ROLLOUT_KINDS, REMOVE_KINDS, DOWN_KINDS) for kind in kinds._kinds.values()}
     assert known == set(kinds.values())
 
 
@@ -153,8 +159,15 @@ class Stage:
     async def act(self, case: Case) -> None:
         step = case.make(self.release)
         self.toy.runner.reply("servers", Completed(0, case.traffic.encode()))
-        ports: Any = self.toy.site if type(step) in set(APPLY_KINDS._kinds.values()) else self.fleet
-        await step.act(ports, self.here)
+        await step.act(self.ports_of(step), self.here)
+
+    def ports_of(self, step: Step[Any]) -> Any:
+        """Return what a kind acts with."""
+        if type(step) in set(DOWN_KINDS._kinds.values()):
+            ending = LiveEnding(cast("Context", SimpleNamespace(store=self.toy.site.store, folder=self.fleet.artifacts)), "prod")
+            ending.site = self.toy.site
+            return ending
+        return self.toy.site if type(step) in set(APPLY_KINDS._kinds.values()) else self.fleet
 
     def forbid(self, **what: Any) -> int:
         self.toy.runner.guard = replace(self.toy.runner.guard, untouchable=Untouchable(**what))
@@ -175,6 +188,7 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
         store.write_now(operations.begin, operation.id, 9, at=store.clock.now())
         toy.runner.reply("status", Completed(0, json.dumps({"echo-a": "stopped", "echo-b": "stopped", f"tier-{TIER}": "running"}).encode()))
         toy.runner.files.carry_out(PutFile(toy.host.tiers[0].files[0].path, b"former"))
+        toy.runner.files.carry_out(PutFile(toy.host.layout.exec, b"wrapper"))
         fleet = LiveFleet(toy.site, "echo", {release.short: release}, tmp_path, Probing(), patience_seconds=0.0)
         yield Stage(toy, release.short, fleet, Here(operation.id, 1, "op/1", 9, 1, 2_000_000.0, lambda text: None))
 

@@ -62,14 +62,19 @@ class ProbeSummary:
     sent: int
     lost: int
     first_losses: tuple[str, ...] = ()
-    is_whole: bool = True
-    """False: the probe did not come to its own end, so nobody knows what was lost after its last word."""
+    gap: str = ""
+    """Why the recording does not cover the rollout, so that nobody knows what was lost meanwhile; empty: it does."""
     outage_seconds: float = 0.0
     """The longest stretch without an answer."""
 
+    @property
+    def is_whole(self) -> bool:
+        """Tell whether the rollout was measured to its end."""
+        return not self.gap
+
     def __str__(self) -> str:
         """Return it for people."""
-        return f"sent {self.sent}, lost {self.lost}{'' if self.is_whole else '; it was killed before its end'}"
+        return f"sent {self.sent}, lost {self.lost}{f'; not measured to its end: {self.gap}' if self.gap else ''}"
 
 
 class Fleet(Protocol):

@@ -55,6 +55,8 @@ class Preflight(ServiceStep):
 class StartProbe(ServiceStep):
     """Begin to ask from outside."""
 
+    baseline_seconds: float = 0.0
+    """So long it asks before the next step: where nothing else is done first that moves no traffic."""
     kind = "start-probe"
 
     @property
@@ -63,9 +65,11 @@ class StartProbe(ServiceStep):
         return f"{self.service}: the probe begins"
 
     async def act(self, ports: Fleet, here: Here) -> Evidence:
-        """Start it."""
+        """Start it. Raises ApplyFailed, TimedOut if it does not begin to ask."""
         await ports.start_probe(self.service, here)
-        return "runs"
+        if self.baseline_seconds:
+            await ports.sleep(self.baseline_seconds)
+        return "asks"
 
 
 @dataclass(frozen=True)
@@ -86,21 +90,22 @@ class StopProbe(ServiceStep):
         return f"{self.service}: the probe ends"
 
     async def act(self, ports: Fleet, here: Here) -> Evidence:
-        """Stop it. Raises ApplyFailed if more was lost than the budget allows, Unreachable if it was killed: that is no fault of the release."""
+        """Stop it. Raises ApplyFailed if more was lost than allowed, Unreachable if it did not measure to the end: that is no fault of the release."""
         seen = await ports.stop_probe(self.service, here)
         here.say(str(seen))
-        if self.judges and self.longest_outage is not None:
-            return self._judged_outage(seen, self.longest_outage)
-        if self.judges and seen.lost > self.budget:
-            raise ApplyFailed(f"{self.service}: the probe lost {seen.lost} of {seen.sent} requests: {'; '.join(seen.first_losses)}")
-        if self.judges and not seen.is_whole:
-            raise Unreachable(f"{self.service}: the probe was killed after {seen.sent} requests; what was lost later nobody knows, so nothing is certified")
+        if self.judges:
+            self._judge(seen)
         return seen
 
-    def _judged_outage(self, seen: ProbeSummary, longest: float) -> ProbeSummary:
-        if seen.outage_seconds > longest:
-            raise ApplyFailed(f"{self.service}: was away for {seen.outage_seconds:.1f} s, longest_outage is {longest:g} s")
-        return seen
+    def _judge(self, seen: ProbeSummary) -> None:
+        lost = f"the probe lost {seen.lost} of {seen.sent} requests: {'; '.join(seen.first_losses)}"
+        if self.longest_outage is None and seen.lost > self.budget:
+            raise ApplyFailed(f"{self.service}: {lost}")
+        if not seen.is_whole:
+            told = f"not measured to its end: {seen.gap}; {seen.sent} requests were seen"
+            raise Unreachable(f"{self.service}: {told}; what was lost beside them nobody knows, so nothing is certified")
+        if self.longest_outage is not None and seen.outage_seconds > self.longest_outage:
+            raise ApplyFailed(f"{self.service}: was away for {seen.outage_seconds:.1f} s, longest_outage is {self.longest_outage:g} s")
 
 
 @dataclass(frozen=True)

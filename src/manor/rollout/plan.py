@@ -18,6 +18,7 @@ from manor.rollout.slots import LOOK_SECONDS, PlaceRelease, StartSlot, WarmSlot
 from manor.rollout.stopping import StopSlot
 
 FAST_CHECK_SECONDS = 0.5
+BASELINE_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -83,8 +84,8 @@ def plan_rollout(order: RolloutOrder) -> list[Planned[Fleet]]:
     """Return the steps forward; steps of one stage run together."""
     strategies = {"rolling": rolling_waves, "in_turn": in_turn_waves, "interrupt": interrupt_waves}
     hosts = tuple((now.host, slot_for(order, now)) for now in order.instances)
-    probe: Wave = [StartProbe(order.service, order.release)]
     served_before = any(now.active is not None for now in order.instances)
+    probe: Wave = [StartProbe(order.service, order.release, baseline_seconds(order))]
     before: list[Wave] = [[Preflight(order.service, order.release, hosts)], probe if served_before else []]
     after: list[Wave] = [
         [] if served_before else probe,
@@ -93,6 +94,12 @@ def plan_rollout(order: RolloutOrder) -> list[Planned[Fleet]]:
         [Certify(order.service, order.release)],
     ]
     return staged([*before, *strategies[order.rules.strategy](order), *after])
+
+
+def baseline_seconds(order: RolloutOrder) -> float:
+    """Return how long the probe asks before anything is done; with two slots there is time enough while the new one comes up beside the old one."""
+    served_before = any(now.active is not None for now in order.instances)
+    return BASELINE_SECONDS if served_before and order.rules.strategy != "rolling" else 0.0
 
 
 def outage_allowed(rules: RolloutRules) -> float | None:

@@ -36,7 +36,7 @@ from manor.workflows.serving import Controller, default_wheelhouse
 from manor.workflows.up import ways_in
 
 FIRST_PORT, LAST_PORT = 7080, 7179
-LEDGER_SECONDS, ADOPT_SECONDS, HOUSE_SECONDS, RELOAD_SECONDS, PACK_SECONDS = 10.0, 2.0, 5.0, 2.0, 86400.0
+LEDGER_SECONDS, ADOPT_SECONDS, HOUSE_SECONDS, RELOAD_SECONDS, CLEAN_SECONDS, PACK_SECONDS = 10.0, 2.0, 5.0, 2.0, 3600.0, 86400.0
 
 
 async def control(context: Context, address: str, port: int | None, say: Callable[[str], None]) -> None:
@@ -160,6 +160,7 @@ def workers(controller: Controller, readings: Readings) -> list[Worker]:
         every(ADOPT_SECONDS, "deliveries", controller.deliveries.catch_up),
         every(HOUSE_SECONDS, "housekeeping", controller.keep_house),
         every(RELOAD_SECONDS, "estate", reloading(controller, readings)),
+        every(CLEAN_SECONDS, "retention", controller.clean),
         every(PACK_SECONDS, "packing", controller.repositories.housekeeping),
     ]
 

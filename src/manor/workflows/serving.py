@@ -39,6 +39,7 @@ from manor.workflows.ledger import Ledger
 from manor.workflows.receipts import write_missing_receipts
 from manor.workflows.repositories import HostedRepositories
 from manor.workflows.resuming import resume_operation
+from manor.workflows.retention import clean
 from manor.workflows.rolling import Carrying
 
 REST_SECONDS = 10.0
@@ -205,6 +206,11 @@ class Controller:
         """Revive what died, rotate what grew, write receipts that a crash kept from being written."""
         done = (*await revive(self.context), *await rotate_logs(self.context), *await rotate_own_logs(self.context, self.runner))
         for line in (*done, *await self._missing_receipts()):
+            log.info("%s", line)
+
+    async def clean(self) -> None:
+        """Remove what nobody needs any more."""
+        for line in await clean(self.context):
             log.info("%s", line)
 
     async def _missing_receipts(self) -> list[str]:
