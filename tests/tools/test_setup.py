@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
 
-from tools import debian, needs, run_tests, setup
+from tools import debian, needs, setup
 
 
 def test_only_unmet_needs_are_missing() -> None:
@@ -65,28 +64,3 @@ def test_every_locked_package_has_a_version_and_hashes(lock: Path) -> None:
     lines = lock.read_text().splitlines()
     pinned = [number for number, line in enumerate(lines) if line and not line.startswith((" ", "#"))]
     assert [lines[number] for number in pinned if "==" not in lines[number] or "--hash=sha256:" not in lines[number + 1]] == []
-
-
-def test_the_default_tests_are_chosen_by_the_configuration() -> None:
-    default, native = run_tests.pytest_command("default", ["-x"]), run_tests.pytest_command("native", [])
-    assert default[:4] == [sys.executable, "-m", "pytest", "-q"]
-    assert default[-1] == "-x"
-    assert "-m" not in default[3:]
-    assert native[native.index("-m", 3) + 1] == "native"
-
-
-@pytest.mark.parametrize(("marker", "dist"), [("default", "worksteal"), ("thorough", "worksteal"), ("native", "loadfile"), ("e2e", "loadfile")])
-def test_tests_that_share_what_their_file_started_stay_together(marker: str, dist: str) -> None:
-    command = run_tests.pytest_command(marker, [])
-    assert command[command.index("--dist") + 1] == dist
-
-
-def test_a_marker_without_tests_is_a_failure(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(run_tests, "run_bounded", lambda command, limit: run_tests.NO_TESTS)
-    assert run_tests.main("e2e", "10") == run_tests.NO_TESTS
-    assert capsys.readouterr().err == "no tests are marked e2e, or they were not found\n"
-
-
-@pytest.mark.native
-def test_a_run_past_its_limit_is_interrupted() -> None:
-    assert run_tests.run_bounded(["sleep", "30"], 0.1) == 124
