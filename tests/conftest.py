@@ -8,10 +8,15 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from manor.state import migrate
 from manor.state.folder import StateFolder
 from tests import dividing, quiet
+
+settings.register_profile("sample", max_examples=40, deadline=None)
+settings.register_profile("thorough", max_examples=300, deadline=None)  # `make test-thorough` asks for it
+settings.load_profile("sample")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

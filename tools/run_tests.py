@@ -20,6 +20,11 @@ GRACE_SECONDS = 60
 """What fixtures get to end what they started, after the limit."""
 WORKERS = {"default": 2, "thorough": 2, "native": 4, "e2e": 3, "crash": 2}
 """Processes that share the tests on the two cores that everybody has: tests of real tools wait more than they work."""
+CHOSEN: dict[str, list[str]] = {
+    "default": [],
+    "thorough": ["-m", "thorough or (hypothesis and not native and not e2e and not crash)", "--hypothesis-profile=thorough"],
+}
+"""How tests are chosen where the marker does not say it all: property tests are sampled by default, and thoroughly done once more."""
 WHOLE_FILES = ("native", "e2e", "crash")
 """Markers whose tests share what their file started: a file stays with one worker (`tests/dividing.py`)."""
 IN_MEMORY = ("default", "thorough")
@@ -30,7 +35,7 @@ ROOM_BYTES = 1 << 30
 
 def pytest_command(marker: str, extra: list[str]) -> list[str]:
     """Return the command that runs the tests of a marker; `default` is what pyproject.toml selects."""
-    chosen = [] if marker == "default" else ["-m", marker]
+    chosen = CHOSEN.get(marker, ["-m", marker])
     shared = ["-n", str(WORKERS[marker]), "--dist", "loadfile" if marker in WHOLE_FILES else "worksteal"]
     return [sys.executable, "-m", "pytest", "-q", *shared, *chosen, "--durations=15", "--durations-min=5", *extra]
 

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests import dividing
 from tests.architecture.sources import ROOT
@@ -18,6 +19,12 @@ def test_the_default_tests_are_chosen_by_the_configuration() -> None:
     assert default[-1] == "-x"
     assert "-m" not in default[3:]
     assert native[native.index("-m", 3) + 1] == "native"
+
+
+def test_thorough_is_what_is_marked_and_every_property_with_more_examples() -> None:
+    command = run_tests.pytest_command("thorough", [])
+    assert command[command.index("-m", 3) + 1].startswith("thorough or (hypothesis and not native")
+    assert settings.get_profile(command[-3].rsplit("=", 1)[1]).max_examples > 5 * settings.get_profile("sample").max_examples
 
 
 @pytest.mark.parametrize(("marker", "dist"), [("default", "worksteal"), ("thorough", "worksteal"), ("native", "loadfile"), ("e2e", "loadfile")])
