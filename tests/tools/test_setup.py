@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -57,6 +60,95 @@ def test_without_root_and_sudo_it_says_what_to_have_run(monkeypatch: pytest.Monk
         setup.as_root(["apt", "x"])
     monkeypatch.setattr("shutil.which", lambda name: "/usr/bin/sudo")
     assert setup.as_root(["apt", "x"]) == ["sudo", "apt", "x"]
+
+
+class Killed(BaseException):
+    """Setup was killed."""
+
+
+@dataclass
+class Place:
+    """A checkout in which nothing is really installed, and which commands setup gave in it."""
+
+    root: Path
+    commands: list[list[str]] = field(default_factory=list)
+    fatal: int = 0
+
+    def run(self, command: list[object], **_: object) -> None:
+        """Stand in for subprocess.run: leave what the command would have left, or be killed in the middle of it."""
+        words = [str(word) for word in command]
+        self.commands.append(words)
+        if "--clear" in words:
+            shutil.rmtree(setup.VENV, ignore_errors=True)
+            (setup.VENV / "bin").mkdir(parents=True)
+        if len(self.commands) == self.fatal:
+            raise Killed
+        if "-d" in words:
+            Path(words[words.index("-d") + 1]).mkdir(parents=True)
+        if "-e" in words:
+            (setup.VENV / "bin" / "manor").touch()
+
+    def set_up(self, fatal: int = 0) -> list[str]:
+        """Run setup, killed at this command (0: at none), and return what it did, a word each."""
+        self.commands, self.fatal = [], fatal
+        with contextlib.suppress(Killed):
+            assert setup.main() == 0
+        kinds = {"--clear": "venv", "-r": "packages", "-d": "wheels", "-e": "project"}
+        return sorted({next((kind for word, kind in reversed(kinds.items()) if word in words), "compiled") for words in self.commands})
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    made = Place(tmp_path)
+    for name, path in {"ROOT": "", "VENV": ".venv", "CACHE": ".cache", "WHEELHOUSE": ".cache/wheelhouse", "LOCK": "a.lock", "DEMO_LOCK": "demo.lock"}.items():
+        monkeypatch.setattr(setup, name, tmp_path / path)
+    for name in ("a.lock", "demo.lock", "pyproject.toml"):
+        (tmp_path / name).write_text("a==1")
+    monkeypatch.setattr(setup, "install_packages", lambda: False)
+    monkeypatch.setattr("subprocess.run", made.run)
+    return made
+
+
+ALL = ["compiled", "packages", "project", "venv", "wheels"]
+
+
+def test_what_is_done_is_not_done_again(place: Place) -> None:
+    assert place.set_up() == ALL
+    assert len(place.commands) == 6
+    assert place.set_up() == []
+
+
+@pytest.mark.parametrize("fatal", [1, 2, 3, 4])
+def test_killed_before_all_packages_were_there_it_is_made_anew(place: Place, fatal: int) -> None:
+    place.set_up(fatal)
+    assert {"packages", "project", "venv"} <= set(place.set_up())
+    assert place.set_up() == []
+
+
+@pytest.mark.parametrize("fatal", [5, 6])
+def test_killed_after_that_it_goes_on(place: Place, fatal: int) -> None:
+    place.set_up(fatal)
+    assert place.set_up() == ["compiled", "project"]
+    assert place.set_up() == []
+
+
+def test_killed_while_it_is_made_anew_the_old_one_does_not_pass_for_it(place: Place) -> None:
+    place.set_up()
+    (place.root / "a.lock").write_text("a==2")
+    place.set_up(1)
+    (place.root / "a.lock").write_text("a==1")
+    assert place.set_up() == ["compiled", "packages", "project", "venv"]
+
+
+@pytest.mark.parametrize(
+    ("file", "done"),
+    [("a.lock", ["compiled", "packages", "project", "venv"]), ("pyproject.toml", ["compiled", "project"]), ("demo.lock", ["wheels"])],
+)
+def test_what_changed_is_done_again(place: Place, file: str, done: list[str]) -> None:
+    place.set_up()
+    (place.root / file).write_text("a==2")
+    assert place.set_up() == done
+    assert place.set_up() == []
 
 
 @pytest.mark.parametrize("lock", [setup.LOCK, setup.DEMO_LOCK])
