@@ -30,6 +30,8 @@ CACHE = ROOT / ".cache"
 WHEELHOUSE = CACHE / "wheelhouse"
 LOCK = ROOT / "locks" / "requirements.lock"
 DEMO_LOCK = ROOT / "locks" / "demo.lock"
+held: list[int] = []
+"""The descriptor of the lock under which we run."""
 PIP = ("-m", "pip", "--disable-pip-version-check", "--no-input")
 
 
@@ -88,7 +90,7 @@ def make_venv() -> bool:
     say(f"filling .venv with Python {sys.version.split()[0]} and the {len(_names(LOCK))} packages of {LOCK.relative_to(ROOT)}")
     stamp.unlink(missing_ok=True)  # whoever is killed from here on leaves it to be made anew
     (VENV / "setup.stamp").unlink(missing_ok=True)
-    subprocess.run([sys.executable, "-m", "venv", "--clear", VENV], check=True)
+    _run(sys.executable, "-m", "venv", "--clear", str(VENV))
     with ThreadPoolExecutor(1) as beside:
         wheels = beside.submit(fill_wheelhouse)
         _in_venv(*PIP, "install", "--quiet", "--no-compile", "--require-hashes", "-r", str(LOCK))
@@ -134,6 +136,7 @@ def main() -> int:
     CACHE.mkdir(exist_ok=True)
     with (CACHE / "setup.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        held[:] = [lock.fileno()]
         done = [install_packages(), make_venv(), install_project(), fill_wheelhouse()]
     say(f"ready after {time.monotonic() - began:.0f} s; try {VENV.relative_to(ROOT)}/bin/manor --help" if any(done) else "nothing to do")
     return 0
@@ -141,12 +144,17 @@ def main() -> int:
 
 def _in_venv(*arguments: str) -> None:
     """Run the Python of `.venv`. Raises CalledProcessError."""
-    subprocess.run([str(VENV / "bin" / "python"), *arguments], cwd=ROOT, check=True)
+    _run(str(VENV / "bin" / "python"), *arguments)
 
 
 def _compile(folder: Path) -> None:
     """Compile ahead, on all cores; what can't be compiled is told by whoever imports it."""
-    subprocess.run([str(VENV / "bin" / "python"), "-m", "compileall", "-qq", "-j", "0", str(folder)], cwd=ROOT, check=False)
+    _run(str(VENV / "bin" / "python"), "-m", "compileall", "-qq", "-j", "0", str(folder), check=False)
+
+
+def _run(*command: str, check: bool = True) -> None:
+    """Run a program that holds our lock too: should we be killed, the next run waits until it has ended. Raises CalledProcessError."""
+    subprocess.run(command, cwd=ROOT, check=check, pass_fds=held)
 
 
 def _names(lock: Path) -> list[str]:

@@ -74,9 +74,10 @@ class Place:
     commands: list[list[str]] = field(default_factory=list)
     fatal: int = 0
 
-    def run(self, command: list[object], **_: object) -> None:
+    def run(self, command: tuple[str, ...], *, pass_fds: list[int], **_: object) -> None:
         """Stand in for subprocess.run: leave what the command would have left, or be killed in the middle of it."""
-        words = [str(word) for word in command]
+        assert len(pass_fds) == 1, "the lock ends with us, and what we started does not"
+        words = list(command)
         self.commands.append(words)
         if "--clear" in words:
             shutil.rmtree(setup.VENV, ignore_errors=True)
