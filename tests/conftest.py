@@ -15,7 +15,7 @@ from manor.state.folder import StateFolder
 from tests import dividing, quiet
 
 settings.register_profile("sample", max_examples=40, deadline=None)
-settings.register_profile("thorough", max_examples=300, deadline=None)  # `make test-thorough` asks for it
+settings.register_profile("thorough", max_examples=200, deadline=None)  # `make test-thorough` asks for it
 settings.load_profile("sample")
 
 
