@@ -38,7 +38,7 @@ class InvalidEstate(ManorError):
 
 
 class Refused(ManorError):
-    """A vendor's checker refused a file; nothing was changed."""
+    """A vendor's checker refused a file; what runs goes on as it was."""
 
     exit_code = 4
 

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import shutil
 import signal
+import sqlite3
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from manor.state import journal, operations
+from manor.state.store import Store
 from tests.e2e.estates import WHEELS, LiveEstate, build_echo, curl, end, wait_until
 
 pytestmark = pytest.mark.e2e
@@ -89,6 +95,57 @@ def test_nothing_is_missing_and_what_is_down_is_said(estate: LiveEstate) -> None
 def test_up_does_nothing_twice_and_says_so(estate: LiveEstate) -> None:
     assert "dev: nothing to do; all is as declared" in estate.run("up").stdout
     assert estate.run("plan").stdout.startswith("dev: nothing to do")
+
+
+def everything(folder: Path) -> dict[str, tuple[int, str]]:
+    """Return every file of a state folder with its mode and content, but for what tiers write while they run and SQLite's own."""
+    kept = [path for part in ("artifacts", "ca", "estates", "runs") for path in (folder / part).rglob("*")]
+    files = [path for path in (*kept, *(folder / "hosts").glob("*/*/etc/**/*"), *(folder / "hosts").glob("*/*/slots/**/*")) if path.is_file()]
+    return {str(path): (path.stat().st_mode, hashlib.sha256(path.read_bytes()).hexdigest()) for path in files}
+
+
+def rows(folder: Path) -> list[str]:
+    """Return all that the store holds."""
+    with closing(sqlite3.connect(folder / "state.db")) as connection:
+        return list(connection.iterdump())
+
+
+def test_a_dry_run_changes_nothing_and_shows_what_is_then_done(estate: LiveEstate) -> None:
+    state, artifact = estate.folder / ".manor" / "state", estate.folder.parent / "dry"
+    shutil.copytree(estate.folder.parent / "artifact", artifact)
+    (artifact / "VERSION").write_text("dry")
+    estate.write(HEAD + ECHO.replace("drain_timeout: 5s", "drain_timeout: 6s") + SECOND.replace("host: second", "host: two") + TAIL)
+    before = (everything(state), rows(state), (estate.folder.parent / "machine").read_text())
+    verbs = [
+        ("apply", "--dry-run"),
+        ("up", "--dry-run"),
+        ("ship", "echo", "--artifact", str(artifact), "--dry-run"),
+        ("service", "restart", "second", "-e", "dev", "--dry-run"),
+        ("down", "--dry-run", "--purge"),
+    ]
+    shown = {words[0]: estate.results(*words) for words in verbs}
+    assert (everything(state), rows(state), (estate.folder.parent / "machine").read_text()) == before
+    assert "echo-a" in shown["down"][0]["steps"][0]["text"]
+    assert all(row["dry_run"] for found in shown.values() for row in found)
+    assert not estate.run("rollback", "echo", "-e", "dev", "--dry-run", ok=(2,)).stdout
+    estate.run("apply")
+    assert taken(estate, "apply") == [steps_of(row) for row in shown["apply"]]
+    estate.run("ship", "echo", "--artifact", str(artifact))
+    assert taken(estate, "ship") == [steps_of(row) for row in shown["ship"]]
+    estate.write(HEAD + ECHO + SECOND + TAIL)
+    estate.run("apply")
+
+
+def steps_of(shown: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Return the steps of one environment that a dry run showed."""
+    return [(step["host"], step["kind"], step["text"]) for step in shown["steps"]]
+
+
+def taken(estate: LiveEstate, verb: str) -> list[list[tuple[str, str, str]]]:
+    """Return the steps of the newest operation of a verb."""
+    with Store.open(estate.folder / ".manor" / "state") as store:
+        last = next(one for one in store.read_now(operations.recent) if one.verb == verb)
+        return [[(row.host, row.kind, row.text) for row in store.read_now(journal.steps, last.id, 0)]]
 
 
 def test_a_request_is_followed_through_every_tier(estate: LiveEstate) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from manor.cli.shared.printing import columns
+from manor.cli.terminal.printing import columns
 from manor.operations.events import Event, What
 from manor.workflows.delivery import Delivered, line_of
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -259,3 +260,25 @@ def test_a_repository_is_made_and_listed(estate: Shell) -> None:
     assert (estate.state / "repositories" / "shop.git" / "HEAD").exists()
     assert [row["name"] for row in estate.objects("repo", "list")[0]["repositories"]] == ["shop"]
     assert estate.run("repo", "create", "a;b").exit_code == 2
+
+
+def test_a_dry_run_of_a_ship_leaves_nothing(estate: Shell, is_golden: Golden) -> None:
+    (estate.folder / "built").mkdir()
+    (estate.folder / "built" / "VERSION").write_text("1")
+    rows = contents(estate.folder)
+    words = ("ship", "shop", "--artifact", "built", "--dry-run")
+    done = estate.run(*words)
+    assert done.exit_code == 0, done.output
+    assert is_golden("ship-dry-run.txt", re.sub(r"[0-9a-f]{12}", "0123456789ab", done.output))
+    shown = estate.objects(*words)
+    assert [(row["dry_run"], row["environment"], len(row["steps"])) for row in shown] == [(True, "dev", 9), (True, "prod", 13)]
+    assert shown[0]["steps"][1]["kind"] == "place"
+    refused = estate.run("promote", "shop", "--to", "prod", "--dry-run")
+    assert (refused.exit_code, refused.stderr) == (2, "error: nothing of shop is certified in dev yet\n")
+    assert contents(estate.folder) == rows
+
+
+def contents(folder: Path) -> list[tuple[str, bytes]]:
+    """Return every file below a folder, SQLite's beside its database left out."""
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.suffix not in {".db-wal", ".db-shm"}]
+    return [(str(path.relative_to(folder)), path.read_bytes()) for path in files]

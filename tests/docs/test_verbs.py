@@ -65,3 +65,12 @@ def test_every_verb_has_its_page(verb: str) -> None:
 
 def test_every_page_has_its_verb() -> None:
     assert {page.stem for page in VERBS.glob("*.md")} <= set(verbs())
+
+
+@pytest.mark.parametrize("verb", verbs())
+def test_the_page_of_dry_runs_names_every_verb_that_has_one_or_changes_something(verb: str) -> None:
+    told = (DOCS / "dry-run.md").read_text()
+    reads = {"check", "doctor", "logs", "plan", "receipt", "schema", "status", "trace"}
+    assert (f"`{verb}" in told) != (verb in reads), "say of it what its dry run shows, or why it has none"
+    shows = {row.split("|")[1] for row in told.splitlines() if row.startswith("| `")}
+    assert ("--dry-run" in options(verb)) == any(f"`{verb}" in row for row in shows)

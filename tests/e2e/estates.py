@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.e2e.sweeping import MARK, THIS_RUN
+
 ROOT = Path(__file__).parents[2]
 WHEELS = ROOT / ".cache" / "wheelhouse"
 ECHO = ROOT / "examples" / "echo"
@@ -50,7 +52,8 @@ class LiveEstate:
     env: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Write the estate."""
+        """Write the estate, noted so that a later run ends it should this one be killed."""
+        THIS_RUN.note(self.folder, self.env)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.write(self.text)
 
@@ -60,7 +63,7 @@ class LiveEstate:
 
     def environ(self, **extra: str) -> dict[str, str]:
         """Return the environment of a command."""
-        return {**os.environ, "PYTHONPATH": str(ROOT / "src"), "MANOR_NO_CONTROLLER": "1", **self.env, **extra}
+        return {**os.environ, "PYTHONPATH": str(ROOT / "src"), "MANOR_NO_CONTROLLER": "1", MARK: str(self.folder), **self.env, **extra}
 
     def command(self, *words: str) -> list[str]:
         """Return the argv of a verb."""
@@ -96,6 +99,7 @@ class LiveEstate:
     def down(self) -> None:
         """Take it down and forget it."""
         self.run("down", "--purge", ok=(0, 2, 3, 7))
+        THIS_RUN.forget(self.folder)
 
     def front(self, environment: str, service: str = "echo") -> tuple[str, int]:
         """Return the host name and TLS port of a service on 127.0.0.1."""

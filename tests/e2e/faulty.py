@@ -62,13 +62,16 @@ class Faulty:
     port: int = 0
     certified: str = ""
     """What was certified last."""
+    service: str = "echo"
+    others: tuple[tuple[str, int], ...] = ()
+    """Address and TLS port of further front doors."""
 
     def begin(self) -> Faulty:
         """Bring it up with a first release."""
         self.estate.up()
-        self.host, self.port = self.estate.front("prod")
+        self.host, self.port = self.estate.front("prod", self.service)
         self.ship("first")
-        self.certified = self.estate.certified("prod")
+        self.certified = self.estate.certified("prod", self.service)
         return self
 
     def artifact(self, version: str, **environ: str) -> Path:
@@ -84,7 +87,7 @@ class Faulty:
 
     def words(self, version: str, **environ: str) -> tuple[str, ...]:
         """Return the verb that ships a version."""
-        return ("ship", "echo", "--artifact", str(self.artifact(version, **environ)))
+        return ("ship", self.service, "--artifact", str(self.artifact(version, **environ)))
 
     def ship(self, version: str, *, ok: tuple[int, ...] = (0,), **environ: str) -> subprocess.CompletedProcess[str]:
         """Ship a version."""
@@ -124,7 +127,7 @@ class Faulty:
         assert done.returncode == 0, status
         assert status["held"] == [], status["held"]
         assert status["unfinished"] == [], status["unfinished"]
-        service = status["services"][0]
+        service = next(row for row in status["services"] if row["name"] == self.service)
         assert service["certified"] == release
         slots = service["slots"]
         serving = {slot["host"]: slot["release"] for slot in slots if slot["seen"] == "ready"}
@@ -211,8 +214,9 @@ class Watch:
     def start(self) -> None:
         """Begin, and wait for the first results."""
         self.folder.mkdir()
+        doors = (("127.0.0.1", self.faulty.port), *self.faulty.others)
         config = ProbeConfig(
-            targets=(self._target("GET"), self._target("POST")),
+            targets=tuple(self._target(method, *door) for method in ("GET", "POST") for door in doors),
             results=str(self.folder / "results"),
             stop_file=str(self.folder / "stop"),
             deadline=time.time() + 120,
@@ -224,11 +228,11 @@ class Watch:
         self._thread.start()
         wait_until(lambda: (self.folder / "results").exists() and self.releases, 10, "the probe runs")
 
-    def _target(self, method: str) -> Target:
+    def _target(self, method: str, address: str, port: int) -> Target:
         return Target(
-            name=method,
-            address="127.0.0.1",
-            port=self.faulty.port,
+            name=f"{method} {address}",
+            address=address,
+            port=port,
             host=self.faulty.host,
             rate=RATE,
             method=method,

@@ -73,10 +73,14 @@ def supervisor_of(folder: Path, host: str) -> int:
 
 
 def orphans_of(folder: Path) -> list[str]:
-    """Return what runs without a reason: not wanted, not under its supervisor, twice, or a process of an operation that has ended."""
+    """Return what runs without a reason: not wanted, not under its supervisor, twice, or a process of an operation that has ended.
+
+    A test's own client is none of it.
+    """
     everything = processes_of(folder)
     supervisors = {process.pid for process in everything if "supervisor.supervisord" in process.words}
-    found = [f"{process.pid} {process.words}" for process in everything if not process.instance and process.pid not in supervisors]
+    unnamed = [process for process in everything if not process.instance and process.pid not in supervisors and not process.words.startswith("curl ")]
+    found = [f"{process.pid} {process.words}" for process in unnamed]
     for instance, processes in instances_of(folder).items():
         found += [f"{instance}: {why}" for why in problems_of(instance, processes, supervisors)]
     return found

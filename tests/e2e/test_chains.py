@@ -1,4 +1,4 @@
-"""Every chain carries what real traffic consists of, all chains up at once (docs/traffic.md)."""
+"""Every chain carries what real traffic consists of, and flips without a loss, all chains up at once (docs/traffic.md)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from typing import Any
 import pytest
 from websockets.sync.client import connect
 
+from manor.estate.ports import first_ports
 from tests.e2e.estates import LiveEstate, curl, wait_until
+from tests.e2e.faulty import Faulty
+from tests.e2e.orphans import instances_of
 
 CHAINS = {
     "router-cache-balancer-web": "",
@@ -41,6 +44,13 @@ services:
       - {{host: echo, path: /upload, class: upload, body: 20MiB}}
     cache: {{ttl: 60s, grace: 60s}}
     rollout: {{min_healthy_time: 0.5s, settle: 200ms, drain_timeout: 2s}}
+  shop:
+    run: {{command: "python3 -m echo --bind {{address}}:{{port}} --keep-alive 75", port: 8320, keep_alive: 75s}}
+    health: {{http: /healthz, interval: 250ms, passes: 2}}
+    routes: [{{host: shop}}]
+    cache: {{ttl: 60s, grace: 60s, bypass: {{paths: [/watched, /who]}}}}
+    probe: [{{path: /probed, rate: 20}}]
+    rollout: {{min_healthy_time: 0.2s, settle: 100ms, drain_timeout: 1s, bake: 1s}}
 environments:
   prod: {{hosts: {{edge: 1, web: 2}}}}
 {traffic}
@@ -50,9 +60,10 @@ environments:
 class Chain:
     """One chain that is up and serves."""
 
-    def __init__(self, name: str, estate: LiveEstate) -> None:
+    def __init__(self, name: str, estate: LiveEstate, shop: Faulty) -> None:
         self.name = name
         self.estate = estate
+        self.shop = shop
         self.host, self.port = estate.front("prod")
 
     def ask(self, path: str, *options: str, timeout: float = 30) -> str:
@@ -63,17 +74,17 @@ class Chain:
 
 
 @pytest.fixture(scope="module")
-def chains(make_estate: Callable[[str], LiveEstate], echo: Path) -> dict[str, Chain]:
-    """Every chain, up at once."""
-    estates = {name: make_estate(ESTATE.format(traffic=f"traffic: {{chain: {chain}}}" if chain else "")) for name, chain in CHAINS.items()}
+def chains(make_estate: Callable[[str], LiveEstate], echo: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Chain]:
+    """Every chain, up at once, with a release of each service."""
 
-    def bring(estate: LiveEstate) -> None:
-        estate.up()
+    def bring(name: str, chain: str) -> Chain:
+        estate = make_estate(ESTATE.format(traffic=f"traffic: {{chain: {chain}}}" if chain else ""))
+        shop = Faulty(estate, echo, tmp_path_factory.mktemp(name), service="shop").begin()
         estate.run("ship", "echo", "--artifact", str(echo), "--commit", "c0ffee")
+        return Chain(name, estate, shop)
 
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(bring, estates.values()))
-    return {name: Chain(name, estate) for name, estate in estates.items()}
+        return dict(zip(CHAINS, pool.map(bring, CHAINS, CHAINS.values()), strict=True))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -180,6 +191,42 @@ def test_one_request_id_in_every_tier(chain: Chain) -> None:
     seen = hops()
     assert {hop["tier"].rpartition("-")[0] for hop in seen} == wanted
     assert {hop["record"]["request_id"] for hop in seen} == {identifier}
+
+
+def tiers_of(estate: LiveEstate) -> dict[str, set[int]]:
+    """Return the pids of each tier on each host: masters, workers and all."""
+    found = instances_of(estate.folder)
+    return {instance: {process.pid for process in processes} for instance, processes in found.items() if ":tier-" in instance}
+
+
+def files_of(estate: LiveEstate) -> dict[Path, tuple[bytes, int]]:
+    """Return what the tiers' files hold, and when each was written."""
+    folders = [folder for host in ("edge-1", "web-1", "web-2") for folder in (estate.host_folder("prod", host) / "etc").glob("[0-9]-*")]
+    return {path: (path.read_bytes(), path.stat().st_mtime_ns) for folder in folders for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_flip_under_load_loses_nothing_and_touches_no_tier(chain: Chain) -> None:
+    """The other service's events flow on meanwhile."""
+    shop, before = chain.shop, chain.shop.certified
+    if chain.name == "web":  # each web host is a front door of its own
+        addresses = {host["name"]: host["address"] for host in shop.status()["hosts"]}
+        shop.others = ((addresses["web-2"], first_ports(is_local=True)[1]),)
+    tiers, files = tiers_of(chain.estate), files_of(chain.estate)
+    places = {tuple(instance.rpartition("/")[2].split("-")[:5]) for instance in tiers}
+    assert len(places) == sum({"web": 2}.get(role, 1) for role in chain.name.split("-")), places
+    with shop.watched() as watch:
+        shop.ship("second")
+    after = chain.estate.certified("prod", "shop")
+    assert after != before
+    watch.require_nothing_lost(before, after)
+    receipt = chain.estate.results("receipt", "shop", "-e", "prod")[-1]["receipt"]
+    assert (receipt["state"], receipt["release"], receipt["probe"]["lost"]) == ("certified", after, 0)
+    assert receipt["probe"]["sent"] > 20
+    assert "certified, lost 0 of " in chain.estate.run("receipt", "shop", "-e", "prod").stdout
+    assert json.loads(shop.answer("/who"))["release"] == after
+    assert tiers_of(chain.estate) == tiers, "a tier was restarted or reloaded"
+    assert files_of(chain.estate) == files, "a tier's files were written"
+    shop.require_well(after)
 
 
 @pytest.mark.parametrize("name", CHAINS)

@@ -89,7 +89,7 @@ def test_what_a_checker_refuses_changes_nothing(faulty: Faulty, declared: Callab
         for verb in ("check", "up"):
             done = faulty.estate.run(verb, ok=(4,))
             assert 'web-1: 1-web-nginx refused: unknown directive "bogus_directive"' in done.stderr
-        assert "nothing was changed" in done.stderr
+        assert "no tier was changed" in done.stderr
     assert {path: path.read_bytes() for path in files.rglob("*") if path.is_file()} == digests
     watch.require_nothing_lost(before)
     faulty.require_well(before)
@@ -103,6 +103,48 @@ def test_a_name_that_would_break_out_is_refused(faulty: Faulty, declared: Callab
         assert "use a-z, 0-9 and -, beginning with a letter" in done.stderr
     faulty.estate.write(ESTATE)
     faulty.require_well(faulty.certified)
+
+
+HEALTH = "    health: {http: /healthz, interval: 250ms, passes: 3}\n"
+OTHER = """\
+  other:
+    run: {{command: "other {{address}}:{{port}}", port: {port}}}
+    health: {{tcp: true}}
+    routes: [{{host: {host}}}]
+traffic:"""
+WRONG = {
+    "an unknown key": (PLAIN_ROUTES, "    rutes: [{host: echo}]\n", "7: services.echo.rutes: unknown key; did you mean `routes`?"),
+    "a unit that is none": (
+        "drain_timeout: 2s",
+        "drain_timeout: 2 parsecs",
+        "9: services.echo.rollout.drain_timeout: '2 parsecs' is not a duration; write a number with",
+    ),
+    "no unit": ("interval: 250ms", "interval: 250", "6: services.echo.health.interval: 250 is not a duration; write a number with ms, s, m, h or d, e.g. 30s"),
+    "a port twice": (
+        "traffic:",
+        OTHER.format(port=8301, host="other"),
+        "11: services.other.run.port: port 8301 (slot a of services.other) is also slot b of services.echo",
+    ),
+    "a route twice": (
+        "traffic:",
+        OTHER.format(port=8400, host="echo"),
+        "13: services.other.routes[0]: echo.faults.example/ is also services.echo.routes[0]; give one of",
+    ),
+    "no health": (HEALTH, "", "4: services.echo.health: missing; a service without a health check cannot be rolled out safely. Add e.g. health: {http"),
+}
+
+
+def test_a_wrong_estate_is_refused_by_its_line(faulty: Faulty, declared: Callable[[str, str], None]) -> None:
+    before = faulty.certified
+    with faulty.watched() as watch:
+        for name, (old, new, words) in WRONG.items():
+            declared(old, new)
+            for verb in (("up",), faulty.words("unwanted")):
+                done = faulty.estate.run(*verb, ok=(3,))
+                assert f"error: estate.yaml:{words}" in done.stderr, (name, done.stderr)
+        faulty.estate.write(ESTATE)
+    watch.require_nothing_lost(before)
+    faulty.require_well(before)
 
 
 HOSTS = "hosts: {{edge-1: {{groups: [edge]}}, web-1: {{groups: [web], untouchable: {{{rule}}}}}, web-2: {{groups: [web]}}}}"

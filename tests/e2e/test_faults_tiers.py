@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -80,6 +82,73 @@ def test_a_killed_web_server_comes_back(faulty: Faulty, which: int) -> None:
     assert code in (0, 5), verb.told()
     assert code == 0 or "was turned round in prod: web-1: " in verb.told() or "the probe lost " in verb.told(), verb.told()
     faulty.require_well(faulty.estate.certified("prod") if code == 0 else before)
+
+
+def guards_of(folder: Path) -> list[int]:
+    """Return the guards that run, and what started them."""
+    return [process.pid for process in processes_of(folder) if "guard.py" in process.words]
+
+
+@pytest.mark.parametrize("is_alone", [False, True], ids=["guard", "guard-and-command-line"])
+def test_a_killed_guard_leaves_the_rollout_as_it_is(faulty: Faulty, is_alone: bool) -> None:
+    """Requests of some seconds hold the drain up, and are answered in full."""
+    before, folder = faulty.certified, faulty.estate.folder
+    with faulty.watched() as watch, ThreadPoolExecutor(4) as pool:
+        verb = faulty.start(*faulty.words(f"unguarded-{is_alone}"))
+        verb.until("warm", "done", host="web-1")
+        slow = [pool.submit(faulty.answer, "/events?seconds=5&every=1") for _ in range(4)]
+        wait_until(lambda: guards_of(folder), 10, "the guard")
+        if is_alone:
+            verb.kill()
+        for guard in guards_of(folder):
+            with suppress(ProcessLookupError):  # what started it ends with it
+                kill(guard)
+        assert not guards_of(folder)
+        if is_alone:
+            faulty.estate.run("resume", "echo")
+        else:
+            assert verb.finish() == 0, verb.told()
+        assert [answer.result(10).count("data:") for answer in slow] == [6] * 4
+    after = faulty.estate.certified("prod")
+    assert after != before
+    watch.require_nothing_lost(before, after)
+    faulty.require_well(after)
+
+
+def slots_of(faulty: Faulty, host: str) -> tuple[str, str]:
+    """Return the slot of a host that serves, and the idle one."""
+    ready = next(slot["server"][-1] for slot in faulty.status()["services"][0]["slots"] if (slot["host"], slot["seen"]) == (host, "ready"))
+    return ready, "b" if ready == "a" else "a"
+
+
+def test_a_killed_program_comes_back(faulty: Faulty) -> None:
+    before, folder = faulty.certified, faulty.estate.folder
+    ready, _ = slots_of(faulty, "web-2")
+    with faulty.watched() as watch:
+        verb = faulty.start(*faulty.words("program"))
+        verb.until("warm", host="web-1")
+        kill(pids_of(folder, "web-2", f"echo-{ready}")[0])
+        code = verb.finish()
+    watch.require_bounded(LOST_AT_MOST, SECONDS_TO_COME_BACK)
+    assert code in (0, 5), verb.told()
+    assert code == 0 or "the probe lost " in verb.told(), verb.told()
+    faulty.require_well(faulty.estate.certified("prod") if code == 0 else before)
+
+
+def test_a_new_program_that_is_killed_while_it_warms_takes_no_traffic_before_its_time(faulty: Faulty) -> None:
+    before, folder = faulty.certified, faulty.estate.folder
+    _, idle = slots_of(faulty, "web-1")
+    with faulty.watched() as watch:
+        verb = faulty.start(*faulty.words("warming"))
+        verb.until("warm", host="web-1")
+        kill(pids_of(folder, "web-1", f"echo-{idle}")[0])
+        code = verb.finish()
+    assert code in (0, 5), verb.told()
+    assert code == 0 or "web-1: " in verb.told(), verb.told()
+    after = faulty.estate.certified("prod")
+    assert (after == before) == (code == 5)
+    watch.require_nothing_lost(*{before, after})
+    faulty.require_well(after)
 
 
 def test_a_killed_probe_proves_nothing(faulty: Faulty) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,7 @@ from manor.state.store import Store
 from manor.workflows import housekeeping
 from manor.workflows.context import open_context
 from tests.e2e.estates import LiveEstate, end, release_of
-from tests.e2e.killing import Killing
+from tests.e2e.killing import KILLED, Killing, kept
 from tests.e2e.watching import target, watched
 
 ESTATE = """\
@@ -56,6 +57,36 @@ def test_a_resumed_delivery_goes_on_to_prod(estate: LiveEstate, echo: Path, tmp_
     ended = Killing(estate).through(words, ["drain:after_act", "stop:after_done"])
     after = certified(estate)
     assert after[0] == after[1] != before[0], ended.text[-2000:]
+
+
+def test_killed_between_two_environments_it_is_shown_and_goes_on(estate: LiveEstate, echo: Path, tmp_path: Path) -> None:
+    before = certified(estate)
+    words = ("ship", "echo", "--artifact", str(release_of(echo, tmp_path / "between", "between")))
+    killing = Killing(estate)
+    assert killing.run(words, "delivery-dev:after_done").code == KILLED
+    half = certified(estate)
+    assert half[0] != before[0]
+    assert half[1] == before[1], "it was killed too late"
+    told = estate.run("status", "-e", "dev", ok=(0, 1)).stdout
+    found = re.search(r"is after dev, open: `manor resume (\S+)`", told)
+    assert found, told
+    killing.finish(("resume", found[1]), (0,))
+    after = certified(estate)
+    assert after[0] == after[1] == half[0]
+    assert "manor resume" not in estate.run("status", ok=(0, 1)).stdout
+    mine = [one for one in kept(estate).operations if one.delivery == found[1]]
+    assert [(one.environment, one.state) for one in mine] == [("prod", "done"), ("dev", "done")]
+
+
+def test_killed_before_the_first_environment_the_next_verb_goes_on(estate: LiveEstate, echo: Path, tmp_path: Path) -> None:
+    before = certified(estate)
+    left = Killing(estate).run(("ship", "echo", "--artifact", str(release_of(echo, tmp_path / "left", "left"))), "delivery:after_intent")
+    assert left.code == KILLED
+    assert certified(estate) == before
+    estate.run("ship", "echo", "--artifact", str(tmp_path / "left"))
+    after = certified(estate)
+    assert after[0] == after[1] != before[0]
+    assert len([one for one in kept(estate).operations if one.delivery == kept(estate).operations[0].delivery]) == 2
 
 
 def test_a_resumed_delivery_stops_where_it_was_to_stop(estate: LiveEstate, echo: Path, tmp_path: Path) -> None:

@@ -41,6 +41,19 @@ async def test_modes_are_as_asked_whatever_the_umask(stage: Stage) -> None:
     assert stat.S_IMODE(Path(stage.root / "d" / "f").stat().st_mode) == 0o640
 
 
+async def test_a_folder_of_our_own_is_not_taken_from_others(stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In `/var/tmp` anybody may have made it first, and would own the sockets that are put there."""
+    (tmp_path / "theirs").mkdir(mode=0o777)
+    Path(stage.root / "link").symlink_to(tmp_path / "theirs")
+    with pytest.raises(ApplyFailed, match=f"it is a link to {tmp_path}/theirs"):
+        await stage.runner.change([MakeFolder(stage.root / "link", 0o700, is_own=True)])
+    await stage.runner.change([MakeFolder(stage.root / "folder", 0o700, is_own=True)])
+    monkeypatch.setattr(os, "geteuid", lambda: 65534)
+    with pytest.raises(ApplyFailed, match="it belongs to the user with the id"):
+        await stage.runner.change([MakeFolder(stage.root / "folder", 0o700, is_own=True)])
+    assert stat.S_IMODE((tmp_path / "theirs").stat().st_mode) != 0o700
+
+
 async def test_an_untouchable_path_that_is_itself_a_link_is_guarded_where_it_leads(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "name").symlink_to(tmp_path / "real")

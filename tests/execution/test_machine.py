@@ -95,3 +95,11 @@ def test_marked_processes_are_found(tmp_path: Path) -> None:
         (tmp_path / pid / "environ").write_bytes(environ)
     (tmp_path / "6").mkdir()
     assert list(running_instances(tmp_path)) == [RunningInstance(4, "/x", "tier-0-router-x"), RunningInstance(30, "/h/dev/all-1", "shop-a")]
+
+
+@pytest.mark.parametrize("content", ["nonsense", "[]", '{"/": {}}', '{"/": {"network": 16, "fronts": 1}}'])
+def test_a_file_of_something_else_is_told(tmp_path: Path, content: str) -> None:
+    (tmp_path / "addresses").write_text(content)
+    with pytest.raises(ApplyFailed, match="is not what Manor writes there"):
+        Machine(tmp_path / "addresses").claim_network(tmp_path)
+    assert (tmp_path / "addresses").read_text() == content

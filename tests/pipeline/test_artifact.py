@@ -17,7 +17,7 @@ import pytest
 
 from manor.errors import ApplyFailed, ManorError, Refused, UsageError
 from manor.pipeline import artifact, packing
-from manor.pipeline.artifact import About, accept_artifact, artifact_path, build, platform_of, workspace_entries
+from manor.pipeline.artifact import About, artifact_path, build, keep_handed_in, platform_of, record, workspace_entries
 from manor.pipeline.definition import ArtifactPart
 from manor.pipeline.packing import Limits, folder_entries
 from manor.state import releases
@@ -131,6 +131,9 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
     "link outside":        (lambda f: (f / "x").symlink_to("../../etc/passwd"), "links to the outside"),
     "absolute link":       (lambda f: (f / "x").symlink_to("/etc/passwd"), "links to the outside"),
     "pipe":                (lambda f: os.mkfifo(f / "x"), "is a socket, pipe or device"),
+    "pipe named as compiled": (lambda f: os.mkfifo(f / "x.pyc"), "is a socket, pipe or device"),
+    "link to no plain path": (lambda f: (f / "x").symlink_to(os.fsdecode(b"\xff")), "which is no plain path"),
+    "the manifest's folder": (lambda f: (f / ".manor").symlink_to("lib"), "which is no folder"),
     "control character":   (lambda f: (f / "a\nb").touch(), "is not a plain path"),
 }  # fmt: skip
 
@@ -188,11 +191,16 @@ def packed(folder: Path, kind: str) -> Path:
     return path
 
 
+async def accept(bench: Bench, path: Path, commit: str = "", build_url: str = "", limits: Limits = Limits()) -> releases.Artifact:  # noqa: B008 -- frozen
+    about = About("shop", commit)
+    return await record(bench.store, await keep_handed_in(bench.store.folder.artifacts, path, about, limits), about, build_url=build_url)
+
+
 @pytest.mark.parametrize("kind", ["tar", "tar.gz", "tar.bz2", "tar.xz", "zip"])
 async def test_whatever_it_is_handed_in_as_it_is_the_same_artifact(bench: Bench, tmp_path: Path, kind: str) -> None:
     folder = tree(tmp_path / "built")
-    row = await accept_artifact(bench.store, folder, "shop", "c" * 40, "https://ci.example/7")
-    again = await accept_artifact(bench.store, packed(folder, kind), "shop", "c" * 40, "https://ci.example/8")
+    row = await accept(bench, folder, "c" * 40, "https://ci.example/7")
+    again = await accept(bench, packed(folder, kind), "c" * 40, "https://ci.example/8")
     assert row == again
     assert (row.service, row.commit, row.build_url) == ("shop", "c" * 40, "https://ci.example/7")
     assert artifact_path(bench.store.folder.artifacts, row.digest).stat().st_size == row.size
@@ -223,6 +231,15 @@ def zipped(name: str, mode: int = 0o100644, content: bytes = b"x") -> bytes:
     return file.getvalue()
 
 
+def sparse() -> bytes:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        info = tarfile.TarInfo("a")
+        info.pax_headers = {"GNU.sparse.map": "x,y", "GNU.sparse.size": "10", "GNU.sparse.name": "a"}
+        tar.addfile(info)
+    return file.getvalue()
+
+
 GOOD = hostile({"a": b"x" * 3000})
 HOSTILE = {
     "absolute name":        (hostile({"/etc/passwd": b"x"}), "leads outside"),
@@ -238,6 +255,10 @@ HOSTILE = {
     "twice":                (hostile({"a": b"1", "a#": b"2"}), "is in it twice"),
     "below a file":         (hostile({"a": b"1", "a/b": b"2"}), "which is no folder"),
     "virtual environment":  (hostile({"v/pyvenv.cfg": b""}), "virtual environment"),
+    "link to no plain path": (hostile({"a": "-> b\nc"}), "which is no plain path"),
+    "the manifest's folder": (hostile({".manor": "-> a", "a/b": b""}), "which is no folder"),
+    "sparse map of nonsense": (sparse(), "broken or cut short"),
+    "zip link to a zero":   (zipped("x", 0o120777, b"a\0b"), "which is no plain path"),
     "cut short":            (GOOD[:2000], "broken or cut short"),
     "gz cut short":         (gzip.compress(os.urandom(3000))[:1000], "broken or cut short"),
     "gz of nonsense":       (gzip.compress(b"hello"), "is not an archive that is known here"),
@@ -260,18 +281,18 @@ async def test_hostile_and_broken_archives_are_refused_and_nothing_is_stored(ben
     path = tmp_path / "handed-in"
     path.write_bytes(content)
     with pytest.raises(ManorError, match=says):
-        await accept_artifact(bench.store, path, "shop", "c" * 40, limits=Limits(size_bytes=20_000_000, entries=100))
+        await accept(bench, path, "c" * 40, limits=Limits(size_bytes=20_000_000, entries=100))
     assert list(bench.store.folder.artifacts.iterdir()) == []
 
 
 async def test_a_file_that_is_not_there_is_said(bench: Bench, tmp_path: Path) -> None:
     with pytest.raises(Refused, match="is not there"):
-        await accept_artifact(bench.store, tmp_path / "none.tar", "shop", "")
+        await accept(bench, tmp_path / "none.tar")
 
 
 async def test_a_hard_link_is_a_copy(bench: Bench, tmp_path: Path) -> None:
     (tmp_path / "in.tar").write_bytes(hostile({"a": b"content", "b": "= a"}))
-    row = await accept_artifact(bench.store, tmp_path / "in.tar", "shop", "")
+    row = await accept(bench, tmp_path / "in.tar")
     with tarfile.open(artifact_path(bench.store.folder.artifacts, row.digest)) as tar:
         member = tar.extractfile("b")
         assert member is not None

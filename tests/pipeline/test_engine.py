@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
 from manor.errors import ApplyFailed, FencedOff
+from manor.execution.guard import Untouchable
+from manor.execution.values import HostPath
+from manor.pipeline.definition import KINDS
 from manor.pipeline.engine import run_pipeline
 from manor.pipeline.requests import cancel_run
 from manor.state import leases, runs
@@ -195,3 +198,20 @@ async def test_an_executor_that_was_succeeded_writes_nothing_more(model: Model) 
         with pytest.raises(FencedOff):
             await run_pipeline(one.store.read_now(runs.get, run), old, one.bench.ports)
         assert one.store.read_now(runs.get, run).state is RunState.WAITING
+
+
+STEPS = {"run": "{run: make}", "test": "{test: make test, junit: r.xml}", "artifact": "{artifact: {include: out}}"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_no_kind_of_step_runs_where_it_is_not_ours(model: Model, kind: str) -> None:
+    run = add(model, f"steps: {{alone: {STEPS[kind]}}}")
+    with model.live() as controller:
+        runner = controller.bench.runner
+        runner.guard = replace(runner.guard, untouchable=Untouchable(paths=(HostPath(model.folder),)))
+        ended = await controller.go(run)
+        rows = controller.store.read_now(runs.steps, run)
+    assert ended.state is RunState.FAILED
+    assert f"untouchable.paths: {model.folder} is not Manor's to touch" in ended.summary
+    assert model.world.begun == {}
+    assert [row.state for row in rows] == [RunState.FAILED], "what was not begun does not run"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
 
 from manor.errors import ApplyFailed, FencedOff, NotOurs, NotRestored, Refused, Unreachable
 from manor.execution.guard import Untouchable
-from manor.execution.values import Completed, HostPath, PutFile
+from manor.execution.values import Completed, FileAct, HostPath, PutFile
 from manor.operations.engine import execute
 from manor.operations.planning import Result, create
 from manor.operations.step import Here, Step, StepKinds
@@ -65,7 +66,7 @@ async def test_a_checker_that_refuses_leaves_everything_as_it_was(toy: Toy) -> N
     toy.text = "bad"
     toy.runner.reply("toy check", Completed(1, b"line 1: what is bad?"))
     result = await apply(toy)
-    with pytest.raises(Refused, match=r"refused: line 1: what is bad\?; nothing was changed") as refused:
+    with pytest.raises(Refused, match=r"refused: line 1: what is bad\?; no tier was changed") as refused:
         raise_unless_applied(result)
     assert refused.value.exit_code == 4
     assert toy.config == b"old"
@@ -99,6 +100,37 @@ async def test_a_tier_that_works_with_neither_is_said_so(toy: Toy) -> None:
         raise_unless_applied(result)
     assert failed.value.exit_code == 6
     assert str(failed.value).splitlines()[0] == MESSAGE
+
+
+@pytest.mark.parametrize("written", range(6))
+async def test_old_files_are_put_back_wholly_whenever_their_keeping_was_killed(toy: Toy, monkeypatch: pytest.MonkeyPatch, written: int) -> None:
+    """Killed after any number of its acts, the step is done again; what it then puts back is all that was there."""
+    await applied(toy)
+    etc = toy.host.tiers[0].node.folders.etc
+    for name in ("a.conf", "b.conf"):
+        toy.runner.files.carry_out(PutFile(etc / name, name.encode()))
+    toy.text = "new"
+    toy.runner.reply("loaded", Completed(0, b"still works by the old files"))
+    steps = apply_steps(await toy.plan(), {"web-1": toy.host}, [])
+    step = next(planned.step for planned in steps if isinstance(planned.step, ChangeTier))
+    here = Here("op", 1, "key", 1, 1, 1e12, lambda text: None)
+    kept, real, left = toy.host.layout.operation("op"), toy.runner.files.carry_out, iter(range(written))
+
+    def killed(act: FileAct) -> None:
+        if kept in act.path.parents and next(left, None) is None:
+            raise KeyboardInterrupt
+        real(act)
+
+    with monkeypatch.context() as patch, suppress(KeyboardInterrupt):
+        patch.setattr(toy.runner.files, "carry_out", killed)
+        await step.act(toy.site, here)
+    with pytest.raises(ApplyFailed, match="the old ones are back"):
+        await step.act(toy.site, here)
+    assert toy.runner.files.read([etc / "toy.conf", etc / "a.conf", etc / "b.conf"]) == {
+        etc / "toy.conf": b"old",
+        etc / "a.conf": b"a.conf",
+        etc / "b.conf": b"b.conf",
+    }
 
 
 async def test_strays_are_removed(toy: Toy) -> None:

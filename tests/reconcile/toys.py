@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
+from manor.errors import Unreachable
 from manor.estate.layout import HostLayout
 from manor.estate.load import load_estate
 from manor.estate.model import Estate
@@ -97,7 +98,10 @@ class ToyProxy(Proxy):
         return SocketCommand(node.folders.sockets / "toy.sock", "servers")
 
     def parse_switch(self, node: TierNode, service: ServiceView, completed: Completed) -> tuple[ServerView, ...]:
-        return tuple(ServerView(server.name, TrafficState.MAINT, is_healthy=False) for server in service.servers)
+        if completed.text == "no answer yet":
+            raise Unreachable("the toy is just starting")
+        state = TrafficState(completed.text or "maint")
+        return tuple(ServerView(server.name, state, is_healthy=False) for server in service.servers)
 
     def maintenance(self, node: TierNode, service: ServiceView, on: bool) -> tuple[Act, ...]:
         return (PutFile(node.folders.state / "maintenance", b""),)

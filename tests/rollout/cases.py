@@ -18,6 +18,8 @@ NATURES = {
     "exits_after_admit": Behaviour(dies_in_traffic_after=0.9),
 }
 ONE_SLOT = {"strategy": "in_turn"}
+UNCHECKED: dict[str, Any] = {"is_counted": False, "checks": False}
+"""A chain of `web` alone: each host is a front door of its own."""
 SINGLETON = {"strategy": "interrupt", "min_healthy": 1.0, "longest_outage": 60.0}
 
 
@@ -50,6 +52,9 @@ QUICK = (
     case("interrupt_fails", NATURES["does_not_start"], hosts=1, rules=SINGLETON, slots="a"),
     case("timed", hosts=1, is_counted=False),
     case("static", hosts=1, has_program=False),
+    case("alone", hosts=1, **UNCHECKED),
+    case("alone_500s", NATURES["500s"], hosts=1, **UNCHECKED),
+    case("alone_exits_after_admit", NATURES["exits_after_admit"], hosts=1, **UNCHECKED),
 )
 KINDS: tuple[tuple[str, Behaviour, dict[str, Any]], ...] = (
     ("first", GOOD, {"serves": False}),

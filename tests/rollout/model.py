@@ -98,6 +98,8 @@ class ModelBalancer:
     name: Balancer
     lag: float = 0.0
     """Seconds until it does what it was told."""
+    checks: bool = True
+    """False: it takes every server for healthy, and where both slots take traffic b answers, as nginx alone does."""
     traffic: dict[str, TrafficState] = field(default_factory=dict)
     told: list[tuple[float, str, TrafficState]] = field(default_factory=list)
     healthy: dict[str, bool] = field(default_factory=dict)
@@ -106,7 +108,9 @@ class ModelBalancer:
 
     def choose(self) -> str | None:
         """Return the server that gets the next request."""
-        ready = [name for name, state in self.traffic.items() if state is TrafficState.READY and self.healthy.get(name)]
+        ready = [name for name, state in self.traffic.items() if state is TrafficState.READY and (self.healthy.get(name) or not self.checks)]
+        if not self.checks:
+            return max(ready, default=None)
         self.turn += 1
         return ready[self.turn % len(ready)] if ready else None
 
@@ -115,15 +119,23 @@ class World:
     """All that really is."""
 
     def __init__(
-        self, hosts: int, balancers: int, natures: Mapping[str, Behaviour], *, is_counted: bool = True, slots: str = "ab", has_program: bool = True
+        self,
+        hosts: int,
+        balancers: int,
+        natures: Mapping[str, Behaviour],
+        *,
+        is_counted: bool = True,
+        slots: str = "ab",
+        has_program: bool = True,
+        checks: bool = True,
     ) -> None:
         self.now = STARTS_AT
         self.natures = natures
         self.has_program = has_program
         self.hosts = [f"web-{n + 1}" for n in range(hosts)]
         self.servers = {f"{host}-{slot}": SlotRef("echo", host, "a" if slot == "a" else "b") for host in self.hosts for slot in slots}
-        lag = 0.0 if is_counted else 0.3
-        self.balancers = [ModelBalancer(Balancer(f"edge-{n + 1}", "0-balancer-model", is_counted), lag) for n in range(balancers)]
+        lag = 0.0 if is_counted or not checks else 0.3
+        self.balancers = [ModelBalancer(Balancer(f"edge-{n + 1}", "0-balancer-model", is_counted), lag, checks) for n in range(balancers)]
         for balancer in self.balancers:
             balancer.traffic = dict.fromkeys(self.servers, TrafficState.MAINT)
         self.programs: dict[str, Program] = {}
@@ -188,12 +200,17 @@ class World:
                 mark.is_returned, self.is_maintained = True, False
                 self.returned.add((mark.operation, server))
                 for balancer in self.balancers:
-                    balancer.traffic[server] = TrafficState.READY
+                    balancer.traffic |= {**self._failed(mark), server: TrafficState.READY}
+
+    def _failed(self, mark: ModelMark) -> dict[str, TrafficState]:
+        """Return what is taken out when a server returns: where nothing is checked, what failed in its place."""
+        return {} if all(balancer.checks for balancer in self.balancers) else dict.fromkeys(mark.instead, TrafficState.DRAIN)
 
     def learn(self) -> None:
         """Remember what guards returned."""
         for server, mark in self.marks.items():
             if mark.is_returned:
+                self.remembered |= self._failed(mark)
                 self.remembered[server], mark.is_returned, mark.renewed = TrafficState.READY, False, self.now
 
     def _balance(self, balancer: ModelBalancer) -> None:
@@ -347,7 +364,7 @@ class ModelFleet:
     async def traffic(self, balancer: Balancer, service: str) -> tuple[ServerView, ...]:
         known = next(one for one in self.world.balancers if one.name == balancer)
         return tuple(
-            ServerView(name, state, known.healthy.get(name), len(known.in_flight.get(name, [])) if balancer.is_counted else None)
+            ServerView(name, state, known.healthy.get(name) if known.checks else True, len(known.in_flight.get(name, [])) if balancer.is_counted else None)
             for name, state in known.traffic.items()
         )
 

@@ -16,7 +16,7 @@ from manor.estate.topology import ServiceView, SlotServer, TrafficState
 from manor.execution.values import HostPath, PutFile
 from manor.observe.slots import read_slots, traffic_of
 from manor.operations.step import Here
-from manor.reconcile.returns import read_marks, returned_servers
+from manor.reconcile.returns import read_marks, returned_traffic
 from manor.reconcile.tiers import write_switch_files
 from manor.rollout.fleet import SlotRef
 from manor.rollout.guarding import check_data
@@ -24,7 +24,7 @@ from manor.rollout.live import LiveFleet
 from manor.rollout.probing import Prober
 from manor.state import operations
 from manor.state.operations import NewOperation
-from tests.reconcile.toys import Toy, wiring_of
+from tests.reconcile.toys import Toy, ToyProxy, wiring_of
 from tests.rollout.model import ModelClock, World
 from tests.rollout.running import InlineStore
 
@@ -68,6 +68,11 @@ async def drained(toy: Toy, fleet: LiveFleet, here: Here) -> None:
     await fleet.set_traffic("echo", {OLD.server: DRAIN}, here)
 
 
+async def returned(toy: Toy) -> dict[str, TrafficState]:
+    """Return what guards changed and nobody has learnt of."""
+    return dict(await returned_traffic(toy.runner, folder(toy), toy.host.tiers[0].proxy))
+
+
 async def remembered(toy: Toy) -> dict[str, TrafficState]:
     return dict(traffic_of(toy.wiring.service("echo"), await read_slots(toy.store, "prod", "echo")))
 
@@ -95,6 +100,25 @@ async def test_what_a_guard_returned_is_learnt_before_anything_is_changed(toy: T
     assert await remembered(toy) == {OLD.server: READY, NEW.server: DRAIN}
     assert await fleet.unguard(OLD, here)
     assert not await read_marks(toy.runner, folder(toy))
+
+
+async def test_where_nothing_is_checked_what_failed_in_its_place_is_taken_out(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise both would be ready, and requests would still go to what fails."""
+    monkeypatch.setattr(ToyProxy, "traits", replace(ToyProxy.traits, switch_checks=frozenset()))
+    fleet, here = fleet_of(toy), begun(toy)
+    await fleet.set_traffic("echo", {OLD.server: READY, NEW.server: READY}, here)
+    assert await fleet.guard(OLD, (NEW,), here) == ""
+    await fleet.set_traffic("echo", {OLD.server: DRAIN}, here)
+    after = "[('web-1-a', <TrafficState.READY: 'ready'>), ('web-1-b', <TrafficState.DRAIN: 'drain'>)]"
+    ways = json.loads((await toy.runner.read([folder(toy) / "ways.json"]))[folder(toy) / "ways.json"])
+    state = next(act for act in ways["ways"][0]["acts"] if act["do"] == "put" and act["path"].endswith("/echo"))
+    assert base64.b64decode(state["content"]).decode() == after
+    await guards_act(toy)
+    await write_switch_files(toy.site, toy.site.tier("web-1", toy.key), toy.runner)
+    path = toy.host.tiers[0].node.folders.state / "echo"
+    assert (await toy.runner.read([path]))[path].decode() == after
+    assert await fleet.unguard(OLD, here)
+    assert await remembered(toy) == {OLD.server: READY, NEW.server: DRAIN}
 
 
 async def test_another_operation_learns_too_and_ends_the_guards_before_it(toy: Toy) -> None:
@@ -125,9 +149,9 @@ async def test_marks_are_renewed_while_somebody_waits(toy: Toy) -> None:
     mark = next(iter((await read_marks(toy.runner, folder(toy))).values()))
     assert first + 1.9 <= mark.renewed <= toy.store.clock.now()
     await guards_act(toy)
-    assert await returned_servers(toy.runner, folder(toy)) == {OLD.server: READY}
+    assert await returned(toy) == {OLD.server: READY}
     await fleet.set_traffic("echo", {OLD.server: DRAIN}, here)
-    assert await returned_servers(toy.runner, folder(toy)) == {}, "learnt, and renewed"
+    assert await returned(toy) == {}, "learnt, and renewed"
 
 
 async def test_a_guard_that_cannot_be_is_told_and_nothing_is_marked(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,17 +26,24 @@ async def resumed_late(run: Run, photo: Photo) -> None:
     require_accepted(late, result, photo.where)
 
 
-@pytest.mark.parametrize("every", [EVERY, pytest.param(1, marks=pytest.mark.thorough)])
-@pytest.mark.parametrize("name", ["second", "500s", "in_turn", "in_turn_500s", "interrupt", "timed"])
-async def test_whoever_goes_on_after_the_guards_ends_well(name: str, every: int, rollouts: InlineStore) -> None:
-    """Killed at any moment and gone on with only after the expiry: the same ends, and nothing lost."""
+NAMES = ["second", "500s", "in_turn", "in_turn_500s", "interrupt", "timed", "alone", "alone_exits_after_admit"]
+
+
+async def go_on_late(name: str, rollouts: InlineStore, of_moments: slice) -> None:
+    """Kill it at these moments, and go on only after the expiry: the same ends, and nothing lost."""
     run, photos = await photographed(CASES[name], rollouts)
     returned = 0
-    for photo in photos[len(name) % every :: every]:
+    for photo in photos[of_moments]:
         photo.world.advance(EXPIRY + 1.0)
         returned += len(photo.world.returned)
         await resumed_late(run, photo)
-    assert returned or name in {"second", "500s", "timed"}, "in place of a slot that was drained nothing serves, so it is to come back"
+    assert returned or name in {"second", "500s", "timed", "alone"}, "in place of a slot that was drained nothing serves, so it is to come back"
+
+
+@pytest.mark.parametrize("every", [EVERY, pytest.param(1, marks=pytest.mark.thorough)])
+@pytest.mark.parametrize("name", NAMES)
+async def test_whoever_goes_on_after_the_guards_ends_well(name: str, every: int, rollouts: InlineStore) -> None:
+    await go_on_late(name, rollouts, slice(len(name) % every, None, every))
 
 
 @pytest.mark.parametrize("name", ["second", "in_turn", "interrupt"])

@@ -1,11 +1,12 @@
-"""The guard's program against a real HAProxy and a small service: it returns a server when its mark is not renewed, and only then."""
+"""The guard's program against each product that switches, and a small service: it returns a server when its mark is not renewed, and only then."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -14,7 +15,7 @@ import pytest
 
 from manor.estate.layout import HostLayout
 from manor.estate.model import Health
-from manor.estate.topology import Role, ServiceView, TrafficState
+from manor.estate.topology import Role, ServiceView, TierNode, TrafficState
 from manor.execution.values import HostPath
 from manor.operations.step import Here
 from manor.reconcile.returns import Mark, end_guards, program_in
@@ -22,7 +23,8 @@ from manor.reconcile.site import Site
 from manor.rollout.guarding import Guarding
 from tests.integrations.proxies import nodes
 from tests.integrations.proxies.conftest import address, root, sockets  # noqa: F401 - fixtures
-from tests.integrations.proxies.tiers import Echo, Tier
+from tests.integrations.proxies.live import with_path
+from tests.integrations.proxies.tiers import Echo, Tier, curl
 
 pytestmark = pytest.mark.native
 READY, DRAIN, MAINT = TrafficState.READY, TrafficState.DRAIN, TrafficState.MAINT
@@ -83,8 +85,17 @@ class Bench:
         return (await self.balancer.servers(self.view))[OLD].traffic is state
 
     @property
-    def state_file(self) -> str:
-        return next(path.read_text() for path in Path(self.balancer.node.folders.state).rglob("*") if path.is_file() and OLD in path.read_text())
+    def state(self) -> dict[str, str]:
+        """What the balancer would start with."""
+        folder = Path(self.balancer.node.folders.state)
+        return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}
+
+    async def answers(self, slot: str) -> bool:
+        """Tell whether a slot is the one that answers, twice."""
+        listener = self.balancer.node.listeners[0]
+        words = ("-H", f"Host: {self.view.health_host}", "-H", f"X-Manor-Service: {self.view.name}", f"http://{listener.address}:{listener.port}/who")
+        told = [await curl(*words) for _ in range(2)]
+        return all(text.startswith("{") and json.loads(text)["slot"] == slot for text in told)
 
     def programs(self) -> list[Path]:
         folder = Path(self.layout.guard(self.view.name)) / "programs"
@@ -102,11 +113,26 @@ async def until(probe: Callable[[], Any], seconds: float = 8.0) -> bool:
     return False
 
 
-@pytest.fixture
-async def bench(root: HostPath, sockets: HostPath, address: str) -> AsyncIterator[Bench]:  # noqa: F811
+def node_of(product: str, view: ServiceView, places: Mapping[str, Any]) -> TierNode:
+    """Return the switching tier that a product is: before `web`, or `web` itself, which then is all there is."""
+    if product == "nginx":
+        own: dict[str, Any] = {"is_first": True, "is_web": True, "runs_as_root": os.getuid() == 0}
+        return nodes.node(product, Role.WEB, 0, services=[view], is_switching=True, **own, **places)
+    role, place = (Role.BALANCER, 1) if product == "haproxy" else (Role.ROUTER, 2)
+    return nodes.node(product, role, place, services=[view], is_switching=True, **places)
+
+
+@pytest.fixture(autouse=True)
+def installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have every product be found."""
+    monkeypatch.setenv("PATH", with_path())
+
+
+@pytest.fixture(params=["haproxy", "traefik", "nginx"])
+async def bench(request: pytest.FixtureRequest, root: HostPath, sockets: HostPath, address: str) -> AsyncIterator[Bench]:  # noqa: F811
     view = nodes.service(hosts=[("web-1", address)], health=Health(http="/healthz", interval="300ms", timeout="1s", passes=2))
-    node = nodes.node("haproxy", Role.BALANCER, 1, address=address, root=root, sockets=sockets, services=[view], is_switching=True)
-    ports = {server.slot: server.port for server in view.servers}
+    node = node_of(request.param, view, {"address": address, "root": root, "sockets": sockets})
+    ports = {server.slot: server.service_port or 0 if node.is_web else server.port for server in view.servers}
     old, new, balancer = Echo("a", address, ports["a"]), Echo("b", address, ports["b"]), Tier(node)
     made = Bench(view, balancer, old, new, HostLayout(root, sockets))
     try:
@@ -114,7 +140,8 @@ async def bench(root: HostPath, sockets: HostPath, address: str) -> AsyncIterato
         await new.up()
         await balancer.start()
         await balancer.switch(view, {OLD: READY, NEW: MAINT})
-        await balancer.until_servers(view, lambda views: views[OLD].is_healthy)
+        if balancer.proxy.traits.switch_checks:
+            await balancer.until_servers(view, lambda views: views[OLD].is_healthy)
         yield made
     finally:
         await end_guards(cast("Any", Host(made.layout)), balancer.runner)
@@ -124,13 +151,14 @@ async def bench(root: HostPath, sockets: HostPath, address: str) -> AsyncIterato
 
 
 async def test_nobody_goes_on_so_it_serves_again_and_over_a_restart(bench: Bench) -> None:
-    before = bench.state_file
+    before = bench.state
     await bench.drain()
-    assert bench.state_file != before
+    assert bench.state != before
     assert await until(lambda: bench.old_is(READY))
-    assert bench.state_file == before
+    assert bench.state == before
+    assert await until(lambda: bench.answers("a"))
     assert await until(lambda: bench.guarding.has_returned(OLD, "op"))
-    assert await bench.guarding.returned() == {OLD}
+    assert await bench.guarding.returned() == {OLD: READY}
     record = json.loads((Path(bench.layout.guard("shop")) / "returned.json").read_text())
     assert abs(next(iter(record.values()))["at"] - time.time()) < 5.0
 
@@ -147,7 +175,7 @@ async def test_renewed_marks_hold_and_a_mark_that_is_gone_ends_the_guard(bench: 
     folder = bench.programs()[0]
     assert await until(lambda: (folder / "exit").exists())
     assert (folder / "exit").read_text() == "0\n"
-    assert not await bench.guarding.returned()
+    assert await bench.guarding.returned() == {}
     assert await bench.old_is(DRAIN)
 
 
@@ -155,8 +183,10 @@ async def test_what_serves_in_its_place_keeps_it_out_until_that_ends(bench: Benc
     await bench.drain(new=READY)
     await asyncio.sleep(EXPIRY + 1.0)
     assert await bench.old_is(DRAIN)
+    assert await bench.answers("b")
     bench.new.stop()
     assert await until(lambda: bench.old_is(READY))
+    assert await until(lambda: bench.answers("a"))
 
 
 async def test_what_does_not_work_is_not_returned_and_down_ends_the_guard(bench: Bench) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import stat
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
+from manor.errors import ManorError
 from manor.state.authority import Authority, IssuedCertificate, names_of
 
 NAMES = ("127.16.1.1", "localhost", "shop.dev.localhost", "shop.dev.acme.example")
@@ -128,3 +130,20 @@ def test_openssl_accepts_the_chain_strictly(tmp_path: Path) -> None:
     words = ["openssl", "verify", "-x509_strict", "-verify_hostname", NAMES[2], "-CAfile", str(authority.certificate_file), str(authority.folder / "dev.pem")]
     done = subprocess.run(words, capture_output=True, text=True, timeout=20)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_an_authority_without_its_key_says_so_and_makes_no_other(authority: Authority) -> None:
+    authority.prepare()
+    before = authority.certificate_file.read_bytes()
+    authority.key_file.unlink()
+    with pytest.raises(ManorError, match=r"authority\.key: is gone"):
+        authority.issue("dev", NAMES)
+    assert authority.certificate_file.read_bytes() == before
+
+
+def test_who_comes_at_the_same_time_gets_one_authority(authority: Authority) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        issued = list(threads.map(lambda number: authority.issue(f"dev-{number % 2}", NAMES), range(16)))
+    assert len({one.certificate for one in issued}) == 2
+    key = load_pem_private_key(authority.key_file.read_bytes(), None)
+    assert x509.load_pem_x509_certificate(authority.certificate_file.read_bytes()).public_key() == key.public_key()

@@ -132,6 +132,23 @@ def test_nothing_is_written_behind_a_link(filled: Store, tmp_path: Path) -> None
         restore(tmp_path / "b.tar", tmp_path / "other")
 
 
+def test_nothing_is_written_through_a_link_and_no_mode_gives_power(filled: Store, tmp_path: Path) -> None:
+    backup(filled, tmp_path / "b.tar")
+    (tmp_path / "victim").write_bytes(b"whole")
+    with tarfile.open(tmp_path / "b.tar") as tar:
+        manifest = json.load(tar.extractfile("manifest.json") or io.BytesIO())
+    file = next(entry for entry in manifest["entries"] if entry["path"].startswith("artifacts/"))
+    file["mode"] = 0o6777
+    rewrite(tmp_path / "b.tar", "manifest.json", json.dumps(manifest).encode())
+    restore(tmp_path / "b.tar", tmp_path / "one")
+    assert (tmp_path / "one" / file["path"]).stat().st_mode & 0o7777 == 0o755
+    manifest["entries"].insert(0, {"path": file["path"], "target": str(tmp_path / "victim")})
+    rewrite(tmp_path / "b.tar", "manifest.json", json.dumps(manifest).encode())
+    with pytest.raises(Refused, match="is listed twice"):
+        restore(tmp_path / "b.tar", tmp_path / "two")
+    assert (tmp_path / "victim").read_bytes() == b"whole"
+
+
 @pytest.mark.parametrize("content", [b"", b"not a tar", b"\0" * 10240])
 def test_what_is_no_backup_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "b.tar").write_bytes(content)

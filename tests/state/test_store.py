@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
-from manor.errors import Busy, ManorError, UsageError
+from manor.errors import ApplyFailed, Busy, ManorError, UsageError
 from manor.state import audit, journal, operations, places, receipts, releases, runs, tables, tokens
 from manor.state.journal import NewStep
 from manor.state.operations import NewOperation
@@ -232,3 +233,25 @@ def test_host_outcomes_are_the_worst_of_their_steps(store: Store) -> None:
     operation = store.write_now(operations.create, NewOperation("apply", "prod"), at=1.0)
     store.write_now(journal.append, operation.id, [NewStep(0, "k", 1, "{}", 1.0, host=host) for host in ("a", "a", "b")])
     assert journal.host_outcomes(store.read_now(journal.steps, operation.id)) == {"a": Outcome.PENDING, "b": Outcome.PENDING}
+
+
+@pytest.mark.parametrize("at", ["opening", "reading"])
+def test_damage_is_told_with_the_way_out(tmp_path: Path, at: str) -> None:
+    store = Store.open(tmp_path / "state")
+    if at == "opening":
+        store.close()
+    for file in (store.folder.database, *store.folder.path.glob("state.db-*")):
+        file.write_bytes(b"nonsense" * 2000)
+    with pytest.raises(ManorError, match=r"state\.db: .*(not a database|malformed).*manor state restore FILE --replace"):
+        Store.open(tmp_path / "state")
+    if at == "reading":
+        with pytest.raises(ManorError, match="manor state restore FILE --replace"):
+            store.read_now(releases.last_certified, "prod", "shop")
+        store.close()
+
+
+@pytest.mark.parametrize("spoil", [lambda path: path.touch(), lambda path: path.symlink_to("/dev/null")])
+def test_a_state_folder_that_can_not_be_is_told(tmp_path: Path, spoil: Callable[[Path], object]) -> None:
+    spoil(tmp_path / "state")
+    with pytest.raises(ApplyFailed, match="the state folder can't be made there, name another with MANOR_STATE"):
+        Store.open(tmp_path / "state")

@@ -13,7 +13,7 @@ from manor.execution.local import LocalRunner
 from manor.execution.values import HostPath, Secret
 from manor.integrations.repositories.base import RepositoryRules
 from manor.registry import product
-from manor.state import runs
+from manor.state import runs, tokens
 from manor.state.store import Store
 from manor.web.api import ApiPorts
 from manor.web.app import WebPorts, make_app
@@ -21,7 +21,7 @@ from manor.web.git import GitLimits, GitPorts, GitServer
 from manor.web.readings import EnvironmentFacts, Readings
 from manor.web.server import every, listen_on_port, serve
 from manor.web.sessions import Sessions, session_key
-from manor.web.tokens import ensure_first_admin, token_check
+from manor.web.tokens import token_check
 from manor.workflows.follow import follow_run
 from manor.workflows.ledger import Ledger
 from manor.workflows.repositories import HostedRepositories
@@ -63,7 +63,7 @@ async def main(folder: Path, address: str, port: int, largest: int, *, is_deaf: 
     readings = Readings(store, "acme-health", [EnvironmentFacts("dev"), EnvironmentFacts("prod", after="dev")])
     api = ApiPorts(status=readings.status, runs=readings.runs, run=readings.run, run_log=delivery.follow)
     app = make_app(WebPorts(token_check(store), Sessions(session_key(folder / "web.key")), api, git, stopping))
-    announce(folder, ensure_first_admin(store))
+    announce(folder, store.write_now(tokens.first_admin, "a test", at=1.0))
     workers = [] if is_deaf else [every(10, "ledger", ledger.catch_up_all)]
     await serve(app, listener, workers, stopping, git.close)
 

@@ -115,9 +115,36 @@ RUNS = (
 )
 
 RECEIPTS = (
-    ReceiptView(operation="20260920t220901-7d10aa", environment="stage", service="warehouse", release="8be1f00dc0de11", lost=0, sent=412, created_at=NOW - 260),
-    ReceiptView(operation="20260919t101500-00c0de", environment="prod", service="shop", release="aa01d2b3c4d5e6", lost=3, sent=530, created_at=NOW - 130000),
-    ReceiptView(operation="20260918t101500-00f00d", environment="prod", service="shop", release="bb01d2b3c4d5e6", lost=0, sent=0, created_at=NOW - 230000),
+    ReceiptView(
+        operation="20260920t220901-7d10aa",
+        environment="stage",
+        service="warehouse",
+        release="8be1f00dc0de11",
+        state="certified",
+        lost=0,
+        sent=412,
+        created_at=NOW - 260,
+    ),
+    ReceiptView(
+        operation="20260919t101500-00c0de",
+        environment="prod",
+        service="shop",
+        release="aa01d2b3c4d5e6",
+        state="rolled_back",
+        lost=3,
+        sent=530,
+        created_at=NOW - 130000,
+    ),
+    ReceiptView(
+        operation="20260918t101500-00f00d",
+        environment="prod",
+        service="shop",
+        release="bb01d2b3c4d5e6",
+        state="certified",
+        lost=0,
+        sent=0,
+        created_at=NOW - 230000,
+    ),
 )
 
 

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from manor.state import releases
+from manor.state import deliveries, releases
+from manor.state.deliveries import Wish
 from manor.state.receipts import ReceiptRow, add
 from manor.state.releases import Certification, Deployment, SlotRow
 from manor.state.store import Connection, Store
-from manor.state.words import Slot, Standing, Traffic
+from manor.state.words import DeliveryState, Slot, Standing, Traffic
 from manor.web.readings import EnvironmentFacts, Readings, service_view
 
 CASES = Path(__file__).parents[1] / "rollout" / "receipt" / "cases"
@@ -28,10 +29,20 @@ def test_a_certified_release_is_found_by_its_whole_id(monkeypatch: pytest.Monkey
     assert (view.state, view.release) == ("certified", RELEASE[:12])
 
 
-@pytest.mark.parametrize(("case", "was_probed"), [("nothing_seen", False), ("rolling_nothing_lost", True)])
-async def test_a_receipt_tells_whether_anything_was_probed(tmp_path: Path, case: str, was_probed: bool) -> None:
+@pytest.mark.parametrize(("case", "was_probed", "ended"), [("nothing_seen", False, "deployed"), ("rolling_nothing_lost", True, "certified")])
+async def test_a_receipt_tells_how_it_ended_and_whether_anything_was_probed(tmp_path: Path, case: str, was_probed: bool, ended: str) -> None:
     body = (CASES / case / "receipt.json").read_text()
     with Store.open(tmp_path / "state") as store:
         store.write_now(add, ReceiptRow("20260131t090000-aaaaaa", "prod", "shop", "0123456789ab", 0, body, 1_769_850_000.0))
         (row,) = await Readings(store, "acme", []).receipts(10)
         assert (row.sent > 0) is was_probed
+        assert row.state == ended
+
+
+async def test_a_delivery_that_stopped_between_environments_asks_for_a_person(tmp_path: Path) -> None:
+    with Store.open(tmp_path / "state") as store:
+        row = store.write_now(deliveries.write_down, Wish("ship", "shop", "a" * 64, "dev", actor="ada"), at=1.0)
+        assert (await Readings(store, "acme", []).status()).problems == ()
+        store.write_now(deliveries.end, row.id, DeliveryState.PAUSED, "prod/shop is held", at=2.0)
+        (problem,) = (await Readings(store, "acme", []).status()).problems
+        assert problem == f"ship shop is paused at dev (prod/shop is held): manor resume {row.id}, or manor abandon {row.id}"

@@ -9,6 +9,7 @@ import pytest
 
 from manor.execution import machine
 from manor.workflows.context import Context, open_context
+from tests.workflows.modelled import context, empty_state, worlds  # noqa: F401 -- fixtures
 
 ESTATE = """\
 estate: acme-health
@@ -24,13 +25,19 @@ environments:
 
 
 @pytest.fixture
-def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begin_state: Callable[[Path], Path]) -> Iterator[Context]:
-    """The estate with its state; the machine's own file and addresses are left alone."""
+def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder for an estate; the machine's own file and addresses are left alone."""
     monkeypatch.setenv(machine.MACHINE_FILE_VARIABLE, str(tmp_path / "machine"))
     monkeypatch.setattr(machine, "can_bind", lambda _address, _port: True)
     monkeypatch.setattr(machine, "networks_listening", lambda _text: frozenset())
     monkeypatch.delenv("MANOR_STATE", raising=False)
-    (tmp_path / "estate.yaml").write_text(ESTATE)
-    begin_state(tmp_path / ".manor" / "state")
-    with open_context(tmp_path / "estate.yaml") as context:
-        yield context
+    return tmp_path
+
+
+@pytest.fixture
+def opened(alone: Path, begin_state: Callable[[Path], Path]) -> Iterator[Context]:
+    """The estate with its state."""
+    (alone / "estate.yaml").write_text(ESTATE)
+    begin_state(alone / ".manor" / "state")
+    with open_context(alone / "estate.yaml") as made:
+        yield made

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
-from manor.cli.shared.options import environment_option, estate_argument, json_option, wait_option
-from manor.cli.shared.printing import print_result, printer
-from manor.cli.shared.running import actor, run
+from manor.cli.terminal.options import dry_run_option, environment_option, estate_argument, json_option, wait_option
+from manor.cli.terminal.printing import print_result, printer
+from manor.cli.terminal.running import actor, run
 
 
 @click.command("apply")
@@ -18,23 +18,30 @@ from manor.cli.shared.running import actor, run
 @click.option("--plan", "expected", default="", metavar="HASH", help="Only if this plan is still what would be done.")
 @click.option("--allow-destroy", is_flag=True, help="Also remove what is no longer declared.")
 @wait_option
+@dry_run_option
 @json_option
-def command(estate: Path | None, environments: tuple[str, ...], expected: str, allow_destroy: bool, wait_seconds: float, as_json: bool) -> None:
+def command(estate: Path | None, environments: tuple[str, ...], expected: str, allow_destroy: bool, wait_seconds: float, dry_run: bool, as_json: bool) -> None:
     """Carry out what `manor plan` shows: written, checked, reloaded, verified, else put back.
 
     Nothing is written before every tool has accepted its part. Exit code 5: failed, and all is as before. 6: not all is.
     """
+    from manor.cli.terminal.plans import foreseen_printer
     from manor.operations.chaos import chaos_from
     from manor.reconcile.ending import raise_unless_applied
     from manor.workflows.applying import apply_plan, plan_site, require_plan_hash
     from manor.workflows.context import open_context
+    from manor.workflows.foreseeing import foresee_apply
     from manor.workflows.snapshots import keep_estate
     from manor.workflows.up import prefixed
 
     require_plan_hash(expected)
-    with open_context(estate) as context:
+    with open_context(estate, dry_run=dry_run) as context:
+        names = environments or tuple(context.estate.environments)
+        if dry_run:
+            run(lambda stop: foresee_apply(context, names, foreseen_printer(as_json=as_json), expected=expected, allow_destroy=allow_destroy))
+            return
         keep_estate(context)
-        for name in environments or tuple(context.estate.environments):
+        for name in names:
             planned = run(lambda stop, name=name: plan_site(context, name))  # type: ignore[misc]
             result = run(
                 lambda stop, name=name, planned=planned: apply_plan(  # type: ignore[misc]

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from manor.cli.shared.options import environment_option, estate_argument, json_option
-from manor.cli.shared.printing import print_result
-from manor.cli.shared.running import run
+from manor.cli.terminal.options import environment_option, estate_argument, json_option
+from manor.cli.terminal.printing import print_result
+from manor.cli.terminal.running import run
 
 
 @click.command("check")

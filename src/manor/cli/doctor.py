@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from manor.cli.shared.options import estate_argument, json_option
-from manor.cli.shared.printing import print_result
-from manor.cli.shared.running import run
+from manor.cli.terminal.options import estate_argument, json_option
+from manor.cli.terminal.printing import print_result
+from manor.cli.terminal.running import run
 
 if TYPE_CHECKING:
     from manor.estate.model import Estate

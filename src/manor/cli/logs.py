@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from manor.cli.shared.options import environment_option, estate_option, json_option
-from manor.cli.shared.printing import say_aside
-from manor.cli.shared.running import run_reading
+from manor.cli.terminal.options import environment_option, estate_option, json_option
+from manor.cli.terminal.printing import say_aside
+from manor.cli.terminal.running import run_reading
 
 if TYPE_CHECKING:
     from manor.workflows.log_lines import Line

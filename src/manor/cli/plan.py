@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
-from manor.cli.shared.options import environment_option, estate_argument, json_option
-from manor.cli.shared.printing import print_result
-from manor.cli.shared.running import run
+from manor.cli.terminal.options import environment_option, estate_argument, json_option
+from manor.cli.terminal.printing import print_result
+from manor.cli.terminal.running import run
 
 
 @click.command("plan")
@@ -19,7 +19,7 @@ from manor.cli.shared.running import run
 @json_option
 def command(estate: Path | None, environments: tuple[str, ...], with_diff: bool, as_json: bool) -> None:
     """Show what `manor apply` would do, with the plan's hash. Exit code 1: there is something to do."""
-    from manor.cli.shared.plans import plan_lines, plan_object
+    from manor.cli.terminal.plans import plan_lines, plan_object
     from manor.workflows.applying import plan_site
     from manor.workflows.context import open_context
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
-from manor.cli.shared.options import estate_option, json_option, wait_option
-from manor.cli.shared.printing import print_result, printer
-from manor.cli.shared.running import actor, run
+from manor.cli.terminal.options import dry_run_option, estate_option, json_option, wait_option
+from manor.cli.terminal.printing import print_result, printer
+from manor.cli.terminal.running import actor, run
 
 
 @click.command("promote")
@@ -19,15 +19,23 @@ from manor.cli.shared.running import actor, run
 @click.option("--release", default="", help="A release that is certified in the environment before; default the last one.")
 @click.option("--again", default="", metavar="REASON", help="A release once more that failed here before, and why.")
 @wait_option
+@dry_run_option
 @json_option
-def command(service: str, estate: Path | None, to: str, release: str, again: str, wait_seconds: float, as_json: bool) -> None:
+def command(service: str, estate: Path | None, to: str, release: str, again: str, wait_seconds: float, dry_run: bool, as_json: bool) -> None:
     """Promote the same artifact to the next environment."""
+    from manor.cli.terminal.plans import foreseen_printer
     from manor.operations.chaos import chaos_from
     from manor.workflows.context import open_context
-    from manor.workflows.delivery import line_of, promote
+    from manor.workflows.deliveries import promote
+    from manor.workflows.delivery import line_of
+    from manor.workflows.foreseeing import foresee_promote
     from manor.workflows.rolling import Carrying
 
-    with open_context(estate) as context:
+    with open_context(estate, dry_run=dry_run) as context:
+        if dry_run:
+            shown = foreseen_printer(as_json=as_json)
+            run(lambda stop: foresee_promote(context, context.service(service), to, shown, actor=actor(), release=release, again=again))
+            return
         context.service(service)
         tell = printer(as_json=as_json)
         one = run(lambda stop: promote(context, service, to, Carrying(actor(), tell, stop, chaos_from(os.environ), wait_seconds), release=release, again=again))

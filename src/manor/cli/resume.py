@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
-from manor.cli.shared.options import estate_option, json_option, wait_option
-from manor.cli.shared.printing import print_result, printer, say_aside
-from manor.cli.shared.running import actor, run
+from manor.cli.terminal.options import dry_run_option, estate_option, json_option, wait_option
+from manor.cli.terminal.printing import print_result, printer, say_aside
+from manor.cli.terminal.running import actor, run
 
 
 @click.command("resume")
@@ -17,28 +17,39 @@ from manor.cli.shared.running import actor, run
 @estate_option
 @click.option("-e", "--environment", default="", help="Only in this environment.")
 @wait_option
+@dry_run_option
 @json_option
-def command(operation: str, estate: Path | None, environment: str, wait_seconds: float, as_json: bool) -> None:
-    """Go on with OPERATION: an id, a service, or nothing if only one is unfinished.
+def command(operation: str, estate: Path | None, environment: str, wait_seconds: float, dry_run: bool, as_json: bool) -> None:
+    """Go on with OPERATION: an id of an operation or a delivery, a service, or nothing if only one is unfinished.
 
-    What was done is not done again; what was begun is looked at first. A release that was on its way through the environments goes on into those
-    that follow, as it would have.
+    What was done is not done again; what was begun is looked at first. A delivery goes on into the environments that follow, as it would have.
     """
+    from manor.cli.terminal.plans import foreseen_printer
     from manor.operations.chaos import chaos_from
-    from manor.workflows.delivery import go_on, summary_lines
+    from manor.state.operations import Operation
+    from manor.workflows.deliveries import delivery_of, find_unfinished, go_on
+    from manor.workflows.delivery import summary_lines
+    from manor.workflows.foreseeing import foresee_resume
     from manor.workflows.receipts import write_missing_receipts
-    from manor.workflows.resuming import find_operation, require_ended_well, resume_operation
+    from manor.workflows.resuming import require_ended_well, resume_operation
     from manor.workflows.rolling import Carrying
     from manor.workflows.snapshots import open_in_need
 
-    with open_in_need(estate, say_aside) as context:
+    with open_in_need(estate, say_aside, dry_run=dry_run) as context:
         tell = printer(as_json=as_json)
-        for line in run(lambda stop: write_missing_receipts(context)):
+        for line in () if dry_run else run(lambda stop: write_missing_receipts(context)):
             say_aside(line)
-        found = run(lambda stop: find_operation(context.store, operation, environment=environment))
-        result = run(lambda stop: resume_operation(context, found, Carrying(actor(), tell, stop, chaos_from(os.environ), wait_seconds)))
-        require_ended_well(result)
-        print_result({"operation": found.id, "state": result.operation.state}, as_json=as_json, text=f"{found.id}: {result.operation.summary}")
-        delivered = run(lambda stop: go_on(context, result, Carrying(actor(), tell, stop, chaos_from(os.environ), wait_seconds)))
-        for one, line in zip(delivered, summary_lines(delivered), strict=True):
-            print_result(vars(one), as_json=as_json, text=line)
+        found = run(lambda stop: find_unfinished(context, operation, environment=environment))
+        delivery = run(lambda stop: delivery_of(context, found)) if isinstance(found, Operation) else found
+        if dry_run:
+            run(lambda stop: foresee_resume(context, found, delivery, foreseen_printer(as_json=as_json)))
+            return
+        if isinstance(found, Operation) and delivery is None:
+            result = run(lambda stop: resume_operation(context, found, Carrying(actor(), tell, stop, chaos_from(os.environ), wait_seconds)))
+            require_ended_well(result)
+            print_result({"operation": found.id, "state": result.operation.state}, as_json=as_json, text=f"{found.id}: {result.operation.summary}")
+        elif delivery is not None:
+            identifier = delivery.id
+            delivered = run(lambda stop: go_on(context, identifier, Carrying(actor(), tell, stop, chaos_from(os.environ), wait_seconds), by_person=True))
+            for one, line in zip(delivered, summary_lines(delivered), strict=True):
+                print_result(vars(one), as_json=as_json, text=line)

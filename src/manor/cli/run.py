@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from manor.cli.shared.options import estate_option, json_option
-from manor.cli.shared.printing import print_result
-from manor.cli.shared.running import actor, run, run_reading
+from manor.cli.terminal.options import estate_option, json_option
+from manor.cli.terminal.printing import print_result
+from manor.cli.terminal.running import actor, run, run_reading
 
 if TYPE_CHECKING:
     from manor.state.runs import Run

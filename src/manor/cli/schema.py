@@ -6,7 +6,7 @@ import json
 
 import click
 
-from manor.cli.shared.options import json_option
+from manor.cli.terminal.options import json_option
 
 
 @click.command("schema")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from manor.cli.shared.options import estate_argument
+from manor.cli.terminal.options import estate_argument
 
 
 @click.command("serve")

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from manor.cli.shared.options import environment_option, estate_option, json_option, wait_option
-from manor.cli.shared.printing import print_result, printer
-from manor.cli.shared.running import actor, run
+from manor.cli.terminal.options import dry_run_option, environment_option, estate_option, json_option, wait_option
+from manor.cli.terminal.printing import print_result, printer
+from manor.cli.terminal.running import actor, run
 
 if TYPE_CHECKING:
     from manor.workflows.services import ServiceRow
@@ -72,16 +72,22 @@ def show_command(service: str, estate: Path | None, environments: tuple[str, ...
 @estate_option
 @one_environment
 @wait_option
+@dry_run_option
 @json_option
-def restart_command(service: str, estate: Path | None, environment: str, wait_seconds: float, as_json: bool) -> None:
+def restart_command(service: str, estate: Path | None, environment: str, wait_seconds: float, dry_run: bool, as_json: bool) -> None:
     """Restart a SERVICE by an ordinary rollout of its certified release: nothing is lost, and there is a receipt."""
+    from manor.cli.terminal.plans import foreseen_printer
     from manor.operations.chaos import chaos_from
     from manor.workflows.context import open_context
     from manor.workflows.delivery import line_of
+    from manor.workflows.foreseeing import foresee_restart
     from manor.workflows.rolling import Carrying
     from manor.workflows.services import restart_service
 
-    with open_context(estate) as context:
+    with open_context(estate, dry_run=dry_run) as context:
+        if dry_run:
+            run(lambda stop: foresee_restart(context, context.service(service), environment, foreseen_printer(as_json=as_json)))
+            return
         context.service(service)
         tell = printer(as_json=as_json)
         one = run(lambda stop: restart_service(context, service, environment, Carrying(actor(), tell, stop, chaos_from(os.environ), wait_seconds)))
@@ -93,15 +99,21 @@ def restart_command(service: str, estate: Path | None, environment: str, wait_se
 @estate_option
 @one_environment
 @wait_option
+@dry_run_option
 @json_option
-def remove_command(service: str, estate: Path | None, environment: str, wait_seconds: float, as_json: bool) -> None:
+def remove_command(service: str, estate: Path | None, environment: str, wait_seconds: float, dry_run: bool, as_json: bool) -> None:
     """Take a SERVICE out that the estate no longer declares: drained, stopped, files and rows gone; shared data stays."""
+    from manor.cli.terminal.plans import foreseen_printer
     from manor.operations.chaos import chaos_from
     from manor.workflows.context import open_context
+    from manor.workflows.foreseeing import foresee_removal
     from manor.workflows.removing import remove_service
     from manor.workflows.rolling import Carrying
 
-    with open_context(estate) as context:
+    with open_context(estate, dry_run=dry_run) as context:
+        if dry_run:
+            run(lambda stop: foresee_removal(context, service, environment, foreseen_printer(as_json=as_json)))
+            return
         tell = printer(as_json=as_json)
         result = run(lambda stop: remove_service(context, service, environment, Carrying(actor(), tell, stop, chaos_from(os.environ), wait_seconds)))
         if result is not None:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from manor.cli.shared.options import estate_option, json_option, wait_option
-from manor.cli.shared.printing import print_result, printer
-from manor.cli.shared.running import actor, run
+from manor.cli.terminal.options import dry_run_option, estate_option, json_option, wait_option
+from manor.cli.terminal.printing import print_result, printer
+from manor.cli.terminal.running import actor, run
 
 
 @click.command("ship")
@@ -21,9 +21,20 @@ from manor.cli.shared.running import actor, run
 @click.option("--to", "to", default="", metavar="ENVIRONMENT", help="Stop after this environment.")
 @click.option("--again", default="", metavar="REASON", help="Ship a release once more that failed before, and why.")
 @wait_option
+@dry_run_option
 @json_option
 def command(
-    service: str, estate: Path | None, artifact: Path, commit: str, build_url: str, junit: Path | None, to: str, again: str, wait_seconds: float, as_json: bool
+    service: str,
+    estate: Path | None,
+    artifact: Path,
+    commit: str,
+    build_url: str,
+    junit: Path | None,
+    to: str,
+    again: str,
+    wait_seconds: float,
+    dry_run: bool,
+    as_json: bool,
 ) -> None:
     """Hand in an artifact and roll it out, environment by environment.
 
@@ -31,18 +42,27 @@ def command(
     """
     import os
 
+    from manor.cli.terminal.plans import foreseen_printer
     from manor.operations.chaos import chaos_from
-    from manor.workflows.artifacts import hand_in
+    from manor.workflows.artifacts import Origin
     from manor.workflows.context import open_context
-    from manor.workflows.delivery import deliver, summary_lines
+    from manor.workflows.deliveries import ship
+    from manor.workflows.delivery import summary_lines
+    from manor.workflows.foreseeing import foresee_ship
     from manor.workflows.rolling import Carrying
 
-    with open_context(estate) as context:
+    with open_context(estate, dry_run=dry_run) as context:
+        if dry_run:
+            shown = foreseen_printer(as_json=as_json)
+            origin = Origin(commit, build_url, junit)
+            run(lambda stop: foresee_ship(context, context.service(service), artifact, shown, actor=actor(), origin=origin, to=to, again=again))
+            return
         context.service(service)
-        tell = printer(as_json=as_json)
-        row = run(lambda stop: hand_in(context, service, artifact, commit=commit, build_url=build_url, junit=junit))
+        tell, origin = printer(as_json=as_json), Origin(commit, build_url, junit)
         delivered = run(
-            lambda stop: deliver(context, service, row.digest, Carrying(actor(), tell, stop, chaos_from(os.environ), wait_seconds), to=to, again=again)
+            lambda stop: ship(
+                context, service, artifact, Carrying(actor(), tell, stop, chaos_from(os.environ), wait_seconds), origin=origin, to=to, again=again
+            )
         )
         for one, line in zip(delivered, summary_lines(delivered), strict=True):
             print_result(vars(one), as_json=as_json, text=line)

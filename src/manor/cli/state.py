@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from manor.cli.shared.options import estate_option, json_option
-from manor.cli.shared.printing import print_result
+from manor.cli.terminal.options import estate_option, json_option
+from manor.cli.terminal.printing import print_result
 
 
 @click.group("state")

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from manor.cli.shared.options import environment_option, estate_argument, json_option
-from manor.cli.shared.printing import print_result, say_aside
-from manor.cli.shared.running import run
+from manor.cli.terminal.options import environment_option, estate_argument, json_option
+from manor.cli.terminal.printing import print_result, say_aside
+from manor.cli.terminal.running import run
+from manor.estate.layout import short
 
 if TYPE_CHECKING:
-    from manor.workflows.status import EnvironmentStatus, ServiceStatus
+    from manor.workflows.status import DeliveryStatus, EnvironmentStatus, ServiceStatus
 
 
 @click.command("status")
@@ -49,8 +50,16 @@ def status_lines(status: EnvironmentStatus) -> Iterator[str]:
         yield from service_lines(service)
     for operation in status.unfinished:
         yield click.style(f"  {operation.verb} {operation.lease} is {operation.state} ({operation.phase}): `manor resume {operation.id}`", fg="yellow")
+    yield from map(delivery_line, status.deliveries)
     for lease in status.held:
         yield f"  lease {lease.name}: operation {lease.operation}, pid {lease.pid}"
+
+
+def delivery_line(status: DeliveryStatus) -> str:
+    """Return the line of a delivery between two environments."""
+    delivery = status.delivery
+    what = f"  {delivery.verb} {delivery.service} (artifact {short(delivery.artifact)}) is {status.where} {delivery.environment}"
+    return f"{what}, on its way" if status.is_carried_out else click.style(f"{what}, {delivery.state}: `manor resume {delivery.id}`", fg="yellow")
 
 
 def service_lines(service: ServiceStatus) -> Iterator[str]:

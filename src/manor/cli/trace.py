@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from manor.cli.shared.options import environment_option, estate_option, json_option
-from manor.cli.shared.printing import print_result
-from manor.cli.shared.running import run
+from manor.cli.terminal.options import environment_option, estate_option, json_option
+from manor.cli.terminal.printing import print_result
+from manor.cli.terminal.running import run
 from manor.errors import DifferencesFound
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from manor.cli.shared.options import environment_option, estate_argument, json_option
-from manor.cli.shared.printing import print_result, printer
-from manor.cli.shared.running import actor, run
+from manor.cli.terminal.options import dry_run_option, environment_option, estate_argument, json_option
+from manor.cli.terminal.printing import print_result, printer
+from manor.cli.terminal.running import actor, run
 
 
 @click.command("up")
@@ -16,20 +16,26 @@ from manor.cli.shared.running import actor, run
 @environment_option
 @click.option("--allow-destroy", is_flag=True, help="Also remove what is no longer declared.")
 @click.option("--no-controller", is_flag=True, envvar="MANOR_NO_CONTROLLER", help="Do not start `manor serve` beside it.")
+@dry_run_option
 @json_option
-def command(estate: Path | None, environments: tuple[str, ...], allow_destroy: bool, no_controller: bool, as_json: bool) -> None:
+def command(estate: Path | None, environments: tuple[str, ...], allow_destroy: bool, no_controller: bool, dry_run: bool, as_json: bool) -> None:
     """Bring environments up: every host as declared, every tier answering; and the controller, which goes on in the background.
 
     Does nothing, and says so, where all is as declared. The first time an admin token is shown, once.
     """
+    from manor.cli.terminal.plans import foreseen_printer
     from manor.workflows.context import open_context
     from manor.workflows.controlling import start_controller
+    from manor.workflows.foreseeing import foresee_up
     from manor.workflows.up import bring_up, ways_in
 
-    with open_context(estate) as context:
+    with open_context(estate, dry_run=dry_run) as context:
         names = environments or tuple(context.estate.environments)
         for name in names:
             context.environment(name)
+        if dry_run:
+            run(lambda stop: foresee_up(context, names, foreseen_printer(as_json=as_json), allow_destroy=allow_destroy, with_controller=not no_controller))
+            return
         results = run(lambda stop: bring_up(context, names, printer(as_json=as_json), stop, actor=actor(), allow_destroy=allow_destroy))
         for name, result in results.items():
             ways = ways_in(context, name)

@@ -181,7 +181,9 @@ class Service(Part):
     health: Health = Field(description="how it is known that an instance works")
     routes: tuple[Route, ...] = Field((), description="which requests are its own")
     static: tuple[Static, ...] = Field((), description="folders served by the web tier itself")
-    shared: dict[WholePath, Shared] = Field(default_factory=dict, description="folders that survive releases, by path inside the release")
+    shared: dict[WholePath, Shared] = Field(
+        default_factory=dict, description="folders that survive releases, by path inside the release; what an artifact has there makes room for them"
+    )
     redirects: tuple[Redirect, ...] = Field((), description="moves answered by the outermost tier")
     cache: Cache | None = Field(None, description="how the cache tier keeps its answers")
     rollout: RolloutRules = Field(default_factory=RolloutRules, description="how a new release replaces the running one")

@@ -5,6 +5,7 @@ Invariant: a target is at every moment wholly what it was or wholly what it is t
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from contextlib import suppress
@@ -28,8 +29,8 @@ def carry_out(disk: Disk, act: FileAct) -> None:
         case PutTree():
             if not is_folder(path):
                 put(disk, path, lambda new: unpack(disk, new, act))
-        case MakeFolder(mode=mode):
-            _make_folder(disk, path, mode)
+        case MakeFolder(mode=mode, is_own=is_own):
+            _make_folder(disk, path, mode, is_own=is_own)
         case Remove():
             _remove(disk, path)
 
@@ -44,17 +45,28 @@ def place_of(path: HostPath) -> HostPath:
     return followed(path.parent) / path.name if path.name else followed(path)
 
 
-def _make_folder(disk: Disk, path: Path, mode: int) -> None:
+def _make_folder(disk: Disk, path: Path, mode: int, *, is_own: bool) -> None:
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]
     for folder in reversed(missing):
         with suppress(FileExistsError):
             disk.make_folder(folder, mode if folder == path else FOLDER_MODE)
         disk.sync(folder.parent)
+    if is_own:
+        _require_own(path)
     found = path.stat()
     if not stat.S_ISDIR(found.st_mode):
         raise NotADirectoryError(20, "is there and is not a folder", str(path))
     if stat.S_IMODE(found.st_mode) != mode:
         disk.set_mode(path, mode)
+
+
+def _require_own(path: Path) -> None:
+    """Raise PermissionError unless the path itself, not what a link leads to, is ours. Whoever owns a folder can exchange what is in it."""
+    found = path.lstat()
+    if stat.S_ISLNK(found.st_mode):
+        raise PermissionError(errno.EPERM, f"it is a link to {path.readlink()}; whoever made it could exchange what is put there. Remove it", str(path))
+    if found.st_uid != os.geteuid():
+        raise PermissionError(errno.EPERM, f"it belongs to the user with the id {found.st_uid}, who could exchange what is put there. Remove it", str(path))
 
 
 def _remove(disk: Disk, path: Path) -> None:

@@ -43,15 +43,25 @@ def machine_file() -> Path:
     return Path(os.environ.get(MACHINE_FILE_VARIABLE) or MACHINE_FILE)
 
 
+def is_there(folder: Path) -> bool:
+    """Tell whether a folder exists; one that another user keeps from our sight does."""
+    try:
+        return folder.exists()
+    except PermissionError:
+        return True
+
+
 @dataclass(frozen=True)
 class Machine:
     """The machine-wide file."""
 
     file: Path = field(default_factory=machine_file)
+    is_kept: Callable[[Path], bool] = is_there
+    """Whose claims stand; those of other folders are left out."""
 
     @property
     def claims(self) -> Mapping[str, Claim]:
-        """What each state folder has; folders that are gone are left out. Raises ValueError for a file that can't be read."""
+        """What each state folder has; folders that are gone are left out. Raises ApplyFailed for a file that can't be understood."""
         return self._read()
 
     def claim_network(self, folder: Path) -> int:
@@ -75,6 +85,12 @@ class Machine:
             claims[str(folder)] = Claim(own.network, tuple(sorted((*own.fronts, number))))
             return number
 
+    def copy_to(self, file: Path) -> Machine:
+        """Return a copy in another file, for whoever only wants to know what would be claimed."""
+        rows = {folder: {"network": claim.network, "fronts": list(claim.fronts)} for folder, claim in self.claims.items()}
+        file.write_text(json.dumps(rows))
+        return Machine(file, lambda _folder: True)
+
     def release(self, folder: Path) -> None:
         """Give back what a state folder has; the file goes with its last line."""
         with self._locked() as claims:
@@ -96,8 +112,14 @@ class Machine:
     def _read(self) -> dict[str, Claim]:
         if not self.file.exists():
             return {}
-        rows = json.loads(self.file.read_text() or "{}")
-        return {folder: Claim(row["network"], tuple(row["fronts"])) for folder, row in rows.items() if is_there(Path(folder))}
+        try:
+            rows = json.loads(self.file.read_text() or "{}")
+            return {folder: Claim(row["network"], tuple(row["fronts"])) for folder, row in rows.items() if self.is_kept(Path(folder))}
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ApplyFailed(
+                f"{self.file}: is not what Manor writes there ({type(error).__name__}: {error}); "
+                "end this machine's estates and remove the file, `manor up` writes it anew"
+            ) from error
 
     def _write(self, claims: dict[str, Claim]) -> None:
         if not claims and self._unlinked():
@@ -123,14 +145,6 @@ class Machine:
             file.truncate()
             file.flush()
             os.fsync(file.fileno())
-
-
-def is_there(folder: Path) -> bool:
-    """Tell whether a folder exists; one that another user keeps from our sight does."""
-    try:
-        return folder.exists()
-    except PermissionError:
-        return True
 
 
 def networks_listening(table: str) -> set[int]:

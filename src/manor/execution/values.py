@@ -140,6 +140,8 @@ class MakeFolder:
     path: HostPath
     mode: int = 0o755
     touch: Touch = Touch(effect=Effect.INCLUDE)
+    is_own: bool = False
+    """It lies where others may write (e.g. `/var/tmp`): one that is a link, or somebody else's, is refused."""
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,8 @@ from manor.execution.values import Secret
 from manor.state.journal import NewStep, StepRow
 
 PortsT = TypeVar("PortsT")
+Takes = TypeVar("Takes", contravariant=True)
+"""What a step acts with: one that is content with less fits where more is handed over."""
 Shape = TypeVar("Shape")
 
 Evidence: TypeAlias = object
@@ -93,11 +95,11 @@ else:
             return self.compute(instance)
 
 
-class Step(ABC, Generic[PortsT]):
+class Step(ABC, Generic[Takes]):
     """One act of an operation.
 
     Subclasses are frozen dataclasses; `host`, `timeout_seconds` and the texts may be fields or properties of theirs.
-    `PortsT` is whatever their caller hands them to act with.
+    `Takes` is whatever their caller hands them to act with.
     """
 
     kind: ClassVar[str]
@@ -134,24 +136,24 @@ class Step(ABC, Generic[PortsT]):
         return ""
 
     @abstractmethod
-    async def observe(self, ports: PortsT, here: Here) -> Holds:
+    async def observe(self, ports: Takes, here: Here) -> Holds:
         """Look at the real thing, change nothing, and tell which condition holds."""
 
     @abstractmethod
-    async def act(self, ports: PortsT, here: Here) -> Evidence:
+    async def act(self, ports: Takes, here: Here) -> Evidence:
         """Do it, and return what shows that it is done. Raises ManorError; Paused to stop the operation for a person's decision."""
 
-    async def compensate(self, ports: PortsT, here: Here) -> str | None:
+    async def compensate(self, ports: Takes, here: Here) -> str | None:
         """Bring the precondition back when neither condition holds, and say how; None where this kind can't."""
         return None
 
 
 @dataclass(frozen=True)
-class Planned(Generic[PortsT]):
+class Planned(Generic[Takes]):
     """A step with its place: steps of one stage run together, stages one after the other."""
 
     stage: int
-    step: Step[PortsT]
+    step: Step[Takes]
     key: str = ""
     """Unique in its operation; must be given where the same decision may be taken twice."""
 

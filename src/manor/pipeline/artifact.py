@@ -85,7 +85,7 @@ def _described(entry: Entry) -> dict[str, object]:
 def build(folder: Path, entries: Iterable[Entry], about: About, limits: Limits = Limits()) -> Built:  # noqa: B008 -- frozen
     """Pack an artifact into the store's folder for them. Raises Refused (nothing to pack, unsafe, too large), ApplyFailed (disk)."""
     wanted = sorted((entry for entry in entries if not entry.path.startswith(".manor/")), key=lambda entry: entry.path)
-    check(wanted, limits, "the artifact")
+    check([*wanted, Entry(MANIFEST, "file", io.BytesIO)], limits, "the artifact")
     if not any(entry.kind == "file" for entry in wanted):
         raise Refused("the artifact: holds no file; look at `include` and `from`, and at the `outputs` of the steps before")
     try:
@@ -123,29 +123,22 @@ def workspace_entries(workspace: Path, part: ArtifactPart) -> list[Entry]:
     return folder_entries(folder, selector(part.include, (*NEVER, *part.exclude)))
 
 
+def row_of(built: Built, about: About, *, at: float, build_url: str = "", run: str = "") -> Artifact:
+    """Return the row of an artifact."""
+    return Artifact(built.digest, about.service, built.size, about.commit, build_url, run, built.manifest, at)
+
+
 async def record(store: Store, built: Built, about: About, *, build_url: str = "", run: str = "") -> Artifact:
     """Write the row of an artifact; the one that is there if it was built before. Raises UsageError if another service's."""
-    row = Artifact(built.digest, about.service, built.size, about.commit, build_url, run, built.manifest, store.clock.now())
-    return await store.write(releases.add_artifact, row)
+    return await store.write(releases.add_artifact, row_of(built, about, at=store.clock.now(), build_url=build_url, run=run))
 
 
-async def accept_artifact(
-    store: Store,
-    path: Path,
-    service: str,
-    commit: str,
-    build_url: str = "",
-    *,
-    platform: str = "",
-    limits: Limits = Limits(),  # noqa: B008 -- frozen
-) -> Artifact:
-    """Take in what another CI built: a folder, .tar, .tar.gz, .tar.bz2, .tar.xz or .zip. The same content for the same commit is the same artifact.
+async def keep_handed_in(folder: Path, path: Path, about: About, limits: Limits = Limits()) -> Built:  # noqa: B008 -- frozen
+    """Keep the file of what another CI built: a folder, .tar, .tar.gz, .tar.bz2, .tar.xz or .zip. It is nobody's artifact until it has a row.
 
-    Raises Refused (unsafe, broken, too large, not an archive), UsageError (another service's), ApplyFailed (disk full).
+    Raises Refused (unsafe, broken, too large, not an archive), ApplyFailed (disk full).
     """
-    about = About(service, commit, platform)
-    built = await in_thread(lambda: _repack(store.folder.artifacts, path, about, limits))
-    return await record(store, built, about, build_url=build_url)
+    return await in_thread(lambda: _repack(folder, path, about, limits))
 
 
 def _repack(folder: Path, path: Path, about: About, limits: Limits) -> Built:

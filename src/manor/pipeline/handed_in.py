@@ -35,13 +35,20 @@ def opened_entries(path: Path, temporary: Path, limits: Limits) -> Iterator[list
     """Give what an archive or folder holds. Raises Refused if it is broken, unsafe, too large, or no archive that is known here."""
     try:
         with contextlib.ExitStack() as open_files:
-            yield _entries(path, temporary, limits, open_files)
+            yield _read_entries(path, temporary, limits, open_files)
     except BROKEN as error:
         raise Refused(f"{path.name}: is broken or cut short ({error}); nothing was stored, hand it in again") from error
     except FileNotFoundError as error:
         raise Refused(f"{error.filename}: is not there") from error
     except OSError as error:
         raise ApplyFailed(f"{path.name}: {error.strerror or error}; nothing was stored") from error
+
+
+def _read_entries(path: Path, temporary: Path, limits: Limits, open_files: contextlib.ExitStack) -> list[Entry]:
+    try:
+        return _entries(path, temporary, limits, open_files)
+    except ValueError as error:  # e.g. numbers in a header that are none
+        raise tarfile.ReadError(str(error)) from error
 
 
 def _entries(path: Path, temporary: Path, limits: Limits, open_files: contextlib.ExitStack) -> list[Entry]:

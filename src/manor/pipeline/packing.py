@@ -69,11 +69,13 @@ def _walk(folder: Path, prefix: str, is_wanted: Callable[[str], bool]) -> Iterat
         path = prefix + item.name
         if item.is_dir(follow_symlinks=False):
             yield from _walk_folder(Path(item.path), path, is_wanted)
-        elif not is_wanted(path) or is_timed_bytecode(path, partial(opened, Path(item.path))):
+        elif not is_wanted(path):
             continue
         elif item.is_symlink():
             yield Entry(path, "link", nothing, target=str(Path(item.path).readlink()))
         elif item.is_file(follow_symlinks=False):
+            if is_timed_bytecode(path, partial(opened, Path(item.path))):
+                continue
             found_there = item.stat(follow_symlinks=False)
             yield Entry(path, "file", partial(opened, Path(item.path)), found_there.st_size, bool(found_there.st_mode & stat.S_IXUSR))
         else:
@@ -125,6 +127,8 @@ def refusal(entry: Entry, seen: set[str]) -> str:
         return "is in it twice"
     if posixpath.basename(path) == MARK_OF_VENV:
         return "marks a virtual environment, which works only where it was made; install with `pip install --target lib` instead"
+    if entry.kind == "link" and not (entry.target and entry.target.isprintable()):
+        return f"links to {entry.target!r}, which is no plain path"
     if entry.kind == "link" and not stays_inside(path, entry.target):
         return f"links to the outside ({entry.target}); copy the file instead"
     return ""

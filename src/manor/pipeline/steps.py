@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from manor.errors import ManorError
+from manor.errors import ManorError, NotOurs
 from manor.execution.local import in_thread
 from manor.execution.values import Command, Detached, DetachedState, Effect, HostPath, Touch
 from manor.pipeline import collecting
@@ -123,12 +123,21 @@ class Attempts:
     async def _attempt(self, task: Task, row: RunStep, archives: Sequence[Path], *, is_new: bool) -> RunStep:
         program = self._program(task, row, archives)
         state = DetachedState(started=False) if is_new else await self.ports.runner.attach(program)
-        state = await self._end_of(program, row, task, state)
+        try:
+            state = await self._end_of(program, row, task, state)
+        except NotOurs as error:
+            return await self._refused(row, error)
         workspace = task.folder.attempt(task.name, row.attempt) / "workspace"
         verdict, result = self._judge(state, row, task)
         if verdict is RunState.PASSED or (verdict is RunState.FAILED and task.step.kind == "test" and not result.lost):
             verdict, result = await self._take_in(task, workspace, verdict, result)
         done = replace(row, state=verdict, ended_at=self.book.store.clock.now(), code=state.code, result=result.model_dump_json())
+        await self.book.put(done)
+        return done
+
+    async def _refused(self, row: RunStep, error: NotOurs) -> RunStep:
+        """Return the row of a step whose program may not be started here."""
+        done = replace(row, state=RunState.FAILED, ended_at=self.book.store.clock.now(), result=Result(summary=str(error)).model_dump_json())
         await self.book.put(done)
         return done
 

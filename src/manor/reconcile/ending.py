@@ -17,7 +17,7 @@ BEFORE_CHANGES = REFUSING | {PrepareHost.kind}
 
 
 def raise_unless_applied(result: Result) -> None:
-    """Raise Refused or Unreachable (nothing was changed), ApplyFailed (what was there works again), NotRestored or Paused, unless all is done."""
+    """Raise Refused or Unreachable (what runs goes on as it was), ApplyFailed (what was there works again), NotRestored or Paused, unless all is done."""
     if result.operation.state not in (OperationState.REVERTED, OperationState.FAILED):
         return result.raise_unless_done()
     bad = [step for step in result.failed if step.plan == 0]

@@ -6,7 +6,7 @@ Invariant: a server counts as returned only while its mark was not renewed since
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from pydantic import TypeAdapter
@@ -14,6 +14,7 @@ from pydantic import TypeAdapter
 from manor.estate.topology import TrafficState
 from manor.execution.base import Runner
 from manor.execution.values import Command, Detached, HostPath
+from manor.integrations.proxies.base import Proxy
 from manor.reconcile.desired import DesiredHost
 
 SUFFIX = ".mark"
@@ -47,10 +48,17 @@ async def read_record(runner: Runner, folder: HostPath) -> Mapping[str, float]:
     return {name: entry["renewed"] for name, entry in json.loads(text).items()} if text else {}
 
 
-async def returned_servers(runner: Runner, folder: HostPath) -> Mapping[str, TrafficState]:
-    """Return the servers that a guard returned and nobody has learnt of since, with the traffic that they have."""
+async def returned_traffic(runner: Runner, folder: HostPath, proxy: Proxy) -> Mapping[str, TrafficState]:
+    """Return the servers whose traffic a guard changed without anybody learning of it since, with the traffic that they have."""
     marks, record = await read_marks(runner, folder), await read_record(runner, folder)
-    return {mark.server: TrafficState.READY for name, mark in marks.items() if record.get(name) == mark.renewed}
+    return traffic_after([mark for name, mark in marks.items() if record.get(name) == mark.renewed], proxy)
+
+
+def traffic_after(returned: Iterable[Mark], proxy: Proxy) -> Mapping[str, TrafficState]:
+    """Return what changes when servers return: they take traffic; where the product checks nothing, what failed in their place takes none."""
+    marks = tuple(returned)
+    failed = () if proxy.traits.switch_checks else tuple(server for mark in marks for server in mark.instead)
+    return {**dict.fromkeys(failed, TrafficState.DRAIN), **{mark.server: TrafficState.READY for mark in marks}}
 
 
 def program_in(folder: HostPath) -> Detached:

@@ -51,8 +51,8 @@ class PrepareHost(HostStep):
         slots = [layout.slot(program.name.rsplit("-", 1)[0], "a").parent for program in host.supervised.programs if program.wanted]
         static = [layout.slot(view.name, "a").parent for view in ports.wiring.services(self.host)]
         private = [
-            MakeFolder(layout.sockets.parent, 0o700),
-            MakeFolder(layout.sockets, 0o700),
+            MakeFolder(layout.sockets.parent, 0o700, is_own=True),
+            MakeFolder(layout.sockets, 0o700, is_own=True),
             MakeFolder(layout.tls, 0o700),
             *host.supervisor.folders(host.supervised),
         ]

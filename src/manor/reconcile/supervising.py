@@ -42,7 +42,7 @@ class CheckSupervisor(HostStep):
             await runner.change([Remove(folder)])
         problems = host.supervisor.parse_check(completed)
         if problems:
-            raise Refused(f"{self.host}: {host.supervisor.name} refused: {'; '.join(problems)}; nothing was changed")
+            raise Refused(f"{self.host}: {host.supervisor.name} refused: {'; '.join(problems)}; no tier was changed")
         return f"{host.supervisor.name} accepts its files"
 
 

@@ -18,8 +18,11 @@ from manor.observe.hosts import HostQuestion, observe_programs
 from manor.observe.slots import read_slots, traffic_of
 from manor.operations.step import Evidence, Here
 from manor.reconcile.desired import DesiredHost, DesiredTier
-from manor.reconcile.returns import returned_servers
+from manor.reconcile.returns import returned_traffic
 from manor.reconcile.site import POLL_SECONDS, READY_SECONDS, SLACK_SECONDS, HostStep, Site, anyhow, remove_strays, tell_supervisor, with_parents, write_changed
+
+UNKNOWN_MODE = 0o640
+"""Of a file that is put back and that the declared tier no longer has."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class CheckTier(HostStep):
         tier, runner = ports.tier(self.host, self.key), ports.runners[self.host]
         problems = await check_tier(tier, runner, ports.hosts[self.host].layout.operation(here.operation) / "check" / self.key)
         if problems:
-            raise Refused(f"{self.host}: {self.key} refused: {'; '.join(problems)}; nothing was changed")
+            raise Refused(f"{self.host}: {self.key} refused: {'; '.join(problems)}; no tier was changed")
         return f"{self.key}: {tier.proxy.name} accepts it"
 
 
@@ -92,20 +95,21 @@ class ChangeTier(HostStep):
         return f"{self.key}: {word}"
 
     async def _read_before(self, tier: DesiredTier, host: DesiredHost, runner: Runner, here: Here) -> Mapping[str, bytes]:
-        kept = host.layout.operation(here.operation) / "before" / self.key
-        names = await runner.listing(kept)
-        folder = kept if names else tier.node.folders.etc
-        found = await runner.read([folder / name for name in await runner.listing(folder)])
-        if not names and found:
-            copies = [PutFile(kept / path.name, content, 0o600) for path, content in found.items()]
-            await runner.change([MakeFolder(kept, 0o700), *copies])
-        return {path.name: content for path, content in found.items()}
+        """Keep the files as they are, unless a try before this one did: by then they may be half-way new."""
+        kept = kept_in(host, here, self.key)
+        if await is_kept(kept, runner):
+            return await contents(kept, runner)
+        before = await contents(tier.node.folders.etc, runner)
+        copies = [PutFile(kept / name, content, 0o600) for name, content in before.items()]
+        await runner.change([Remove(kept), MakeFolder(kept, 0o700), *copies, PutFile(whole_mark(kept), b"")])
+        return before
 
     async def _restore(self, tier: DesiredTier, host: DesiredHost, runner: Runner, before: Mapping[str, bytes], error: ManorError, ports: Site) -> None:
         etc = tier.node.folders.etc
         modes = {file.path.name: file.mode for file in tier.files}
         acts = [
-            PutFile(etc / name, content, modes.get(name, 0o644), Touch(subject=tier.node.subject, effect=Effect.INCLUDE)) for name, content in before.items()
+            PutFile(etc / name, content, modes.get(name, UNKNOWN_MODE), Touch(subject=tier.node.subject, effect=Effect.INCLUDE))
+            for name, content in before.items()
         ]
         try:
             await runner.change(acts)
@@ -162,7 +166,8 @@ async def write_switch_files(ports: Site, tier: DesiredTier, runner: Runner) -> 
         return
     rows = await read_slots(ports.store, ports.wiring.environment.name)
     for view in tier.node.services:
-        traffic = {**traffic_of(view, rows), **await returned_servers(runner, ports.hosts[tier.node.host].layout.guard(view.name))}
+        guards = ports.hosts[tier.node.host].layout.guard(view.name)
+        traffic = {**traffic_of(view, rows), **await returned_traffic(runner, guards, tier.proxy)}
         await runner.change(with_parents(tier.proxy.switch_files(tier.node, view, traffic)))
 
 
@@ -225,11 +230,27 @@ class ConfirmTier(HostStep):
 
 async def is_mixed(tier: DesiredTier, host: DesiredHost, runner: Runner, here: Here) -> bool:
     """Tell whether a tier's files are neither all as declared nor all as they were before this operation."""
-    etc, kept = tier.node.folders.etc, host.layout.operation(here.operation) / "before" / tier.node.key
-    now, before = await contents(etc, runner), await contents(kept, runner)
-    if not before:  # it is kept before the first file is written
+    kept = kept_in(host, here, tier.node.key)
+    if not await is_kept(kept, runner):  # the first file is written only after that
         return False
-    return now not in ({file.path.name: file.content for file in tier.files}, before)
+    now, before = await contents(tier.node.folders.etc, runner), await contents(kept, runner)
+    return bool(before) and now not in ({file.path.name: file.content for file in tier.files}, before)
+
+
+def kept_in(host: DesiredHost, here: Here, key: str) -> HostPath:
+    """Return where an operation keeps a tier's files as they were before it."""
+    return host.layout.operation(here.operation) / "before" / key
+
+
+def whole_mark(kept: HostPath) -> HostPath:
+    """Return the file that is written last: without it the copies beside it may be some of several."""
+    return kept.with_name(f"{kept.name}.whole")
+
+
+async def is_kept(kept: HostPath, runner: Runner) -> bool:
+    """Tell whether all files were kept."""
+    mark = whole_mark(kept)
+    return mark in await runner.digest([mark])
 
 
 async def contents(folder: HostPath, runner: Runner) -> Mapping[str, bytes]:

@@ -6,9 +6,10 @@ Invariant: what the store says of traffic and what the switching tiers do change
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from manor.errors import CommandFailed, Unreachable
 from manor.estate.topology import ServiceView, TierNode, TrafficState
@@ -25,6 +26,7 @@ from manor.state.leases import LIFETIME_SECONDS
 from manor.state.words import Slot
 
 POLL_SECONDS = 0.2
+T = TypeVar("T")
 
 
 @dataclass
@@ -62,12 +64,12 @@ class Balancing:
         nodes = [tier.node for host in self.site.hosts.values() for tier in host.tiers if tier.node.is_switching]
         return [node for node in nodes if self._view_at(node) is not None]
 
-    async def _ask(self, node: TierNode, act: Act) -> Completed:
-        """Have a balancer do or tell something; one that is being started again is waited for. Raises Unreachable, CommandFailed."""
+    async def _ask(self, node: TierNode, act: Act, read: Callable[[Completed], T]) -> T:
+        """Have a balancer do or tell something, and read its answer; one that is being started again is waited for. Raises Unreachable, CommandFailed."""
         limit = self.site.store.clock.now() + self.patience_seconds
         while True:
             try:
-                return await self.site.runners[node.host].carry_out(act)
+                return read(await self.site.runners[node.host].carry_out(act))
             except Unreachable:
                 if self.site.store.clock.now() >= limit:
                     raise
@@ -112,8 +114,10 @@ class Balancing:
         view, proxy = self._view_at(node), self._proxy(node)
         if view is None:
             return ()
-        completed = await self._ask(node, proxy.observe_switch(node, view))
-        found = proxy.parse_switch(node, view, completed)
+        found = await self._ask(node, proxy.observe_switch(node, view), partial(proxy.parse_switch, node, view))
+        if all(server.traffic is TrafficState.MAINT for server in found):  # one that has not read its files yet says the same
+            await self._ask(node, proxy.ready(node), partial(require_ready, node, proxy))
+            found = await self._ask(node, proxy.observe_switch(node, view), partial(proxy.parse_switch, node, view))
         checks = bool(proxy.traits.switch_checks)
         return found if checks else tuple(replace(server, is_healthy=True) for server in found)
 
@@ -173,11 +177,12 @@ class Balancing:
     async def _learn(self, here: Here) -> tuple[releases.SlotRow, ...]:
         """Remember what guards returned since somebody looked, and return what the store then says of slots."""
         environment = self.site.wiring.environment.name
-        returned = {server for guarding in self._guarding() for server in await guarding.returned()}
+        returned = {server: state for guarding in self._guarding() for server, state in (await guarding.returned()).items()}
         rows = await read_slots(self.site.store, environment, self.service)
-        for server in sorted(returned):
-            here.say(f"{server} was returned to traffic by a guard: nobody had gone on in time")
-            await self._remember_traffic(server, TrafficState.READY, rows, here)
+        for server, state in sorted(returned.items()):
+            word = "returned to traffic" if state is TrafficState.READY else "found dead and taken out"
+            here.say(f"{server} was {word} by a guard: nobody had gone on in time")
+            await self._remember_traffic(server, state, rows, here)
         return await read_slots(self.site.store, environment, self.service) if returned else rows
 
     async def _refresh(self, wanted: Mapping[str, TrafficState], here: Here) -> None:
@@ -197,7 +202,7 @@ class Balancing:
     async def _switch(self, node: TierNode, wanted: Mapping[str, TrafficState]) -> None:
         view, proxy = self._view_at(node), self._proxy(node)
         for act in proxy.switch(node, view, of(view, wanted)) if view is not None else ():
-            await self._ask(node, act)
+            await self._ask(node, act, done)
 
     async def _remember_traffic(self, server: str, state: TrafficState, rows: tuple[releases.SlotRow, ...], here: Here) -> None:
         known = next(entry for entry in self.view.servers if entry.name == server)
@@ -221,7 +226,18 @@ class Balancing:
         for node in self._switching():
             view, proxy = self._view_at(node), self._proxy(node)
             for act in proxy.maintenance(node, view, on) if view is not None else ():
-                await self._ask(node, act)
+                await self._ask(node, act, done)
+
+
+def done(_: Completed) -> None:
+    """Ask for nothing but that it was carried out."""
+
+
+def require_ready(node: TierNode, proxy: Proxy, completed: Completed) -> None:
+    """Raise Unreachable of a tier that does not work by its files yet."""
+    problem = proxy.parse_ready(completed)
+    if problem is not None:
+        raise Unreachable(f"{node.host}: {node.key} does not answer: {problem}")
 
 
 async def all_done(work: Iterable[Coroutine[Any, Any, None]]) -> None:

@@ -18,7 +18,7 @@ from manor.execution.base import Runner
 from manor.execution.values import Act, Command, Detached, HostPath, MakeFolder, PutFile, PutLink, Remove, SocketCommand
 from manor.integrations.proxies.base import Proxy
 from manor.operations.step import Here
-from manor.reconcile.returns import MARK, SUFFIX, Mark, program_in, read_marks, read_record, returned_servers
+from manor.reconcile.returns import MARK, SUFFIX, Mark, program_in, read_marks, read_record, returned_traffic, traffic_after
 from manor.reconcile.site import Site, with_parents
 
 LONGEST_SECONDS = 7 * 86400.0
@@ -78,7 +78,8 @@ class Guarding:
         choices = [marked, *([server] for server in marked if len(marked) > 1)]
         ways = []
         for servers in choices:
-            acts = self._acts({**traffic, **dict.fromkeys(servers, TrafficState.READY)})
+            returned = [mark for mark in marks.values() if mark.server in servers]
+            acts = self._acts({**traffic, **traffic_after(returned, self._proxy)})
             for act in acts:
                 self._runner.guard.check(act)
             ways.append({"servers": servers, "acts": [as_data(act) for act in acts]})
@@ -90,9 +91,9 @@ class Guarding:
         node, view, own = self.node, self.view, {server.name: traffic[server.name] for server in self.view.servers}
         return [*with_parents(self._proxy.switch_files(node, view, own)), *self._proxy.switch(node, view, own), *self._proxy.maintenance(node, view, False)]
 
-    async def returned(self) -> frozenset[str]:
-        """Return the servers that a guard returned and nobody has learnt of since."""
-        return frozenset(await returned_servers(self._runner, self._folder))
+    async def returned(self) -> Mapping[str, TrafficState]:
+        """Return the servers whose traffic a guard changed and nobody has learnt of since."""
+        return await returned_traffic(self._runner, self._folder, self._proxy)
 
     async def has_returned(self, server: str, operation: str) -> bool:
         """Tell whether a guard returned a server at any time in an operation."""

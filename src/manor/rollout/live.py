@@ -31,7 +31,7 @@ from manor.rollout.checking import Checking
 from manor.rollout.fleet import Balancer, Checked, ProbeSummary, SlotLetter, SlotRef
 from manor.rollout.probing import Prober
 from manor.rollout.progress import last_progress
-from manor.rollout.release import Release, Where, release_acts, render_env, render_start, slot_env
+from manor.rollout.release import Release, Where, render_env, render_start, shared_places, slot_acts, slot_env, unpack_act
 from manor.rollout.views import has_process
 from manor.state import journal, operations, releases
 from manor.state.leases import LIFETIME_SECONDS
@@ -160,7 +160,11 @@ class LiveFleet:
             await self.stop(slot, here)  # it has no process, but the supervisor would start it again from under us
         chosen = self.catalog[release]
         archive = str(self.artifacts / f"{chosen.artifact}.tar")
-        await runner.change(with_parents(release_acts(chosen, self._configured(chosen), self._where(slot), archive)))
+        declared, where = self._configured(chosen), self._where(slot)
+        await runner.change(with_parents([unpack_act(chosen, where, archive)]))
+        there = await runner.digest(shared_places(chosen, declared, where))
+        in_the_way = [path for path, what in there.items() if not what.startswith("-> ")]
+        await runner.change(with_parents(slot_acts(chosen, declared, where, in_the_way)))
         await self._remember(slot, release, here)
 
     async def _remember(self, slot: SlotRef, release: str, here: Here, traffic: Traffic = Traffic.NONE) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from manor.errors import CommandFailed, Unreachable
 from manor.rollout.fleet import Fleet, SlotLetter, SlotRef
 from manor.rollout.plan import InstanceNow
+from manor.rollout.stopping import StopSlot
 from manor.rollout.views import has_process, is_out, serves_everywhere
 
 OTHER: Mapping[SlotLetter, SlotLetter] = {"a": "b", "b": "a"}
@@ -36,3 +37,12 @@ async def look_at(ports: Fleet, service: str, host: str, slots: tuple[SlotLetter
 async def is_used(ports: Fleet, slot: SlotRef) -> bool:
     """Tell whether a slot runs, or has a mark on a balancer."""
     return has_process(await ports.program(slot)) or not await is_out(ports, slot)
+
+
+async def is_any_replacement_dead(ports: Fleet, stops: Iterable[StopSlot]) -> bool:
+    """Tell whether a slot could not be stopped because what was admitted in its place serves no more: a guard had returned it meanwhile."""
+    replacements = {(stop.service, *place) for stop in stops if stop.drain for place in stop.drain.upheld}
+    try:
+        return not all([await serves_everywhere(ports, SlotRef(*place)) for place in sorted(replacements)])
+    except (Unreachable, CommandFailed):
+        return False

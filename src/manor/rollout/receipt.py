@@ -189,7 +189,7 @@ def probe_column(recording: Recording, window: Window) -> ProbeColumn:
     result = summarize(recording.outcomes, recording.config, window)
     targets = recording.config.targets
     return ProbeColumn(
-        requests=tuple(f"{target.method} {path}" for target in targets for path in target.paths),
+        requests=tuple(dict.fromkeys(f"{target.method} {path}" for target in targets for path in target.paths)),
         rate=sum(target.rate for target in targets),
         sent=result.sent,
         lost=result.lost,

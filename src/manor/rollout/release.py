@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict
@@ -17,7 +17,7 @@ from manor.estate.layout import HostLayout, short
 from manor.estate.model import Limits, Service
 from manor.estate.ports import slot_ports
 from manor.estate.units import format_size
-from manor.execution.values import FileAct, HostPath, MakeFolder, PutFile, PutLink, PutTree, Touch
+from manor.execution.values import Effect, FileAct, HostPath, MakeFolder, PutFile, PutLink, PutTree, Remove, Touch
 
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -92,18 +92,37 @@ def limits_part(limits: Limits) -> dict[str, object]:
     return {"memory": format_size(limits.memory) if limits.memory else None, "files": limits.files}
 
 
-def release_acts(release: Release, service: Service, where: Where, archive: str) -> tuple[FileAct, ...]:
-    """Return the acts that put a release into a slot; the slot's link comes last but for nothing, so a half-done one is never used."""
+def unpack_act(release: Release, where: Where, archive: str) -> PutTree:
+    """Return the act that brings a release to a host."""
+    return PutTree(where.layout.release(release.service, release.short), archive, release.artifact, touch_of(release.service))
+
+
+def shared_places(release: Release, service: Service, where: Where) -> tuple[HostPath, ...]:
+    """Return where in an unpacked release the folders that survive releases are linked."""
+    tree = where.layout.release(release.service, release.short)
+    return tuple(tree / folder for folder in sorted(service.shared))
+
+
+def slot_acts(release: Release, service: Service, where: Where, in_the_way: Iterable[HostPath] = ()) -> tuple[FileAct, ...]:
+    """Return the acts that put an unpacked release into a slot; the slot's link comes last, so a half-done one is never used.
+
+    `in_the_way` are files and folders of the artifact at the places of shared ones: they make room. A link is exchanged, not removed: the
+    other slot may run by it.
+    """
     name, layout, slot = release.service, where.layout, where.slot
-    tree = layout.release(name, release.short)
-    touch = Touch(subject=f"service/{name}", effect=PutFile(tree, b"").touch.effect)
+    tree, touch = layout.release(name, release.short), touch_of(name)
     return (
-        PutTree(tree, archive, release.artifact, touch),
+        *(Remove(place, touch) for place in in_the_way),
         *(act for folder in sorted(service.shared) for act in shared_acts(layout, name, tree, folder, touch)),
         PutFile(layout.slot_env(name, slot), render_env(slot_env(release, service, where)), 0o600, touch),
         PutFile(layout.slot_start(name, slot), render_start(service, where), 0o755, touch),
         PutLink(layout.slot(name, slot), tree, touch),
     )
+
+
+def touch_of(name: str) -> Touch:
+    """Return whose the acts on a service's files are."""
+    return Touch(subject=f"service/{name}", effect=Effect.INCLUDE)
 
 
 def shared_acts(layout: HostLayout, name: str, tree: HostPath, folder: str, touch: Touch) -> tuple[FileAct, ...]:

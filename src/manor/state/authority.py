@@ -8,8 +8,11 @@ Invariant: a certificate is issued again only when its names changed or less tha
 from __future__ import annotations
 
 import datetime
+import fcntl
 import ipaddress
-from collections.abc import Callable, Iterable
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,9 +21,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from manor.execution.durable import Disk
-from manor.execution.files import carry_out
-from manor.execution.values import HostPath, PutFile
+from manor.errors import ManorError
+from manor.execution.durable import write_durably
 
 AUTHORITY_DAYS = 3650
 CERTIFICATE_DAYS = 365
@@ -55,10 +57,30 @@ class Authority:
         """The authority's own certificate: what clients have to trust."""
         return self.folder / "authority.pem"
 
-    def prepare(self) -> None:
-        """Make the authority's key and certificate unless they are there."""
+    @property
+    def key_file(self) -> Path:
+        """The authority's own key."""
+        return self.folder / "authority.key"
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep other processes out, so that a key and its certificate are always of one make."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        number = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(number, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(number)
+
+    def prepare(self) -> None:
+        """Make the authority's key and certificate unless they are there. Raises ManorError if the certificate has lost its key."""
+        with self._alone():
+            self._prepare()
+
+    def _prepare(self) -> None:
         if self.certificate_file.exists():
+            self._require_key()
             return
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{self.estate} local authority (Manor)")])
@@ -67,13 +89,23 @@ class Authority:
         builder = builder.add_extension(AUTHORITY_USAGE, critical=True)
         builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         certificate = builder.sign(key, hashes.SHA256())
-        write_durably(self.folder / "authority.key", key_pem(key), 0o600)
+        write_durably(self.key_file, key_pem(key), 0o600)
         write_durably(self.certificate_file, certificate.public_bytes(serialization.Encoding.PEM), 0o644)
+
+    def _require_key(self) -> None:
+        if not self.key_file.exists():
+            raise ManorError(
+                f"{self.key_file}: is gone, and nothing can be signed without it; put it back from a backup, "
+                f"or remove {self.certificate_file.name} beside it for a new authority, which clients must then trust anew"
+            )
 
     def issue(self, label: str, names: Iterable[str]) -> IssuedCertificate:
         """Return the certificate kept under `label` for these DNS names and addresses; a new one if need be."""
-        self.prepare()
-        wanted = tuple(sorted(set(names)))
+        with self._alone():
+            self._prepare()
+            return self._issue(label, tuple(sorted(set(names))))
+
+    def _issue(self, label: str, wanted: tuple[str, ...]) -> IssuedCertificate:
         kept = self._kept(label)
         if kept is not None and self._still_good(kept, wanted):
             return kept
@@ -93,7 +125,7 @@ class Authority:
         return names_of(certificate) == wanted and left.days >= RENEW_DAYS and certificate.public_key() == key.public_key()
 
     def _sign(self, label: str, names: tuple[str, ...]) -> IssuedCertificate:
-        own_key = serialization.load_pem_private_key((self.folder / "authority.key").read_bytes(), None)
+        own_key = serialization.load_pem_private_key(self.key_file.read_bytes(), None)
         own = x509.load_pem_x509_certificate(self.certificate_file.read_bytes())
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, label)])
@@ -116,11 +148,6 @@ class Authority:
             not_valid_before=start,
             not_valid_after=start + datetime.timedelta(days=days),
         )
-
-
-def write_durably(path: Path, content: bytes, mode: int) -> None:
-    """Put a file in place as a whole."""
-    carry_out(Disk(), PutFile(HostPath(path), content, mode))
 
 
 AUTHORITY_USAGE = x509.KeyUsage(

@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 import sqlite3
+import stat
 import tarfile
 from collections.abc import Iterator
 from contextlib import closing
@@ -21,6 +22,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from manor.errors import ManorError, Refused, UsageError
+from manor.execution.durable import Disk, beside, sweep
 from manor.state.clock import Clock, SystemClock
 from manor.state.folder import KEPT_IN_BACKUPS, StateFolder
 from manor.state.lock import alone
@@ -57,13 +59,13 @@ class Backup:
 
 def backup(store: Store, to: Path) -> Backup:
     """Write the state as it is now into one tar, 0600, complete or not at all; `hosts/` is not part of it. Raises ManorError."""
-    half = to.with_name(f"{to.name}.part")
-    half.unlink(missing_ok=True)
-    half.touch(mode=0o600)
-    database = store.folder.path / f"{DATABASE}.for-backup"
+    parts = (to, store.folder.path / f"{DATABASE}.for-backup")
+    for left in parts:
+        sweep(Disk(), left)
+    half, database = map(beside, parts)
     try:
         copy_database(store.folder.database, database)
-        with half.open("wb") as file:
+        with open(half, "xb", opener=private) as file:
             with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar:
                 entries = (add_file(tar, database, DATABASE), *add_parts(tar, store.folder))
                 made = Backup(store.clock.now(), revision_of(database), store.state_id, entries)
@@ -71,6 +73,7 @@ def backup(store: Store, to: Path) -> Backup:
             file.flush()
             os.fsync(file.fileno())
         half.replace(to)
+        sync_folder(to.parent)
     finally:
         database.unlink(missing_ok=True)
         half.unlink(missing_ok=True)
@@ -202,6 +205,7 @@ def unpack(archive: Path, fresh: StateFolder) -> Backup:
     try:
         with tarfile.open(archive, mode="r:") as tar:
             made = read_manifest(tar)
+            fresh.database.unlink(missing_ok=True)
             for entry in made.entries:
                 unpack_entry(tar, entry, fresh)
     except (tarfile.TarError, OSError, KeyError, ValueError, TypeError) as error:
@@ -223,19 +227,26 @@ def unpack_entry(tar: tarfile.TarFile, entry: Entry, fresh: StateFolder) -> None
     path = fresh.path / inside
     if any(parent.is_symlink() for parent in path.parents if parent.is_relative_to(fresh.path)):
         raise ValueError(f"{entry.path} lies behind a link")
+    if os.path.lexists(path):
+        raise ValueError(f"{entry.path} is listed twice")
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if entry.target:
         path.symlink_to(entry.target)
         return
     digest = hashlib.sha256()
-    with tar_file(tar, entry.path) as source, path.open("wb") as file:
+    with tar_file(tar, entry.path) as source, open(path, "xb", opener=private) as file:
         while chunk := source.read(1 << 20):
             digest.update(chunk)
             file.write(chunk)
         os.fsync(file.fileno())
-    path.chmod(entry.mode)
+    path.chmod(entry.mode & (stat.S_IRWXU | stat.S_IRGRP | stat.S_IXGRP | stat.S_IROTH | stat.S_IXOTH))
     if digest.hexdigest() != entry.sha256:
         raise ValueError(f"{entry.path} is damaged: its sha256 is not the manifest's")
+
+
+def private(path: str, flags: int) -> int:
+    """Open for nobody but us, and never through a link."""
+    return os.open(path, flags | os.O_NOFOLLOW, 0o600)
 
 
 def tar_file(tar: tarfile.TarFile, name: str) -> IO[bytes]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from manor.errors import ApplyFailed
+
 PARTS = ("artifacts", "repositories", "ca", "estates", "hosts", "runs")
 KEPT_IN_BACKUPS = ("artifacts", "repositories", "ca", "estates", "runs")
 
@@ -54,8 +56,13 @@ class StateFolder:
         return self.path / "state.lock"
 
     def create(self) -> None:
-        """Make what is missing."""
-        for folder in (self.path, *(self.path / part for part in PARTS)):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not self.database.exists():
-            self.database.touch(mode=0o600)
+        """Make what is missing. Raises ApplyFailed where that can't be."""
+        try:
+            for folder in (self.path, *(self.path / part for part in PARTS)):
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not self.database.exists():
+                self.database.touch(mode=0o600)
+        except OSError as error:
+            raise ApplyFailed(
+                f"{error.filename or self.path}: {error.strerror}; the state folder can't be made there, name another with MANOR_STATE"
+            ) from error

@@ -70,15 +70,20 @@ def exclude(one: str, other: str) -> bool:
 
 def acquire(connection: sa.Connection, name: str, operation: str, *, holder: Holder, now: float, is_gone: IsGone = is_gone_here) -> Lease:
     """Take a lease, succeeding holders that are provably gone or expired, with the next token. Raises Busy naming who, what, how long."""
-    in_the_way = [lease for lease in standing(connection) if exclude(lease.name, name)]
-    for lease in in_the_way:
-        if is_held(lease, holder, now, is_gone):
-            raise Busy(busy_text(lease, now))
-    for lease in in_the_way:
+    for lease in require_free(connection, name, holder=holder, now=now, is_gone=is_gone):
         connection.execute(tables.leases.delete().where(tables.leases.c.name == lease.name))
     taken = Lease(name, next_token(connection), operation, *identity(holder), now, now, now + LIFETIME_SECONDS)
     connection.execute(tables.leases.insert().values(**vars(taken)))
     return taken
+
+
+def require_free(connection: sa.Connection, name: str, *, holder: Holder, now: float, is_gone: IsGone = is_gone_here) -> tuple[Lease, ...]:
+    """Return the leases of the dead that are in the way of this one. Raises Busy if one of the living is."""
+    in_the_way = tuple(lease for lease in standing(connection) if exclude(lease.name, name))
+    for lease in in_the_way:
+        if is_held(lease, holder, now, is_gone):
+            raise Busy(busy_text(lease, now))
+    return in_the_way
 
 
 def renew(connection: sa.Connection, name: str, token: int, *, now: float) -> Lease:

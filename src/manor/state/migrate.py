@@ -28,17 +28,25 @@ def bring_up_to_date(folder: StateFolder) -> None:
             return
         require_known(folder, before)
         if before:
-            copy_database(folder.database, folder.path / f"state.db.before-{SCHEMA}-from-{before}")
+            copy_database(folder.database, folder.database.with_name(f"state.db.before-{SCHEMA}-from-{before}"))
         upgrade(folder.database, SCHEMA)
 
 
 def revision_of(database: Path) -> str:
-    """Return the revision of a database, or an empty text for an empty one."""
-    with closing(sqlite3.connect(database, timeout=10)) as connection:
-        if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'").fetchone():
-            return ""
-        row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
-        return str(row[0]) if row else ""
+    """Return the revision of a database, or an empty text for an empty one. Raises ManorError for what is no database."""
+    try:
+        with closing(sqlite3.connect(database, timeout=10)) as connection:
+            if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'").fetchone():
+                return ""
+            row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+    except sqlite3.DatabaseError as error:
+        raise damaged(database, error) from error
+    return str(row[0]) if row else ""
+
+
+def damaged(database: Path, error: object) -> ManorError:
+    """Return what to say of a database that SQLite can't read."""
+    return ManorError(f"{database}: {error}; it is damaged or no database: put a backup in its place with `manor state restore FILE --replace`")
 
 
 def require_known(folder: StateFolder, revision: str) -> None:

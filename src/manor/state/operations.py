@@ -33,6 +33,8 @@ class NewOperation:
     plan_hash: str = ""
     deadline: float | None = None
     """When, at the latest, its forward plan must be done; absolute."""
+    delivery: str = ""
+    """The delivery that it is one environment of; empty: it is none."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,8 @@ class Operation:
     created_at: float
     started_at: float | None
     ended_at: float | None
+    delivery: str = ""
+    """The delivery that it is one environment of."""
 
     @property
     def lease(self) -> str:
@@ -104,6 +108,15 @@ def recent(
     if states:
         query = query.where(table.c.state.in_(states))
     return rows.all_of(connection, query, Operation)
+
+
+def last_of_delivery(connection: sa.Connection, delivery: str, environment: str | None = None) -> Operation | None:
+    """Return the newest operation of a delivery that was begun, in one environment if given."""
+    table = tables.operations
+    query = (
+        sa.select(table).where((table.c.delivery == delivery) & table.c.started_at.is_not(None)).order_by(table.c.created_at.desc(), table.c.id.desc()).limit(1)
+    )
+    return rows.first_of(connection, query if environment is None else query.where(table.c.environment == environment), Operation)
 
 
 def unfinished(connection: sa.Connection, name: str) -> tuple[Operation, ...]:

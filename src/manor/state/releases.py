@@ -32,7 +32,7 @@ class Artifact:
 
 
 @dataclass(frozen=True)
-class Release:
+class ReleaseRow:
     """An artifact with configuration and rules, as its manifest (canonical JSON) says."""
 
     id: str
@@ -86,10 +86,15 @@ class Certification:
 def add_artifact(connection: sa.Connection, artifact: Artifact) -> Artifact:
     """Write an artifact, or return the one of this digest that is there. Raises UsageError if another service's is."""
     connection.execute(insert(tables.artifacts).values(**vars(artifact)).on_conflict_do_nothing())
-    there = get_artifact(connection, artifact.digest)
-    if there.service != artifact.service:
-        raise UsageError(f"the artifact {artifact.digest[:12]} belongs to the service {there.service}, not to {artifact.service}")
-    return there
+    require_owned(connection, artifact.digest, artifact.service)
+    return get_artifact(connection, artifact.digest)
+
+
+def require_owned(connection: sa.Connection, digest: str, service: str) -> None:
+    """Raise UsageError if there is an artifact of this digest and it is another service's."""
+    there = rows.first_of(connection, sa.select(tables.artifacts).where(tables.artifacts.c.digest == digest), Artifact)
+    if there is not None and there.service != service:
+        raise UsageError(f"the artifact {digest[:12]} belongs to the service {there.service}, not to {service}")
 
 
 def get_artifact(connection: sa.Connection, digest: str) -> Artifact:
@@ -105,27 +110,27 @@ def release_id(manifest: str) -> str:
     return hashlib.sha256(manifest.encode()).hexdigest()
 
 
-def add_release(connection: sa.Connection, service: str, artifact: str, manifest: str, *, at: float) -> Release:
+def add_release(connection: sa.Connection, service: str, artifact: str, manifest: str, *, at: float) -> ReleaseRow:
     """Write a release, or return the one of this manifest that is there."""
     identifier = release_id(manifest)
-    values = Release(identifier, service, artifact, manifest, at)
+    values = ReleaseRow(identifier, service, artifact, manifest, at)
     connection.execute(insert(tables.releases).values(**vars(values)).on_conflict_do_nothing())
     return get_release(connection, identifier)
 
 
-def get_release(connection: sa.Connection, identifier: str) -> Release:
+def get_release(connection: sa.Connection, identifier: str) -> ReleaseRow:
     """Return a release by its id or an unambiguous beginning of it (12 hex are shown). Raises UsageError."""
     begins = tables.releases.c.id.startswith(identifier, autoescape=True)
-    found = rows.all_of(connection, sa.select(tables.releases).where(begins).limit(2), Release)
+    found = rows.all_of(connection, sa.select(tables.releases).where(begins).limit(2), ReleaseRow)
     if len(found) != 1 or not identifier:
         raise UsageError(f"there {'are several releases' if found else 'is no release'} {identifier!r}")
     return found[0]
 
 
-def recent_releases(connection: sa.Connection, service: str, limit: int = 50) -> tuple[Release, ...]:
+def recent_releases(connection: sa.Connection, service: str, limit: int = 50) -> tuple[ReleaseRow, ...]:
     """Return the releases of a service, newest first."""
     query = sa.select(tables.releases).where(tables.releases.c.service == service)
-    return rows.all_of(connection, query.order_by(tables.releases.c.created_at.desc()).limit(limit), Release)
+    return rows.all_of(connection, query.order_by(tables.releases.c.created_at.desc()).limit(limit), ReleaseRow)
 
 
 def put_slot(
@@ -200,7 +205,7 @@ def certifications(connection: sa.Connection, environment: str, service: str) ->
     return rows.all_of(connection, query, Certification)
 
 
-def last_certified(connection: sa.Connection, environment: str, service: str, *, but: str = "") -> Release | None:
+def last_certified(connection: sa.Connection, environment: str, service: str, *, but: str = "") -> ReleaseRow | None:
     """Return the release to go back to: the last one certified of those not burned or removed since, other than `but`."""
     seen: set[str] = set()
     for line in certifications(connection, environment, service):

@@ -45,12 +45,12 @@ class Store:
         self._reader = ThreadPoolExecutor(1, "state-reader")
 
     @classmethod
-    def open(cls, folder: Path, clock: Clock | None = None) -> Self:
-        """Open the store in a folder: make what is missing, bring the schema up to date, keep a copy of an older one.
+    def open(cls, folder: Path, clock: Clock | None = None, *, place: StateFolder | None = None) -> Self:
+        """Open the store in a folder, or at `place`: make what is missing, bring the schema up to date, keep a copy of an older one.
 
         Raises Busy while another process migrates, restores, or works with an older schema, ManorError if the schema is newer than this program.
         """
-        place = StateFolder(folder)
+        place = place or StateFolder(folder)
         place.create()
         migrate.bring_up_to_date(place)
         store = cls(place, clock or SystemClock())
@@ -109,6 +109,10 @@ def plain_errors(folder: StateFolder) -> Iterator[None]:
         if "locked" in str(error.orig):
             raise Busy(f"{folder.database}: another process has been writing for over {BUSY_SECONDS:.0f} s; nothing was written") from error
         raise ManorError(f"{folder.database}: {error.orig}; nothing was written") from error
+    except sa.exc.IntegrityError:
+        raise
+    except sa.exc.DatabaseError as error:
+        raise migrate.damaged(folder.database, error.orig) from error
 
 
 def remember_identity(connection: sa.Connection) -> None:

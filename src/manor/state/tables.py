@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
-from manor.state.words import JournalEvent, OperationState, Outcome, RunState, Slot, Standing, Traffic
+from manor.state.words import DeliveryState, JournalEvent, OperationState, Outcome, RunState, Slot, Standing, Traffic
 
-SCHEMA = "0002"
+SCHEMA = "0003"
 """The revision these tables belong to: the head of `migrations/versions`."""
 
 APPEND_ONLY = ("journal", "audit", "certifications", "receipts")
@@ -83,8 +83,30 @@ operations = sa.Table(
     moment("created_at"),
     moment("started_at", null=True),
     moment("ended_at", null=True),
+    text("delivery", default=""),
     sa.Index("operations_of", "environment", "service", "created_at"),
     sa.Index("operations_in", "state"),
+    sa.Index("operations_for", "delivery"),
+)
+
+deliveries = sa.Table(
+    "deliveries",
+    metadata,
+    text("id", primary=True),
+    text("verb"),
+    text("service"),
+    text("artifact"),
+    text("start"),
+    text("to", default=""),
+    text("again", default=""),
+    text("actor"),
+    text("run", default=""),
+    text("environment"),
+    sa.Column("state", Word(DeliveryState), nullable=False),
+    text("summary", default=""),
+    moment("created_at"),
+    moment("ended_at", null=True),
+    sa.Index("deliveries_in", "state"),
 )
 
 steps = sa.Table(

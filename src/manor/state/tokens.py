@@ -17,6 +17,8 @@ from manor.errors import UsageError
 from manor.execution.values import Secret
 from manor.state import audit, rows, tables
 
+FIRST_ADMIN = "first-admin"
+
 
 @dataclass(frozen=True)
 class TokenRow:
@@ -47,6 +49,11 @@ def issue(connection: sa.Connection, name: str, scopes: Iterable[str], created_b
     connection.execute(tables.tokens.insert().values(**vars(row)))
     audit.record(connection, created_by, "token issue", name, at=at, after=row.scopes)
     return Secret(token)
+
+
+def first_admin(connection: sa.Connection, created_by: str, *, at: float) -> Secret | None:
+    """Make a token with every right if there is no token at all yet, and return it for the only time; None otherwise."""
+    return None if all_tokens(connection) else issue(connection, FIRST_ADMIN, ["admin"], created_by, at=at)
 
 
 def check(connection: sa.Connection, token: str, *, now: float) -> TokenRow | None:

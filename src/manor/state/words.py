@@ -31,6 +31,26 @@ class OperationState(StrEnum):
 FINAL = frozenset({OperationState.DONE, OperationState.REVERTED, OperationState.FAILED, OperationState.ABANDONED})
 
 
+class DeliveryState(StrEnum):
+    """How a delivery stands."""
+
+    OPEN = "open"
+    """Carried out, or to be gone on with by whoever comes next."""
+    PAUSED = "paused"
+    """Stopped on its way; a person decides: resume or abandon."""
+    DONE = "done"
+    """Went as far as it may."""
+    FAILED = "failed"
+    ABANDONED = "abandoned"
+    SUPERSEDED = "superseded"
+    """Paused, and a newer one of the service was begun."""
+
+    @property
+    def is_final(self) -> bool:
+        """Tell whether nothing more will happen."""
+        return self not in (DeliveryState.OPEN, DeliveryState.PAUSED)
+
+
 class Outcome(StrEnum):
     """How a step, or all steps of a host, ended."""
 

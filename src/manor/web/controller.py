@@ -18,16 +18,18 @@ from manor.execution.files import carry_out
 from manor.execution.values import HostPath, MakeFolder, PutFile
 from manor.operations.chaos import chaos_from
 from manor.pipeline.worker import Worker as PipelineWorker
+from manor.state import tokens
 from manor.state.holder import process_start
 from manor.state.lock import take
 from manor.state.runs import Run
+from manor.web import uploads
 from manor.web.api import ApiPorts, Handed
 from manor.web.app import WebPorts, make_app
 from manor.web.git import GitPorts, GitServer
 from manor.web.readings import EnvironmentFacts, Readings, operation_view
 from manor.web.server import Listener, Worker, every, listen_on_port, log, serve
 from manor.web.sessions import Sessions, session_key
-from manor.web.tokens import ensure_first_admin, token_check
+from manor.web.tokens import token_check
 from manor.web.views import OperationView
 from manor.workflows.context import Context
 from manor.workflows.serving import Controller, default_wheelhouse
@@ -49,6 +51,7 @@ async def control_alone(context: Context, address: str, port: int | None, say: C
     await controller.prepare()
     listener, stopping = listen(context, address, port), asyncio.Event()
     git = GitServer(git_ports(controller, listener))
+    incoming = context.store.folder.artifacts / "incoming"
     readings = Readings(context.store, context.estate.name, environment_facts(context))
     api = ApiPorts(
         status=readings.status,
@@ -61,8 +64,9 @@ async def control_alone(context: Context, address: str, port: int | None, say: C
         receipts=readings.receipts,
         receipt=readings.receipt,
         ship=shipping(controller),
-        incoming=context.store.folder.artifacts / "incoming",
+        incoming=incoming,
     )
+    uploads.sweep(incoming)
     sessions = Sessions(session_key(context.folder / "web.key"))
     app = make_app(WebPorts(token_check(context.store), sessions, api, git, stopping))
     announce(context, listener, say)
@@ -101,7 +105,7 @@ def announce(context: Context, listener: Listener, say: Callable[[str], None]) -
     content = json.dumps({"url": listener.url, "port": port, "pid": os.getpid(), "started": process_start(os.getpid())}).encode()
     for path in (last_file(context), controller_file(context)):
         carry_out(Disk(), PutFile(HostPath(path), content, 0o600))
-    token = ensure_first_admin(context.store)
+    token = context.store.write_now(tokens.first_admin, "manor serve", at=context.store.clock.now())
     if token is not None:
         say(f"first admin token, shown this once: {token.value}")
     say(f"serving {context.estate.name} on {listener.url}")

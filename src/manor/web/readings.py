@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from itertools import groupby
 
 from manor.rollout.receipt import parse_receipt
-from manor.state import operations, receipts, releases, runs
+from manor.state import deliveries, operations, receipts, releases, runs
 from manor.state.store import Connection, Store
-from manor.state.words import OperationState, Traffic
+from manor.state.words import DeliveryState, OperationState, Traffic
 from manor.web.views import (
     EnvironmentView,
     InstanceView,
@@ -85,7 +85,7 @@ class Readings:
         return StatusPage(
             estate=self._estate,
             at=self._store.clock.now(),
-            problems=tuple(complaint(row) for row in under_way if row.state is OperationState.PAUSED),
+            problems=(*(complaint(row) for row in under_way if row.state is OperationState.PAUSED), *stopped_deliveries(connection)),
             environments=tuple(environment_view(connection, facts) for facts in self._environments),
             operations=tuple(operation_view(row) for row in under_way),
             runs=tuple(run_view(row) for row in runs.recent(connection, limit=10)),
@@ -97,6 +97,16 @@ def complaint(row: operations.Operation) -> str:
     """Return what a paused operation asks of a person."""
     where = "/".join(part for part in (row.environment, row.service) if part)
     return f"{row.verb} {where} is paused ({row.summary or row.phase or 'no reason given'}): manor resume {row.id}, or manor abandon {row.id}"
+
+
+def stopped_deliveries(connection: Connection) -> list[str]:
+    """Return what paused deliveries ask of a person, but for those whose operation asks it already."""
+    rows = [row for row in deliveries.unfinished(connection) if row.state is DeliveryState.PAUSED]
+    return [
+        f"{row.verb} {row.service} is paused at {row.environment} ({row.summary}): manor resume {row.id}, or manor abandon {row.id}"
+        for row in rows
+        if not deliveries.has_unfinished_operation(connection, row.id)
+    ]
 
 
 def environment_view(connection: Connection, facts: EnvironmentFacts) -> EnvironmentView:
@@ -140,6 +150,6 @@ def operation_view(row: operations.Operation) -> OperationView:
 
 def receipt_view(row: receipts.ReceiptRow, *, with_body: bool = False) -> ReceiptView:
     """Return a receipt as the API shows it."""
-    values = {name: getattr(row, name) for name in ReceiptView.model_fields if name != "sent"}
-    sent = parse_receipt(row.body).probe.sent
-    return ReceiptView.model_validate({**values, "sent": sent, "body": row.body if with_body else ""})
+    values = {name: getattr(row, name) for name in ReceiptView.model_fields if name not in {"sent", "state"}}
+    receipt = parse_receipt(row.body)
+    return ReceiptView.model_validate({**values, "sent": receipt.probe.sent, "state": receipt.state, "body": row.body if with_body else ""})

@@ -1,17 +1,15 @@
 """Tokens in the store, as the web needs them.
 
-Invariant: the first admin's token is shown once and never kept.
+Invariant: what is known of a token is its name and scopes; the token itself is compared and forgotten.
 """
 
 from __future__ import annotations
 
 from manor.execution.values import Secret
 from manor.state import tokens
-from manor.state.store import Connection, Store
+from manor.state.store import Store
 from manor.web.access import CheckToken, Grant
 
-SCOPES = ("read", "push", "ship", "admin")
-FIRST_ADMIN = "first-admin"
 USED_AGAIN_SECONDS = 60.0
 
 
@@ -28,14 +26,3 @@ def token_check(store: Store) -> CheckToken:
         return Grant(row.name, frozenset(row.scopes.split()))
 
     return check
-
-
-def ensure_first_admin(store: Store) -> Secret | None:
-    """Make a token with every right if there is no token at all yet, and return it for the only time; None otherwise."""
-    return store.write_now(_first_admin, store.clock.now())
-
-
-def _first_admin(connection: Connection, now: float) -> Secret | None:
-    if tokens.all_tokens(connection):
-        return None
-    return tokens.issue(connection, FIRST_ADMIN, ["admin"], "manor serve", at=now)

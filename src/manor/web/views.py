@@ -28,6 +28,7 @@ TONES: dict[str, Tone] = {
     "abandoned": "bad",
     "burned": "bad",
     "rolled_back": "bad",
+    "not restored": "bad",
     "paused": "bad",
 }
 
@@ -119,6 +120,8 @@ class ReceiptView(View):
     environment: str
     service: str
     release: str
+    state: str = ""
+    """How the rollout ended: `certified`, `rolled_back`, `not restored`, `abandoned`."""
     lost: int
     sent: int
     """Requests of the probe; 0: nothing was probed, and `lost` says nothing."""

@@ -14,11 +14,13 @@ from manor.operations.planning import standing
 from manor.operations.step import Here
 from manor.rollout.framing import SetMaintenance
 from manor.rollout.slots import SlotStep
-from manor.state import journal, operations
+from manor.state import deliveries, journal, operations
+from manor.state.deliveries import Delivery
 from manor.state.journal import StepRow
 from manor.state.leases import Lease
 from manor.state.operations import Operation
-from manor.state.words import Outcome
+from manor.state.store import Connection
+from manor.state.words import DeliveryState, Outcome
 from manor.workflows.context import Context
 from manor.workflows.probing import LocalProber
 from manor.workflows.receipts import VERBS_WITH_RECEIPT, receipt_or_reason
@@ -35,7 +37,7 @@ async def abandon_operation(context: Context, operation: Operation, reason: str,
 
     is_rollout = operation.verb in VERBS_WITH_RECEIPT
     async with hold(context.store, operation.lease, operation.id) as lease:
-        ended = await context.store.write(operations.abandon, operation.id, lease.token, actor, reason, at=context.store.clock.now())
+        ended = await context.store.write(abandon_with_delivery, operation, lease.token, actor, reason, context.store.clock.now())
         if is_rollout:
             await end_probe(context, ended, say)
             await take_page_away(context, ended, lease, say)
@@ -43,6 +45,20 @@ async def abandon_operation(context: Context, operation: Operation, reason: str,
         _, why_not = await receipt_or_reason(context, await standing(context.store, operation.id))
         say(why_not or f"`manor receipt {operation.id}` says what was lost until then")
     return ended
+
+
+def abandon_with_delivery(connection: Connection, operation: Operation, token: int, actor: str, reason: str, at: float) -> Operation:
+    """Give an operation up, and what of its delivery was still to come."""
+    ended = operations.abandon(connection, operation.id, token, actor, reason, at=at)
+    if operation.delivery:
+        deliveries.end(connection, operation.delivery, DeliveryState.ABANDONED, reason, at=at, actor=actor)
+    return ended
+
+
+async def abandon_delivery(context: Context, delivery: Delivery, reason: str, actor: str) -> Delivery:
+    """Give up what of a delivery was still to come; where it has been, it stays. Raises Busy if it is being carried out."""
+    async with hold(context.store, delivery.lease):
+        return await context.store.write(deliveries.end, delivery.id, DeliveryState.ABANDONED, reason, at=context.store.clock.now(), actor=actor)
 
 
 async def end_probe(context: Context, operation: Operation, say: Callable[[str], None]) -> None:

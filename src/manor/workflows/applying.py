@@ -112,10 +112,7 @@ async def apply_plan(
     done = await context.store.read(operations.carried_out, plan.environment, expected) if expected else None
     if done is not None:
         return await standing(context.store, done.id)
-    if expected and not plan.hash.startswith(expected):
-        raise DifferencesFound(
-            f"the plan {expected[:12]} is not what would be done now ({plan.hash[:12]}); estate or hosts have changed since: `manor plan -e {plan.environment}`"
-        )
+    require_expected(plan, expected)
     if plan.is_empty:
         return None
     require_allowed(plan, context.estate.removed, allow_destroy=allow_destroy)
@@ -126,10 +123,22 @@ async def apply_plan(
     async with hold(context.store, plan.environment, wait_seconds=wait_seconds) as lease:
         await context.store.read(operations.require_none_unfinished, plan.environment)
         await require_unmoved(context, plan)
-        steps = apply_steps(plan, planned.site.hosts, running_tiers(planned))
-        operation: Operation = await create(context.store, new, steps, APPLY_KINDS)
+        operation: Operation = await create(context.store, new, steps_of(planned), APPLY_KINDS)
         confirming = confirming_changes(context.store)
         return await execute(context.store, operation.id, planned.site, APPLY_KINDS, lease, on_failure=confirming, tell=tell, stop=stop, chaos=chaos)
+
+
+def steps_of(planned: Planned) -> list[PlannedStep[Site]]:
+    """Return the steps that carry a plan out."""
+    return apply_steps(planned.plan, planned.site.hosts, running_tiers(planned))
+
+
+def require_expected(plan: Plan, expected: str) -> None:
+    """Raise DifferencesFound if a plan's hash was named and is not what would be done now."""
+    if expected and not plan.hash.startswith(expected):
+        raise DifferencesFound(
+            f"the plan {expected[:12]} is not what would be done now ({plan.hash[:12]}); estate or hosts have changed since: `manor plan -e {plan.environment}`"
+        )
 
 
 def require_plan_hash(expected: str) -> None:

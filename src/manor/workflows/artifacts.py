@@ -2,27 +2,57 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from manor.errors import UsageError
 from manor.execution.durable import Disk
 from manor.execution.files import carry_out
 from manor.execution.values import HostPath, PutFile
-from manor.pipeline.artifact import accept_artifact
+from manor.pipeline.artifact import About, keep_handed_in, row_of
 from manor.pipeline.junit import BadReport, Report, parse_report
 from manor.pipeline.results import result_of
-from manor.state import runs
+from manor.state import releases, runs
 from manor.state.releases import Artifact
+from manor.state.store import Connection
 from manor.workflows.context import Context
 
 
-async def hand_in(context: Context, service: str, path: Path, *, commit: str = "", build_url: str = "", junit: Path | None = None) -> Artifact:
-    """Keep an artifact and return its row. The same content for the same commit is the same artifact. Raises Refused, UsageError."""
-    report = read_report(junit) if junit else None
-    row = await accept_artifact(context.store, path, service, commit, build_url)
+@dataclass(frozen=True)
+class Origin:
+    """What is known of an artifact that was built elsewhere."""
+
+    commit: str = ""
+    build_url: str = ""
+    junit: Path | None = None
+    """The report of its tests."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The file of an artifact, durably kept; called, it writes the row that makes it one."""
+
+    row: Artifact
+
+    @property
+    def digest(self) -> str:
+        """Return the sha256 that names it."""
+        return self.row.digest
+
+    def __call__(self, connection: Connection) -> Artifact:
+        """Write the row, or return the one that is there. Raises UsageError if another service's is."""
+        return releases.add_artifact(connection, self.row)
+
+
+async def keep_file(context: Context, service: str, path: Path, origin: Origin) -> Kept:
+    """Keep an artifact's file and its report; the same content for the same commit is the same artifact. Raises Refused, UsageError."""
+    report = read_report(origin.junit) if origin.junit else None
+    about = About(service, origin.commit)
+    built = await keep_handed_in(context.store.folder.artifacts, path, about)
+    await context.store.read(releases.require_owned, built.digest, service)
     if report is not None:
-        carry_out(Disk(), PutFile(HostPath(report_path(context, row.digest)), report, 0o600))
-    return row
+        carry_out(Disk(), PutFile(HostPath(report_path(context, built.digest)), report, 0o600))
+    return Kept(row_of(built, about, at=context.store.clock.now(), build_url=origin.build_url))
 
 
 def read_report(path: Path) -> bytes:

@@ -32,6 +32,7 @@ from manor.registry import product
 from manor.state import places
 from manor.state.authority import Authority
 from manor.state.leases import lease_name
+from manor.state.scratch import open_copy
 from manor.state.store import Store
 
 STATE_FOLDER = Path(".manor/state")
@@ -171,9 +172,20 @@ def state_folder(file: Path) -> Path:
 
 
 @contextmanager
-def open_context(path: Path | None) -> Iterator[Context]:
-    """Open the estate and its state for the body."""
+def open_state(file: Path, *, dry_run: bool = False) -> Iterator[tuple[Store, Machine]]:
+    """Open the state of an estate file, and what this machine's folders have; for a dry run copies of both, which are thrown away."""
+    if not dry_run:
+        with Store.open(state_folder(file)) as store:
+            yield store, Machine()
+        return
+    with open_copy(state_folder(file)) as store:
+        yield store, Machine().copy_to(store.folder.database.with_name("addresses"))
+
+
+@contextmanager
+def open_context(path: Path | None, *, dry_run: bool = False) -> Iterator[Context]:
+    """Open the estate and its state for the body; for a dry run a copy of the state, so that nothing is changed."""
     file = find_estate(path)
     estate = load_estate(file)
-    with Store.open(state_folder(file)) as store:
-        yield Context(file, estate, store)
+    with open_state(file, dry_run=dry_run) as (store, machine):
+        yield Context(file, estate, store, machine)

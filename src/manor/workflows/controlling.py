@@ -19,15 +19,14 @@ from manor.execution.values import Command, Detached, Effect, HostPath, HttpRequ
 from manor.state import tokens
 from manor.state.holder import is_process_of, process_start
 from manor.state.operations import new_id
-from manor.state.store import Connection
 from manor.workflows.context import Context
+from manor.workflows.housekeeping import own_folder
 
 START_SECONDS = 20.0
 STOP_SECONDS = 15.0
 KILL_SECONDS = 5.0
 POLL_SECONDS = 0.1
 FOR_EVER_SECONDS = 10 * 365 * 86400.0
-FIRST_ADMIN = "first-admin"
 SERVE = "serve"
 RUNTIME = Touch(effect=Effect.RUNTIME)
 
@@ -79,7 +78,7 @@ def noted_controller(context: Context) -> RunningController | None:
 
 async def start_controller(context: Context) -> tuple[RunningController, Secret | None]:
     """Start it unless it runs; return it, and the first admin's token if there was none before. Raises ApplyFailed if it does not come up."""
-    token = await context.store.write(first_admin, context.store.clock.now())
+    token = await context.store.write(tokens.first_admin, "manor up", at=context.store.clock.now())
     found = await find_controller(context)
     if found is None:
         step = detached(context, new_id(context.store.clock.now()))
@@ -94,7 +93,7 @@ def detached(context: Context, start: str) -> Detached:
     """Return the controller as a program that outlives us; each start is one of its own."""
     words = (sys.executable, "-m", "manor", SERVE, str(context.file), "--verbose")
     command = Command(words, RUNTIME, env={"MANOR_STATE": str(context.folder), **inherited()}, cwd=HostPath(context.file.parent))
-    return Detached(f"controller-{start}", HostPath(context.folder / "controller" / start), command, timeout_seconds=FOR_EVER_SECONDS)
+    return Detached(f"controller-{start}", HostPath(own_folder(context) / start), command, timeout_seconds=FOR_EVER_SECONDS)
 
 
 def inherited() -> dict[str, str]:
@@ -137,10 +136,3 @@ async def send(signal: str, controller: RunningController) -> None:
     """Send a signal to the controller, if it is still there."""
     if controller.is_alive:
         await own_runner().run(Command(("kill", signal, str(controller.pid)), RUNTIME, ok_codes=frozenset({0, 1})))
-
-
-def first_admin(connection: Connection, now: float) -> Secret | None:
-    """Make a token with every right if there is no token at all yet."""
-    if tokens.all_tokens(connection):
-        return None
-    return tokens.issue(connection, FIRST_ADMIN, ["admin"], "manor up", at=now)

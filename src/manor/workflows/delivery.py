@@ -1,34 +1,31 @@
-"""Ship and promote: a release enters the first environment and goes on as far as it may."""
+"""A release in one environment: whether it may enter, how it is rolled out there and returned, and how it came out."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from manor.errors import DifferencesFound, ManorError, UsageError
 from manor.operations.planning import Result
 from manor.rollout.receipt_text import verdict
 from manor.state import releases
-from manor.state.words import OperationState, Standing
+from manor.state.deliveries import Delivery
+from manor.state.words import Standing
 from manor.workflows.context import Context
 from manor.workflows.finding_receipts import receipt_of
 from manor.workflows.gates import gate_problems
 from manor.workflows.receipts import receipt_or_reason
 from manor.workflows.rolling import (
-    ORDER,
     Carrying,
-    Onward,
+    Rollout,
     carry_out_rollout,
     is_done,
     load_release,
     prepare_rollout,
-    read_onward,
     require_done,
     rollout_of,
 )
 from manor.workflows.up import prefixed
-
-SHIP = "ship"
 
 
 @dataclass(frozen=True)
@@ -73,57 +70,25 @@ def first_environment(context: Context, service: str) -> str:
     raise UsageError(f"no first environment has the service {service!r}")
 
 
-async def deliver(context: Context, service: str, artifact: str, carrying: Carrying, *, start: str = "", to: str = "", again: str = "") -> list[Delivered]:
-    """Roll an artifact out from environment to environment until one may not be entered. Raises what the failing one raises."""
-    path = path_from(context, start or first_environment(context, service), to=to)
-    return await deliver_along(context, service, artifact, carrying, path, Onward(to, again))
-
-
-async def deliver_along(
-    context: Context, service: str, artifact: str, carrying: Carrying, path: Sequence[str], onward: Onward, *, is_begun: bool = False
-) -> list[Delivered]:
-    """Roll an artifact out along a path; `is_begun`: it was in the environment before the path's first."""
-    delivered: list[Delivered] = []
-    for number, name in enumerate(path, start=int(is_begun)):
-        held_back = await may_not_enter(context, service, artifact, name, number)
-        if held_back:
-            delivered.append(Delivered(name, "", "", note=held_back))
-            break
-        delivered.append(await deliver_to(context, service, artifact, name, carrying, onward))
-    return delivered
-
-
-async def go_on(context: Context, result: Result, carrying: Carrying) -> list[Delivered]:
-    """Go on with the delivery that a resumed operation is part of, into the environments after its own, as who began it would have."""
-    operation = result.operation
-    onward = read_onward(operation.arguments) if operation.verb == SHIP and operation.state is OperationState.DONE else None
-    if onward is None or operation.environment == onward.to:
-        return []
-    release = await load_release(context, ORDER.validate_json(operation.arguments).release)
-    path = path_from(context, operation.environment, to=onward.to)[1:]
-    return await deliver_along(context, operation.service, release.artifact, carrying, path, onward, is_begun=True)
-
-
-async def may_not_enter(context: Context, service: str, artifact: str, environment: str, number: int) -> str:
-    """Return why a release does not go on into an environment by itself; empty: it does."""
+async def may_not_enter(context: Context, delivery: Delivery, environment: str) -> str:
+    """Return why a release does not go on into an environment by itself; empty: it does. Raises DifferencesFound if the first one's gates do not hold."""
     declared = context.environment(environment)
-    if number and declared.promote == "by_hand":
-        return f"waits for `manor promote {service} --to {environment}`"
-    problems = await gate_problems(context, artifact, declared.gates)
-    if problems and not number:
+    is_first = environment == delivery.start
+    if declared.promote == "by_hand" and not is_first:
+        return f"waits for `manor promote {delivery.service} --to {environment}`"
+    problems = await gate_problems(context, delivery.artifact, declared.gates)
+    if problems and is_first:
         raise DifferencesFound(f"{environment}: {'; '.join(problems)}")
     return "; ".join(problems)
 
 
-async def deliver_to(
-    context: Context, service: str, artifact: str, environment: str, carrying: Carrying, onward: Onward | None = None, *, again: str = "", verb: str = SHIP
-) -> Delivered:
-    """Roll an artifact out in one environment and write its receipt. Raises ApplyFailed when it was turned round, and its like."""
-    rollout = await prepare_rollout(context, environment, service, artifact, again=onward.again if onward else again)
+async def deliver_to(context: Context, delivery: Delivery, environment: str, carrying: Carrying) -> Delivered:
+    """Roll a delivery's artifact out in one environment and write its receipt. Raises ApplyFailed when it was turned round, and its like."""
+    rollout = await prepare_rollout(context, environment, delivery.service, delivery.artifact, again=delivery.again)
     release = rollout.order.release
     if is_done(rollout):
         return nothing_to_do(environment, release)
-    return await finish(context, environment, await carry_out_rollout(rollout, heard_in(carrying, environment), verb, onward), release)
+    return await finish(context, environment, await carry_out_rollout(rollout, heard_in(carrying, environment), delivery.verb, delivery.id), release)
 
 
 def nothing_to_do(environment: str, release: str) -> Delivered:
@@ -156,19 +121,7 @@ def heard_in(carrying: Carrying, environment: str) -> Carrying:
     return replace(carrying, tell=prefixed(carrying.tell, environment))
 
 
-async def promote(context: Context, service: str, to: str, carrying: Carrying, *, release: str = "", again: str = "") -> Delivered:
-    """Roll out in one environment what is certified in the one before it. Raises UsageError, DifferencesFound."""
-    declared = context.environment(to)
-    if declared.after is None:
-        raise UsageError(f"nothing comes before {to}; use `manor ship`")
-    chosen = await certified_before(context, service, declared.after, release)
-    problems = await gate_problems(context, chosen.artifact, declared.gates)
-    if problems:
-        raise DifferencesFound(f"{to}: {'; '.join(problems)}")
-    return await deliver_to(context, service, chosen.artifact, to, carrying, again=again, verb="promote")
-
-
-async def certified_before(context: Context, service: str, environment: str, release: str) -> releases.Release:
+async def certified_before(context: Context, service: str, environment: str, release: str) -> releases.ReleaseRow:
     """Return the release that is certified in an environment: the named one, or the last. Raises UsageError."""
     if not release:
         found = await context.store.read(releases.last_certified, environment, service)
@@ -184,6 +137,14 @@ async def certified_before(context: Context, service: str, environment: str, rel
 
 async def rollback(context: Context, service: str, environment: str, carrying: Carrying, *, to: str = "") -> Delivered:
     """Return an environment to the last certified release; where that serves already, to the one certified before; or to a named one."""
+    rollout = await prepare_return(context, service, environment, to=to)
+    if is_done(rollout):
+        return nothing_to_do(environment, rollout.order.release)
+    return await finish(context, environment, await carry_out_rollout(rollout, heard_in(carrying, environment), "rollback"), rollout.order.release)
+
+
+async def prepare_return(context: Context, service: str, environment: str, *, to: str = "") -> Rollout:
+    """Return the rollout that returns an environment. Raises UsageError if there is nothing to return to."""
     now = await context.store.read(releases.last_certified, environment, service)
     if to:
         target = await certified_before(context, service, environment, to)
@@ -193,10 +154,7 @@ async def rollback(context: Context, service: str, environment: str, carrying: C
         if found is None:
             raise UsageError(f"{environment} has no other certified release of {service} to return to")
         target = found
-    rollout = await rollout_of(context, environment, service, await load_release(context, target.id), is_return=True)
-    if is_done(rollout):
-        return Delivered(environment, rollout.order.release, "", note="nothing to do; every instance serves it and it is certified")
-    return await finish(context, environment, await carry_out_rollout(rollout, heard_in(carrying, environment), "rollback"), rollout.order.release)
+    return await rollout_of(context, environment, service, await load_release(context, target.id), is_return=True)
 
 
 async def releases_serving(context: Context, environment: str, service: str) -> set[str]:

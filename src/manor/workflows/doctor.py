@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from manor.errors import ManorError
+from manor.errors import ApplyFailed, ManorError
 from manor.estate.model import Estate
 from manor.execution.guard import Guard
 from manor.execution.instances import RunningInstance, running_instances
@@ -123,7 +123,7 @@ def examine_address_file(machine: Machine) -> Finding:
     file = machine.file
     try:
         claims = machine.claims
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ApplyFailed) as error:
         return Finding("address file", False, f"{file} can't be read: {error}", f"rm {quoted(file)}   # each estate claims anew with `manor up`")
     if not os.access(file if file.exists() else file.parent, os.W_OK):
         return Finding("address file", False, f"{file} can't be written", f"sudo chmod 666 {quoted(file)}")

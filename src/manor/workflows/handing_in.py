@@ -1,6 +1,6 @@
-"""Artifacts handed in through the API: noted durably, delivered in the background, found again by the next controller (docs/controller.md).
+"""Deliveries that the controller carries out in the background: what was handed in through the API, and what others left (docs/controller.md).
 
-Invariant: what was acknowledged has its note on the disk until it is delivered or a person has to decide.
+Invariant: what was acknowledged is open in the store until it is delivered or a person has to decide.
 """
 
 from __future__ import annotations
@@ -9,119 +9,93 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter
-
-from manor.errors import Busy, ManorError, Paused, Unreachable, UsageError
-from manor.execution.durable import Disk
-from manor.execution.files import carry_out
-from manor.execution.values import HostPath, MakeFolder, PutFile, Remove
+from manor.errors import ManorError, UsageError
 from manor.operations.events import Event
-from manor.state import operations, releases
+from manor.state import operations, releases, runs
+from manor.state.deliveries import Delivery
 from manor.state.operations import Operation
 from manor.workflows.context import Context
-from manor.workflows.delivery import Delivered, deliver, first_environment
+from manor.workflows.deliveries import WAITS, find_orphans, go_on
+from manor.workflows.delivery import Delivered
 from manor.workflows.rolling import Carrying
 
 log = logging.getLogger(__name__)
-FOLDER = "deliveries"
 REST_SECONDS = 30.0
-TRIED_AGAIN = (Busy, Paused, Unreachable)
-"""What may be otherwise later without a new hand-in: a lease is let go, a person decides, a host answers."""
 
 
 @dataclass(frozen=True)
-class Note:
-    """An artifact that is to be delivered."""
+class UnderWay:
+    """A delivery that is being carried out here."""
 
-    service: str
-    artifact: str
-    to: str
-    actor: str
-
-    @property
-    def name(self) -> str:
-        """Return the name of its file: the same wish has the same note."""
-        return f"{self.artifact}-{self.to or 'all'}.json"
-
-
-NOTE: TypeAdapter[Note] = TypeAdapter(Note)
+    task: asyncio.Task[list[Delivered]]
+    begun: asyncio.Future[str]
+    """The first operation that was heard of."""
 
 
 class Deliveries:
-    """Delivers what was handed in, several services side by side."""
+    """Carries out open deliveries that nobody else does, several side by side."""
 
     def __init__(self, context_of: Callable[[], Context], settle: Callable[[str, Carrying], Awaitable[None]], carrying: Carrying) -> None:
         """Deliver under the estate that `context_of` gives at the time, after `settle` has brought what died of a service to its end."""
         self._context_of = context_of
         self._settle = settle
         self._carrying = carrying
-        self._tasks: dict[str, asyncio.Task[list[Delivered]]] = {}
+        self._under_way: dict[str, UnderWay] = {}
         self._resting: dict[str, float] = {}
-        """Until when, by its note's name, one is not tried again."""
+        """Until when, by its id, one is not tried again."""
 
-    @property
-    def folder(self) -> Path:
-        """Where the notes are."""
-        return self._context_of().folder / FOLDER
-
-    async def accept(self, note: Note) -> Operation:
-        """Note a delivery and begin it; return the operation of its first rollout as soon as there is one. Raises what kept it from beginning."""
-        disk = Disk()
-        carry_out(disk, MakeFolder(HostPath(self.folder), 0o700))
-        carry_out(disk, PutFile(HostPath(self.folder / note.name), NOTE.dump_json(note), 0o600))
-        begun: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        task = self._begin(note, begun)
-        waiting: list[asyncio.Future[Any]] = [task, begun]
+    async def accept(self, delivery: Delivery) -> Operation:
+        """Begin a delivery that was written down; return the operation of its first rollout as soon as there is one. Raises what kept it from beginning."""
+        now = self._under_way.get(delivery.id) or self._begin(delivery)
+        waiting: list[asyncio.Future[Any]] = [now.task, now.begun]
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         store = self._context_of().store
-        return await store.read(operations.get, begun.result() if begun.done() else await self._there_already(note, await task))
+        return await store.read(operations.get, now.begun.result() if now.begun.done() else await self._there_already(delivery, await now.task))
 
-    async def _there_already(self, note: Note, delivered: list[Delivered]) -> str:
+    async def _there_already(self, delivery: Delivery, delivered: list[Delivered]) -> str:
         """Return the operation that had brought a release before. Raises UsageError if none is known."""
-        context = self._context_of()
-        rows = await context.store.read(releases.certifications, first_environment(context, note.service), note.service)
+        rows = await self._context_of().store.read(releases.certifications, delivery.start, delivery.service)
         found = [row.operation for row in rows if delivered and row.release.startswith(delivered[0].release)]
         if not found:
-            raise UsageError(f"{note.service}: nothing was begun: {'; '.join(one.note for one in delivered)}")
+            raise UsageError(f"{delivery.service}: nothing was begun: {'; '.join(one.note for one in delivered)}")
         return found[-1]
 
     async def catch_up(self) -> None:
-        """Begin what was noted and is not under way."""
-        now = self._context_of().store.clock.now()
-        for path in sorted(self.folder.glob("*.json")):
-            if path.name not in self._tasks and self._resting.get(path.name, now) <= now:
-                self._begin(NOTE.validate_json(path.read_bytes()))
+        """Begin what is open and carried out by nobody; what a run delivers is its own while it is open."""
+        store = self._context_of().store
+        now, seen_to = store.clock.now(), {run.id for run in await store.read(runs.open_runs)}
+        for delivery in await find_orphans(self._context_of()):
+            if delivery.run not in seen_to and delivery.id not in self._under_way and self._resting.get(delivery.id, now) <= now:
+                self._begin(delivery)
 
-    def _begin(self, note: Note, begun: asyncio.Future[str] | None = None) -> asyncio.Task[list[Delivered]]:
-        task = asyncio.create_task(self._deliver(note, begun), name=f"deliver {note.service}")
-        self._tasks[note.name] = task
-        task.add_done_callback(lambda ended: self._ended(note, ended))
-        return task
+    def _begin(self, delivery: Delivery) -> UnderWay:
+        begun: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        task = asyncio.create_task(self._deliver(delivery, begun), name=f"deliver {delivery.service}")
+        self._under_way[delivery.id] = UnderWay(task, begun)
+        task.add_done_callback(lambda ended: self._ended(delivery, ended))
+        return self._under_way[delivery.id]
 
-    async def _deliver(self, note: Note, begun: asyncio.Future[str] | None) -> list[Delivered]:
-        await self._settle(note.service, self._carrying)
+    async def _deliver(self, delivery: Delivery, begun: asyncio.Future[str]) -> list[Delivered]:
+        await self._settle(delivery.service, self._carrying)
 
         def tell(event: Event) -> None:
-            if begun is not None and not begun.done():
+            if not begun.done():
                 begun.set_result(event.operation)
             self._carrying.tell(event)
 
-        carrying = replace(self._carrying, actor=note.actor, tell=tell)
-        return await deliver(self._context_of(), note.service, note.artifact, carrying, to=note.to)
+        return await go_on(self._context_of(), delivery.id, replace(self._carrying, actor=delivery.actor, tell=tell), is_patient=True)
 
-    def _ended(self, note: Note, task: asyncio.Task[list[Delivered]]) -> None:
-        self._tasks.pop(note.name, None)
+    def _ended(self, delivery: Delivery, task: asyncio.Task[list[Delivered]]) -> None:
+        self._under_way.pop(delivery.id, None)
         if task.cancelled():
             return
         error = task.exception()
-        if isinstance(error, TRIED_AGAIN) or (error is not None and not isinstance(error, ManorError)):
-            self._resting[note.name] = self._context_of().store.clock.now() + REST_SECONDS
-            log.warning("%s %s is tried again in %g s: %s", note.service, note.artifact[:12], REST_SECONDS, error)
+        if isinstance(error, WAITS) or (error is not None and not isinstance(error, ManorError)):
+            self._resting[delivery.id] = self._context_of().store.clock.now() + REST_SECONDS
+            log.warning("%s %s is tried again in %g s: %s", delivery.service, delivery.artifact[:12], REST_SECONDS, error)
             return
-        self._resting.pop(note.name, None)
+        self._resting.pop(delivery.id, None)
         if error is not None:
-            log.warning("%s %s was not delivered: %s", note.service, note.artifact[:12], error)
-        carry_out(Disk(), Remove(HostPath(self.folder / note.name)))
+            log.warning("%s %s was not delivered: %s", delivery.service, delivery.artifact[:12], error)

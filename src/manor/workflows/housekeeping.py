@@ -6,10 +6,12 @@ Invariant: only environments that are up are touched; an operation under way is 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 from manor.errors import Busy, NotOurs
 from manor.execution.base import Runner
-from manor.execution.values import Command, Effect, HostPath, Touch
+from manor.execution.detached import identity_in, is_alive
+from manor.execution.values import Command, Effect, HostPath, Remove, Touch
 from manor.observe.hosts import observe_programs
 from manor.operations.leasing import hold
 from manor.reconcile.desired import DesiredHost, DesiredTier
@@ -89,6 +91,26 @@ async def rotate_host(host: DesiredHost, runner: Runner) -> list[str]:
             await (rotate_access(access[path], runner, path) if path in access else shift(runner, path, COPY, subject))
             said.append(f"{host.name}: rotated {path}")
     return said
+
+
+async def rotate_own_logs(context: Context, runner: Runner) -> list[str]:
+    """Rotate the log of the controller that `up` started, and remove what starts long ago left; return what was done, in words."""
+    starts = sorted(path for path in own_folder(context).glob("*") if path.is_dir())
+    said = []
+    for path in await too_large(runner, [HostPath(start / "log") for start in starts], ""):
+        await shift(runner, path, COPY, "")
+        said.append(f"controller: rotated {path}")
+    for start in starts[:-KEPT_LOGS]:
+        claimed = identity_in(start)
+        if claimed is None or not is_alive(claimed):
+            await runner.change([Remove(HostPath(start))])
+            said.append(f"controller: removed {start}")
+    return said
+
+
+def own_folder(context: Context) -> Path:
+    """Return where the starts of the controller are, a folder each."""
+    return context.folder / "controller"
 
 
 async def too_large(runner: Runner, paths: Iterable[HostPath], subject: str) -> list[HostPath]:

@@ -12,7 +12,8 @@ from pydantic import TypeAdapter
 
 from manor.errors import NotOurs, TimedOut
 from manor.estate.model import Probe, Service
-from manor.estate.topology import ServiceView
+from manor.estate.topology import Listener, ServiceView
+from manor.estate.wiring import Wiring
 from manor.execution.base import Runner
 from manor.execution.guard import Guard
 from manor.execution.local import LocalRunner
@@ -128,22 +129,27 @@ class LocalProber:
         """Return what the probe asks: the declared probes, by default GET of the health path; None without a route or a path."""
         wiring = self.context.wiring(self.environment)
         service, view = wiring.environment.services[self.service], wiring.service(self.service)
-        declared = service.probe or default_probe(service)
-        front = wiring.addressing.front
-        if not view.routes or not declared or front is None:
+        declared, doors = service.probe or default_probe(service), self._doors(wiring)
+        if not view.routes or not declared or not doors:
             return None
         folder = self.folder(operation)
-        targets = tuple(self._target(probe, view, front[1]) for probe in declared)
+        targets = tuple(self._target(probe, view, door, probe.rate / len(doors)) for probe in declared for door in doors)
         now = self.context.store.clock.now()
         return ProbeConfig(targets=targets, results=str(folder / "results.jsonl"), stop_file=str(folder / "stop"), deadline=now + LONGEST_SECONDS)
 
-    def _target(self, probe: Probe, view: ServiceView, port: int) -> Target:
+    def _doors(self, wiring: Wiring) -> tuple[Listener, ...]:
+        """Return a TLS listener of the first tier on each of its hosts that knows the service; the machine's own where there is one."""
+        ours = {name for name, host in wiring.environment.hosts.items() if host.manage != "never"}
+        behind = [node for node in wiring.nodes() if node.is_first and node.host in ours and any(view.name == self.service for view in node.services)]
+        return tuple(next(listener for listener in reversed(node.listeners) if listener.tls) for node in behind)
+
+    def _target(self, probe: Probe, view: ServiceView, door: Listener, rate: float) -> Target:
         return Target(
             name=f"{probe.method} {probe.path}",
-            address="127.0.0.1",
-            port=port,
+            address=door.address,
+            port=door.port,
             host=view.health_host,
-            rate=probe.rate,
+            rate=rate,
             method=probe.method,
             paths=(probe.path,),
             body=probe.body or "",

@@ -9,21 +9,19 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
 
 from manor.errors import ManorError, UsageError
-from manor.estate.layout import HostLayout
+from manor.estate.layout import HostLayout, instance_name
 from manor.execution.values import Effect, HostPath, Remove, Touch
 from manor.observe.hosts import observe_programs
 from manor.operations.engine import execute
 from manor.operations.leasing import hold
 from manor.operations.planning import Result, create
-from manor.operations.step import Evidence, Here, Holds, Planned, StepKinds
+from manor.operations.step import Evidence, Here, Holds, Planned, Step, StepKinds
 from manor.reconcile.site import fence
-from manor.rollout.fleet import Fleet, SlotLetter
+from manor.rollout.fleet import SlotLetter
 from manor.rollout.live import LiveFleet
 from manor.rollout.moving import DrainSlot
-from manor.rollout.slots import SlotStep
 from manor.rollout.stopping import StopSlot
 from manor.state import operations, releases
 from manor.state.leases import Lease
@@ -37,38 +35,41 @@ VERB = "remove"
 
 
 @dataclass(frozen=True)
-class ForgetInstance(SlotStep):
+class ForgetInstance(Step[LiveFleet]):
     """Remove an instance's slots, releases and rows; its program must not run."""
 
+    service: str
+    host: str
+    slot: SlotLetter
+    release: str
+
     kind = "forget"
-    phase = "removing"
 
     @property
     def text(self) -> str:
         """Return one line for the operator."""
         return f"{self.service}: files and rows go; shared data stays"
 
-    async def observe(self, ports: Fleet, here: Here) -> Holds:
+    async def observe(self, ports: LiveFleet, here: Here) -> Holds:
         """Doing it again is harmless."""
         return Holds.pre()
 
-    async def act(self, ports: Fleet, here: Here) -> Evidence:
+    async def act(self, ports: LiveFleet, here: Here) -> Evidence:
         """Remove them. Raises ManorError if a program of the service still runs."""
-        fleet = cast("LiveFleet", ports)  # the model of a fleet has no files to remove
-        host, runner = fleet.site.hosts[self.host], fleet.site.runners[self.host]
-        await fence(host, runner, fleet.site.state_id, fleet.site.lease, here.token)
+        host, runner = ports.site.hosts[self.host], ports.site.runners[self.host]
+        await fence(host, runner, ports.site.state_id, ports.site.lease, here.token)
         names = {f"{self.service}-a", f"{self.service}-b"}
         alive = [view.name for view in await observe_programs(question_of(host), runner) or () if view.name in names and view.pid]
         if alive:
             raise ManorError(f"{self.host}: {', '.join(alive)} still runs; nothing was removed")
         touch = Touch(subject=f"service/{self.service}", effect=Effect.INCLUDE)
         await runner.change([Remove(path, touch) for path in paths_of(host.layout, self.service)])
-        environment = fleet.site.wiring.environment.name
-        await fleet.site.store.write(releases.forget_instance, environment, self.service, self.ref.instance, here.operation, here.token)
+        environment = ports.site.wiring.environment.name
+        await ports.site.store.write(releases.forget_instance, environment, self.service, instance_name(self.service, self.host), here.operation, here.token)
         return "gone"
 
 
-REMOVE_KINDS: StepKinds[Fleet] = StepKinds((DrainSlot, StopSlot, ForgetInstance))
+REMOVE_KINDS: StepKinds[LiveFleet] = StepKinds((DrainSlot, StopSlot, ForgetInstance))
 
 
 def paths_of(layout: HostLayout, service: str) -> tuple[HostPath, ...]:
@@ -76,7 +77,7 @@ def paths_of(layout: HostLayout, service: str) -> tuple[HostPath, ...]:
     return (layout.slot(service, "a").parent, layout.release(service, "any").parent)
 
 
-def plan_removal(fleet: LiveFleet, hosts: Sequence[str]) -> list[Planned[Fleet]]:
+def plan_removal(fleet: LiveFleet, hosts: Sequence[str]) -> list[Planned[LiveFleet]]:
     """Return the steps: every slot drained, then stopped, then its files and rows gone."""
     slots: list[tuple[str, SlotLetter]] = [(server.host, server.slot) for server in fleet.view.servers if server.host in hosts]
     service, seconds = fleet.service, fleet.view.drain_seconds
@@ -86,25 +87,41 @@ def plan_removal(fleet: LiveFleet, hosts: Sequence[str]) -> list[Planned[Fleet]]
     ]
     stops = [StopSlot(service, host, slot, "") for host, slot in slots]
     forgets = [ForgetInstance(service, host, "a", "") for host in hosts]
-    waves: tuple[Sequence[SlotStep], ...] = (drains, stops, forgets)
+    waves: tuple[Sequence[Step[LiveFleet]], ...] = (drains, stops, forgets)
     return [Planned(stage, step) for stage, wave in enumerate(waves) for step in wave]
 
 
-async def remove_service(context: Context, service: str, environment: str, carrying: Carrying) -> Result | None:
-    """Remove a service; None if there is nothing of it. Raises UsageError while it is declared, Busy, and what the steps raise."""
+@dataclass(frozen=True)
+class Removal:
+    """A removal about to be carried out."""
+
+    fleet: LiveFleet
+    hosts: tuple[str, ...]
+    estate_digest: str
+
+
+async def prepare_removal(context: Context, service: str, environment: str) -> Removal | None:
+    """Return what removes a service; None if there is nothing of it. Raises UsageError while it is declared."""
     if service in context.environment(environment).services:
         raise UsageError(f"{environment} still declares {service}; take it out of the estate, note it under `removed: {{{service}: <date>}}`, then remove it")
     deployed = await context.store.read(releases.deployments, environment, service)
     if not deployed:
         return None
     fleet, digest = await former_fleet(context, environment, service)
-    hosts = sorted({row.host for row in deployed} & set(fleet.site.hosts))
-    arguments = json.dumps({"hosts": hosts})
-    new = NewOperation(VERB, environment, service, actor=carrying.actor, estate_digest=digest, arguments=arguments)
+    return Removal(fleet, tuple(sorted({row.host for row in deployed} & set(fleet.site.hosts))), digest)
+
+
+async def remove_service(context: Context, service: str, environment: str, carrying: Carrying) -> Result | None:
+    """Remove a service; None if there is nothing of it. Raises UsageError while it is declared, Busy, and what the steps raise."""
+    removal = await prepare_removal(context, service, environment)
+    if removal is None:
+        return None
+    arguments = json.dumps({"hosts": removal.hosts})
+    new = NewOperation(VERB, environment, service, actor=carrying.actor, estate_digest=removal.estate_digest, arguments=arguments)
     async with hold(context.store, f"{environment}/{service}", wait_seconds=carrying.wait_seconds) as lease:
         await context.store.read(operations.require_none_unfinished, f"{environment}/{service}")
-        operation = await create(context.store, new, plan_removal(fleet, hosts), REMOVE_KINDS)
-        return await carry_out_removal(context, operation, fleet, lease, carrying)
+        operation = await create(context.store, new, plan_removal(removal.fleet, removal.hosts), REMOVE_KINDS)
+        return await carry_out_removal(context, operation, removal.fleet, lease, carrying)
 
 
 async def former_fleet(context: Context, environment: str, service: str) -> tuple[LiveFleet, str]:

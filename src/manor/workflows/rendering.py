@@ -43,6 +43,8 @@ def render_into(context: Context, environments: Iterable[str], host: str, folder
 
 def empty(folder: Path) -> None:
     """Make a folder that holds our mark and nothing else. Raises UsageError if it holds what is not ours."""
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        raise UsageError(f"{folder} is not a folder of its own; name one that is empty or not there")
     if folder.exists() and any(folder.iterdir()) and not (folder / MARK).exists():
         raise UsageError(f"{folder} holds other things; name a folder that is empty or not there")
     if folder.exists():

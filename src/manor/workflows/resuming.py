@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from manor.errors import UsageError
-from manor.operations.adoption import adopt, find_orphans
+from manor.operations.adoption import adopt
 from manor.operations.engine import execute
 from manor.operations.events import Event, What
 from manor.operations.planning import Result
@@ -63,17 +62,6 @@ async def unfinished(store: Store, *, environment: str = "", service: str = "") 
     return tuple(one for one in reversed(found) if environment in ("", one.environment) and service in ("", one.service))
 
 
-async def find_operation(store: Store, named: str, *, environment: str = "") -> Operation:
-    """Return the unfinished operation that a person means: by its id, or by its service. Raises UsageError."""
-    found = [one for one in await unfinished(store, environment=environment) if named in ("", one.id, one.service)]
-    if len(found) == 1:
-        return found[0]
-    if not found:
-        raise UsageError(f"there is nothing unfinished{' of ' + named if named else ''}{' in ' + environment if environment else ''}")
-    listed = "; ".join(f"{one.id} ({one.verb} {one.lease}, {one.state})" for one in found)
-    raise UsageError(f"several are unfinished: {listed}; name one by its id")
-
-
-async def adopt_orphans(context: Context, carrying: Carrying) -> list[Result]:
-    """Go on with every operation whose executor died."""
-    return [await resume_operation(context, one, carrying) for one in await find_orphans(context.store)]
+async def candidates(store: Store, named: str, *, environment: str = "") -> tuple[Operation, ...]:
+    """Return the unfinished operations that a person may mean: by an id, a service, or nothing."""
+    return tuple(one for one in await unfinished(store, environment=environment) if named in ("", one.id, one.service))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -21,10 +20,11 @@ from manor.operations.stop import Stop
 from manor.rollout.fleet import Fleet, SlotLetter
 from manor.rollout.kinds import KINDS
 from manor.rollout.live import LiveFleet
-from manor.rollout.looking import look_at_instances
+from manor.rollout.looking import is_any_replacement_dead, look_at_instances
 from manor.rollout.plan import InstanceNow, RolloutOrder, plan_rollout, total_seconds
 from manor.rollout.probing import Prober
 from manor.rollout.release import Release, make_release
+from manor.rollout.stopping import StopSlot
 from manor.rollout.story import failure_of, told_end
 from manor.rollout.wayback import plan_return
 from manor.state import journal, operations, releases
@@ -40,22 +40,6 @@ from manor.workflows.snapshots import context_at, keep_estate
 ROLLOUT_KINDS: StepKinds[Fleet] = StepKinds(KINDS)
 ORDER: TypeAdapter[RolloutOrder] = TypeAdapter(RolloutOrder)
 REMOTE_BAKE_SECONDS = 600.0
-
-
-ONWARD_KEY = "onward"
-
-
-@dataclass(frozen=True)
-class Onward:
-    """What follows a rollout that is one part of a delivery: the environments after it."""
-
-    to: str = ""
-    """The last one; empty: as far as the gates let it."""
-    again: str = ""
-    """Why a release that failed before is delivered once more."""
-
-
-ONWARD: TypeAdapter[Onward] = TypeAdapter(Onward)
 
 
 @dataclass(frozen=True)
@@ -148,7 +132,7 @@ class Carrying:
     wait_seconds: float = 0.0
 
 
-async def carry_out_rollout(rollout: Rollout, carrying: Carrying, verb: str, onward: Onward | None = None) -> Result | None:
+async def carry_out_rollout(rollout: Rollout, carrying: Carrying, verb: str, delivery: str = "") -> Result | None:
     """Carry a rollout out as an operation under the service's lease; None: while it waited for the lease somebody else did it. Raises Busy, FencedOff."""
     context, environment, service = rollout.context, rollout.environment, rollout.order.service
     keep_estate(context)
@@ -164,8 +148,9 @@ async def carry_out_rollout(rollout: Rollout, carrying: Carrying, verb: str, onw
             service,
             actor=carrying.actor,
             estate_digest=context.estate.digest,
-            arguments=write_arguments(rollout.order, onward),
+            arguments=ORDER.dump_json(rollout.order).decode(),
             deadline=context.store.clock.now() + total_seconds(steps),
+            delivery=delivery,
         )
         operation = await create(context.store, new, steps, ROLLOUT_KINDS)
         return await run_operation(rollout, operation, lease, carrying)
@@ -175,18 +160,6 @@ async def looked_at_again(rollout: Rollout) -> Rollout:
     """Return the rollout as it is to be now that nobody else can change what it starts from."""
     order = rollout.order
     return await rollout_of(rollout.context, rollout.environment, order.service, rollout.fleet.catalog[order.release], is_return=order.is_return)
-
-
-def write_arguments(order: RolloutOrder, onward: Onward | None) -> str:
-    """Return the arguments of a rollout's operation: its order and, beside it, what follows it. Readers of the order alone pass over the rest."""
-    arguments = ORDER.dump_python(order, mode="json")
-    return json.dumps(arguments if onward is None else {**arguments, ONWARD_KEY: ONWARD.dump_python(onward, mode="json")})
-
-
-def read_onward(arguments: str) -> Onward | None:
-    """Return what follows a rollout by its operation's arguments; None: nothing, or it was begun before this was kept."""
-    found = json.loads(arguments).get(ONWARD_KEY)
-    return None if found is None else ONWARD.validate_python(found)
 
 
 async def run_operation(rollout: Rollout, operation: Operation, lease: Lease, carrying: Carrying) -> Result:
@@ -210,7 +183,10 @@ def turning_round(store: Store, order: RolloutOrder) -> OnFailure[Fleet]:
     async def plan(operation: Operation, failed: Sequence[StepRow], ports: Fleet) -> Sequence[Planned[Fleet]] | None:
         rows = await store.read(journal.steps, operation.id, 0)
         begun = [ROLLOUT_KINDS.decode(row) for row in rows if row.intent_at is not None]
-        return plan_return(order, begun, failure_of(order, rows))
+        failure = failure_of(order, rows)
+        unstopped = [step for row in failed if isinstance(step := ROLLOUT_KINDS.decode(row), StopSlot)]
+        is_of_release = failure.is_of_release or await is_any_replacement_dead(ports, unstopped)
+        return plan_return(order, begun, replace(failure, is_of_release=is_of_release))
 
     return plan
 

@@ -12,7 +12,7 @@ from manor.estate.layout import short
 from manor.state import releases
 from manor.workflows.context import Context
 from manor.workflows.delivery import Delivered, finish, heard_in
-from manor.workflows.rolling import Carrying, carry_out_rollout, prepare_rollout
+from manor.workflows.rolling import Carrying, Rollout, carry_out_rollout, prepare_rollout
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,13 @@ async def service_row(context: Context, environment: str, service: str) -> Servi
 
 async def restart_service(context: Context, service: str, environment: str, carrying: Carrying) -> Delivered:
     """Replace every instance by a new one of the certified artifact. Raises UsageError if nothing is certified, and what a rollout raises."""
+    rollout = await prepare_restart(context, service, environment)
+    return await finish(context, environment, await carry_out_rollout(rollout, heard_in(carrying, environment), "restart"), rollout.order.release)
+
+
+async def prepare_restart(context: Context, service: str, environment: str) -> Rollout:
+    """Return the rollout that restarts a service. Raises UsageError if nothing of it is certified."""
     certified = await context.store.read(releases.last_certified, environment, service)
     if certified is None:
         raise UsageError(f"nothing of {service} is certified in {environment} yet; `manor ship {service}` brings the first release")
-    rollout = await prepare_rollout(context, environment, service, certified.artifact)
-    return await finish(context, environment, await carry_out_rollout(rollout, heard_in(carrying, environment), "restart"), rollout.order.release)
+    return await prepare_rollout(context, environment, service, certified.artifact)

@@ -23,22 +23,25 @@ from manor.operations.events import Event, What
 from manor.pipeline.ports import PipelinePorts
 from manor.registry import default_product, product
 from manor.state import runs
+from manor.state.deliveries import Wish
 from manor.state.operations import Operation
 from manor.state.releases import Artifact
 from manor.state.runs import Run, RunStep
 from manor.state.words import RunState
-from manor.workflows.artifacts import hand_in
+from manor.workflows.artifacts import Origin, keep_file
 from manor.workflows.context import Context
-from manor.workflows.delivery import deliver, go_on, summary_lines
+from manor.workflows.deliveries import SHIP, accept_and_write_down, deliver, delivery_of, entrance
+from manor.workflows.delivery import summary_lines
 from manor.workflows.follow import follow_operation, follow_run
-from manor.workflows.handing_in import Deliveries, Note
-from manor.workflows.housekeeping import revive, rotate_logs
+from manor.workflows.handing_in import Deliveries
+from manor.workflows.housekeeping import revive, rotate_logs, rotate_own_logs
 from manor.workflows.ledger import Ledger
 from manor.workflows.receipts import write_missing_receipts
 from manor.workflows.repositories import HostedRepositories
 from manor.workflows.resuming import resume_operation
 from manor.workflows.rolling import Carrying
 
+REST_SECONDS = 10.0
 log = logging.getLogger(__name__)
 DELIVERY = "deliver"
 DELIVERY_PLACE = 1_000_000
@@ -59,6 +62,8 @@ class Controller:
     def __post_init__(self) -> None:
         """Find the repositories and the ledger."""
         self._adopting: dict[str, asyncio.Task[None]] = {}
+        self._resting: dict[str, float] = {}
+        """Until when, by its id, an operation that could not be gone on with is not tried again."""
         self._told: set[str] = set()
         self.deliveries = Deliveries(lambda: self.context, self.settle, Carrying(ACTOR, log_event, wait_seconds=WAIT_SECONDS, chaos=self.chaos))
         self.runner = LocalRunner("controller", Guard("controller"))
@@ -135,7 +140,7 @@ class Controller:
         await store.write(runs.put_step, step)
         try:
             with (store.folder.runs / run.id / step.log).open("a", encoding="utf-8") as out:
-                await self._deliver(artifact, Carrying(run.actor or ACTOR, line_writer(out), wait_seconds=WAIT_SECONDS, chaos=self.chaos), out)
+                await self._deliver(run, artifact, Carrying(run.actor or ACTOR, line_writer(out), wait_seconds=WAIT_SECONDS, chaos=self.chaos), out)
         except ManorError:
             await store.write(runs.put_step, replace(step, state=RunState.FAILED, ended_at=store.clock.now()))
             raise
@@ -150,9 +155,10 @@ class Controller:
         key, began = f"{run.id}-{DELIVERY}-{len(known) + 1}", store.clock.now()
         return RunStep(run.id, DELIVERY, len(known) + 1, DELIVERY_PLACE, key, RunState.RUNNING, started_at=began, log=f"{DELIVERY}.log")
 
-    async def _deliver(self, artifact: Artifact, carrying: Carrying, out: TextIO) -> None:
+    async def _deliver(self, run: Run, artifact: Artifact, carrying: Carrying, out: TextIO) -> None:
         await self.settle(artifact.service, carrying)
-        delivered = await deliver(self.context, artifact.service, artifact.digest, carrying)
+        start = entrance(self.context, artifact.service)
+        delivered = await deliver(self.context, Wish(SHIP, artifact.service, artifact.digest, start, actor=carrying.actor, run=run.id), carrying)
         out.write("".join(f"{line}\n" for line in summary_lines(delivered)))
 
     async def settle(self, service: str, carrying: Carrying) -> None:
@@ -162,9 +168,11 @@ class Controller:
                 await self._adoption(operation, carrying)
 
     async def adopt(self) -> None:
-        """Go on with operations whose executor died, side by side."""
+        """Go on with operations whose executor died, side by side; those of an open delivery are gone on with by that."""
+        now = self.context.store.clock.now()
         for operation in await find_orphans(self.context.store):
-            self._adoption(operation, Carrying(ACTOR, log_event, chaos=self.chaos))
+            if self._resting.get(operation.id, now) <= now and await delivery_of(self.context, operation) is None:
+                self._adoption(operation, Carrying(ACTOR, log_event, chaos=self.chaos))
 
     def _adoption(self, operation: Operation, carrying: Carrying) -> asyncio.Task[None]:
         """Return the task that goes on with an operation: the one under way, else a new one."""
@@ -174,24 +182,29 @@ class Controller:
         return self._adopting[operation.id]
 
     async def _adopt(self, operation: Operation, carrying: Carrying) -> None:
-        """Go on with one operation, and with the delivery that it is part of. One that fails is told and left for a person."""
+        """Go on with one operation. One that can't be gone on with is told, and tried again after a rest."""
+        self._resting[operation.id] = self.context.store.clock.now() + REST_SECONDS
         try:
-            result = await resume_operation(self.context, operation, carrying)
-            await go_on(self.context, result, carrying)
+            await resume_operation(self.context, operation, carrying)
         except ManorError as error:
             log.warning("%s %s: %s", operation.verb, operation.lease, error)
+        except Exception:
+            log.exception("%s %s could not be gone on with", operation.verb, operation.lease)
+        else:
+            self._resting.pop(operation.id, None)
 
     async def hand_in(self, service: str, file: Path, *, commit: str, build_url: str, to: str, actor: str) -> Operation:
         """Take an artifact in and deliver it in the background; return the operation of its first rollout. Raises UsageError, Refused."""
         await self.reload()
-        row = await hand_in(self.context, self.context.service(service), file, commit=commit, build_url=build_url)
-        if to:
-            self.context.environment(to)
-        return await self.deliveries.accept(Note(service, row.digest, to, actor))
+        start = entrance(self.context, self.context.service(service), to)
+        accept = await keep_file(self.context, service, file, Origin(commit, build_url))
+        wish, store = Wish(SHIP, service, accept.digest, start, to, actor), self.context.store
+        return await self.deliveries.accept(await store.write(accept_and_write_down, accept, wish, store.clock.now()))
 
     async def keep_house(self) -> None:
         """Revive what died, rotate what grew, write receipts that a crash kept from being written."""
-        for line in (*await revive(self.context), *await rotate_logs(self.context), *await self._missing_receipts()):
+        done = (*await revive(self.context), *await rotate_logs(self.context), *await rotate_own_logs(self.context, self.runner))
+        for line in (*done, *await self._missing_receipts()):
             log.info("%s", line)
 
     async def _missing_receipts(self) -> list[str]:

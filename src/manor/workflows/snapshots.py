@@ -14,7 +14,7 @@ from manor.execution.files import carry_out
 from manor.execution.values import HostPath, MakeFolder, PutFile
 from manor.state import operations
 from manor.state.store import Store
-from manor.workflows.context import Context, find_estate, state_folder
+from manor.workflows.context import Context, find_estate, open_state, state_folder
 
 LOOKED_BACK = 200
 """How many operations are looked through for an estate that was kept."""
@@ -67,7 +67,7 @@ def context_at(context: Context, digest: str) -> Context:
 
 
 @contextmanager
-def open_in_need(path: Path | None, say: Callable[[str], None]) -> Iterator[Context]:
+def open_in_need(path: Path | None, say: Callable[[str], None], *, dry_run: bool = False) -> Iterator[Context]:
     """Open the estate and its state for a verb that must not wait for a valid file: with one that is wrong, the last kept one serves, which is said.
 
     Raises InvalidEstate if the file is wrong and none was kept.
@@ -78,11 +78,11 @@ def open_in_need(path: Path | None, say: Callable[[str], None]) -> Iterator[Cont
     except InvalidEstate as error:
         if not state_folder(file).is_dir():
             raise
-        with Store.open(state_folder(file)) as store:
-            yield newest_kept(file, store, error, say)
+        with open_state(file, dry_run=dry_run) as (store, machine):
+            yield replace(newest_kept(file, store, error, say), machine=machine)
     else:
-        with Store.open(state_folder(file)) as store:
-            yield Context(file, estate, store)
+        with open_state(file, dry_run=dry_run) as (store, machine):
+            yield Context(file, estate, store, machine)
 
 
 def newest_kept(file: Path, store: Store, wrong: InvalidEstate, say: Callable[[str], None]) -> Context:

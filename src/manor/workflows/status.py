@@ -12,11 +12,14 @@ from manor.integrations.supervisors.base import ProgramStatus
 from manor.observe.hosts import ObservedHost, observe_host
 from manor.observe.slots import read_slots
 from manor.reconcile.site import Site
-from manor.state import leases, releases
+from manor.state import deliveries, leases, operations, releases
+from manor.state.deliveries import Delivery
 from manor.state.leases import Lease
 from manor.state.operations import Operation
+from manor.state.words import DeliveryState
 from manor.workflows.applying import question_of
 from manor.workflows.context import Context
+from manor.workflows.deliveries import find_orphans
 from manor.workflows.resuming import unfinished
 from manor.workflows.rolling import make_fleet
 
@@ -58,6 +61,16 @@ class HostStatus:
 
 
 @dataclass(frozen=True)
+class DeliveryStatus:
+    """A delivery between two environments, or before its first."""
+
+    delivery: Delivery
+    where: str
+    """`before` or `after` its environment."""
+    is_carried_out: bool
+
+
+@dataclass(frozen=True)
 class EnvironmentStatus:
     """One environment."""
 
@@ -65,6 +78,7 @@ class EnvironmentStatus:
     hosts: tuple[HostStatus, ...]
     services: tuple[ServiceStatus, ...]
     unfinished: tuple[Operation, ...]
+    deliveries: tuple[DeliveryStatus, ...]
     held: tuple[Lease, ...]
 
     @property
@@ -81,7 +95,19 @@ async def environment_status(context: Context, name: str) -> EnvironmentStatus:
     hosts = tuple(host_status(site, view) for view in found)
     services = tuple([await service_status(context, name, service) for service in sorted(site.wiring.environment.services)])
     held = tuple(lease for lease in await context.store.read(leases.standing) if lease.name == name or lease.name.startswith(f"{name}/"))
-    return EnvironmentStatus(name, hosts, services, await unfinished(context.store, environment=name), held)
+    return EnvironmentStatus(name, hosts, services, await unfinished(context.store, environment=name), await deliveries_at(context, name), held)
+
+
+async def deliveries_at(context: Context, environment: str) -> tuple[DeliveryStatus, ...]:
+    """Return the unfinished deliveries that are at an environment without an operation that could be resumed."""
+    orphans = {delivery.id for delivery in await find_orphans(context)}
+    found = []
+    for delivery in await context.store.read(deliveries.unfinished):
+        last = await context.store.read(operations.last_of_delivery, delivery.id, environment)
+        if delivery.environment == environment and (last is None or last.state.is_final):
+            is_carried_out = delivery.state is DeliveryState.OPEN and delivery.id not in orphans
+            found.append(DeliveryStatus(delivery, "after" if last else "before", is_carried_out))
+    return tuple(found)
 
 
 def host_status(site: Site, found: ObservedHost) -> HostStatus:

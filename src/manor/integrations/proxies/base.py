@@ -160,7 +160,7 @@ class Proxy(ABC):
         raise NotImplementedError(f"{self.name} does not switch")
 
     def parse_switch(self, node: TierNode, service: ServiceView, completed: Completed) -> tuple[ServerView, ...]:
-        """Return the servers, sorted by name."""
+        """Return the servers, sorted by name. Raises Unreachable for the answer of one that is just starting."""
         raise NotImplementedError(f"{self.name} does not switch")
 
     def maintenance(self, node: TierNode, service: ServiceView, on: bool) -> tuple[Act, ...]:

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from manor.errors import Unreachable
 from manor.estate.topology import TrafficState
 from manor.execution.values import Completed
 from manor.integrations.proxies.base import AccessRecord, ServerView
@@ -96,6 +97,11 @@ def test_servers() -> None:
         ServerView("web-2-a", TrafficState.MAINT, None, detail="not in its files"),
         ServerView("web-2-b", TrafficState.MAINT, None, detail="not in its files"),
     )
+
+
+def test_one_that_is_just_starting_has_no_api_yet() -> None:
+    with pytest.raises(Unreachable, match="traefik answers 404 on its API"):
+        product.parse_switch(switching(), shop(), Completed(404, b"404 page not found\n"))
 
 
 def test_check_and_version_and_ready() -> None:

@@ -7,6 +7,7 @@ import json
 import re
 from typing import Any, Literal
 
+from manor.errors import Unreachable
 from manor.estate.topology import ServiceView, TrafficState
 from manor.execution.values import Completed
 from manor.integrations.proxies.base import AccessRecord, ServerView
@@ -40,7 +41,9 @@ def readiness(completed: Completed) -> str | None:
 
 
 def servers(service: ServiceView, completed: Completed) -> tuple[ServerView, ...]:
-    """Return how the running process treats the servers, sorted by name. Raises ValueError if the answer is no JSON list."""
+    """Return how the running process treats the servers, sorted by name. Raises Unreachable of one that just starts: it has no API yet."""
+    if completed.code != 200:
+        raise Unreachable(f"traefik answers {completed.code} on its API; it has not read its files")
     entries: dict[str, Any] = {entry["name"].removesuffix("@file"): entry for entry in json.loads(completed.out)}
     taking = statuses(entries.get(f"{service.name}.{READY}"))
     views = []

@@ -29,7 +29,7 @@ Call = tuple[str, tuple[str | bool, ...]]
 def folders(layout: HostLayout) -> tuple[MakeFolder, ...]:
     """Return the folders of its files, pid file, logs and socket."""
     plain = (layout.supervisor, pid_file(layout).parent, layout.root / "log")
-    return (*(MakeFolder(path) for path in plain), MakeFolder(layout.sockets, mode=0o700))
+    return (*(MakeFolder(path) for path in plain), MakeFolder(layout.sockets, mode=0o700, is_own=True))
 
 
 def check(python: HostPath, etc: HostPath) -> Command:

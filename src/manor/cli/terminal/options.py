@@ -22,3 +22,5 @@ environment_option = click.option("-e", "--environment", "environments", multipl
 json_option = click.option("--json", "as_json", is_flag=True, help="Print events and results as JSON, one object a line.")
 
 wait_option = click.option("--wait", "wait_seconds", type=float, default=0.0, metavar="SECONDS", help="Wait so long for a lease that somebody else holds.")
+
+dry_run_option = click.option("--dry-run", "dry_run", is_flag=True, help="Show the steps that would be taken, and change nothing.")

@@ -1,15 +1,19 @@
-"""How a plan is shown."""
+"""How a plan is shown, and what a verb would do."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from manor.cli.terminal.printing import print_result
 from manor.estate.layout import short
 from manor.reconcile.plan import Action, Change, Plan
+
+if TYPE_CHECKING:
+    from manor.workflows.foreseeing import Foreseen
 
 COLOURS = {Action.CREATE: "green", Action.START: "green", Action.DELETE: "red", Action.STOP: "red"}
 
@@ -45,3 +49,20 @@ def plan_object(plan: Plan) -> dict[str, Any]:
     """Return a plan for programs."""
     changes = [dataclasses.asdict(change) for change in plan.changes]
     return {"environment": plan.environment, "hash": plan.hash, "estate": plan.estate_digest, "changes": changes, "unreachable": dict(plan.unreachable)}
+
+
+def foreseen_printer(*, as_json: bool) -> Callable[[Foreseen], None]:
+    """Return what prints what would be done in an environment."""
+    return lambda found: print_result({"dry_run": True, **dataclasses.asdict(found)}, as_json=as_json, text="\n".join(foreseen_lines(found)))
+
+
+def foreseen_lines(found: Foreseen) -> Iterator[str]:
+    """Yield what would be done in an environment, for people; steps of one stage bear its number once."""
+    count = "1 step" if len(found.steps) == 1 else f"{len(found.steps)} steps"
+    told = ": ".join(part for part in (f"would take {count}" if found.steps else "", found.note) if part)
+    yield f"{found.environment or 'this machine'}: {found.verb} {told}" if found.steps else f"{found.environment or 'this machine'}: {told}"
+    before = None
+    for step in found.steps:
+        where = "/".join(part for part in (found.environment, step.host) if part)
+        yield f"  {'' if step.stage == before else step.stage:>3}  {where:<18} {step.kind:<16} {step.text}".rstrip()
+        before = step.stage

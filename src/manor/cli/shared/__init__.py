@@ -1,1 +1,0 @@
-"""What verbs share: printing, options, carrying out."""

@@ -1,0 +1,221 @@
+"""What a verb would do: the refusals and steps of the same plans, carried out by nobody (`--dry-run`).
+
+Invariant: works on a context that was opened for a dry run: whatever is written on the way lands in a copy that is thrown away.
+Invariant: nothing waits: a lease that somebody holds is told as the refusal that it would be without `--wait`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from manor.estate.layout import short
+from manor.observe.hosts import observe_programs
+from manor.operations.planning import standing
+from manor.operations.step import Planned
+from manor.rollout.plan import plan_rollout
+from manor.state import deliveries, journal, leases, operations, places
+from manor.state.deliveries import Delivery, Wish
+from manor.state.holder import this_process
+from manor.state.journal import StepRow
+from manor.state.operations import Operation
+from manor.state.words import OperationState, Outcome
+from manor.workflows.applying import plan_site, question_of, require_allowed, require_drained, require_expected, steps_of
+from manor.workflows.artifacts import Origin, keep_file
+from manor.workflows.context import Context
+from manor.workflows.controlling import find_controller
+from manor.workflows.deliveries import SHIP, accept_and_write_down, entrance, find_orphans, promotion
+from manor.workflows.delivery import may_not_enter, path_from, prepare_return
+from manor.workflows.removing import plan_removal, prepare_removal
+from manor.workflows.rolling import Rollout, is_done, prepare_rollout, require_done
+from manor.workflows.services import prepare_restart
+
+
+@dataclass(frozen=True)
+class ForeseenStep:
+    """A step that would be taken; those of one stage together."""
+
+    stage: int
+    host: str
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Foreseen:
+    """What a verb would do in one environment."""
+
+    verb: str
+    environment: str
+    steps: tuple[ForeseenStep, ...] = ()
+    note: str = ""
+    """What there is to know besides; why there are no steps."""
+
+
+Show: TypeAlias = Callable[[Foreseen], None]
+
+
+def foreseen_steps(steps: Iterable[Planned[Any]]) -> tuple[ForeseenStep, ...]:
+    """Return planned steps as they are shown."""
+    return tuple(ForeseenStep(planned.stage, planned.step.host, planned.step.kind, planned.step.text) for planned in steps)
+
+
+async def require_free(context: Context, name: str) -> None:
+    """Raise Busy if the lease is held by the living, Paused if an operation under it was interrupted."""
+    await context.store.read(leases.require_free, name, holder=this_process(), now=context.store.clock.now())
+    await context.store.read(operations.require_none_unfinished, name)
+
+
+async def foresee_apply(context: Context, environments: Iterable[str], show: Show, *, expected: str = "", allow_destroy: bool = False) -> None:
+    """Show what an apply would do. Raises what it would refuse."""
+    for name in environments:
+        show(await foreseen_apply(context, name, "apply", expected, allow_destroy=allow_destroy))
+
+
+async def foresee_up(context: Context, environments: Iterable[str], show: Show, *, allow_destroy: bool = False, with_controller: bool = True) -> None:
+    """Show what an up would do. Raises what it would refuse."""
+    for name in environments:
+        show(await foreseen_apply(context, name, "up", "", allow_destroy=allow_destroy))
+    if with_controller and await find_controller(context) is None:
+        show(Foreseen("up", "", note="the controller would be started in the background"))
+
+
+async def foreseen_apply(context: Context, environment: str, verb: str, expected: str, *, allow_destroy: bool) -> Foreseen:
+    """Return what would be done in one environment. Raises what would be refused."""
+    planned = await plan_site(context, environment)
+    plan = planned.plan
+    done = await context.store.read(operations.carried_out, environment, expected) if expected else None
+    if done is not None:
+        return Foreseen(verb, environment, note=f"nothing to do; plan {short(expected)} was carried out by operation {done.id}")
+    require_expected(plan, expected)
+    if plan.is_empty:
+        return Foreseen(verb, environment, note="nothing to do; all is as declared")
+    require_allowed(plan, context.estate.removed, allow_destroy=allow_destroy)
+    await require_drained(context, environment)
+    await require_free(context, environment)
+    return Foreseen(verb, environment, foreseen_steps(steps_of(planned)), f"`manor plan -e {environment}` shows every difference")
+
+
+async def foresee_down(context: Context, environments: Iterable[str], show: Show, *, is_whole: bool, purge: bool) -> None:
+    """Show what a down would end: what runs now, host by host. Raises Busy."""
+    if is_whole and await find_controller(context) is not None:
+        show(Foreseen("down", "", note="the controller would be ended"))
+    up = {place.name for place in await context.store.read(places.environments)}
+    for name in environments:
+        if name not in up:
+            show(Foreseen("down", name, note="nothing to do; it is not up"))
+            continue
+        await context.store.read(leases.require_free, name, holder=this_process(), now=context.store.clock.now())
+        show(Foreseen("down", name, await ending_steps(context, name), "then its addresses would be given back"))
+    if purge:
+        show(Foreseen("down", "", note=f"{context.folder} would be removed: releases, receipts, audit and all"))
+
+
+async def ending_steps(context: Context, environment: str) -> tuple[ForeseenStep, ...]:
+    """Return what of an environment runs now and would be ended, a line a host."""
+    site, found = context.site(environment), []
+    for name, host in site.hosts.items():
+        views = await observe_programs(question_of(host), site.runners[name])
+        if views is not None:
+            running = sorted(view.name for view in views if view.pid)
+            found.append(ForeseenStep(0, name, "down", f"{host.supervisor.name} ends{': ' if running else ''}{', '.join(running)}"))
+    return tuple(found)
+
+
+async def foresee_ship(context: Context, service: str, path: Path, show: Show, *, actor: str, origin: Origin, to: str = "", again: str = "") -> None:
+    """Show what a ship would do, environment by environment, each from how it is now. Raises what it would refuse."""
+    start = entrance(context, service, to)
+    accept = await keep_file(context, service, path, origin)
+    wish = Wish(SHIP, service, accept.digest, start, to, actor, again)
+    await foresee_delivery(context, await context.store.write(accept_and_write_down, accept, wish, context.store.clock.now()), show)
+
+
+async def foresee_promote(context: Context, service: str, to: str, show: Show, *, actor: str, release: str = "", again: str = "") -> None:
+    """Show what a promotion would do. Raises what it would refuse."""
+    wish = await promotion(context, service, to, actor, release=release, again=again)
+    await foresee_delivery(context, await context.store.write(deliveries.write_down, wish, at=context.store.clock.now()), show)
+
+
+async def foresee_delivery(context: Context, delivery: Delivery, show: Show, *, is_alone: bool = False) -> None:
+    """Show what is left of a delivery, after what was left of older ones of the service."""
+    await require_lease(context, delivery.lease)
+    for older in () if is_alone else await find_orphans(context):
+        is_between = not await context.store.read(deliveries.has_unfinished_operation, older.id)
+        if older.service == delivery.service and older.id != delivery.id and is_between:
+            show(Foreseen(older.verb, older.environment, note=f"first delivery {older.id}, which somebody left, is gone on with"))
+            await foresee_delivery(context, older, show, is_alone=True)
+    for name in path_from(context, delivery.environment, to=delivery.to):
+        begun = await context.store.read(operations.last_of_delivery, delivery.id, name)
+        held_back = "" if begun else await may_not_enter(context, delivery, name)
+        if held_back:
+            return show(Foreseen(delivery.verb, name, note=held_back))
+        if begun is None:
+            rollout = await prepare_rollout(context, name, delivery.service, delivery.artifact, again=delivery.again)
+            await foresee_rollout(context, rollout, show, delivery.verb)
+            continue
+        if begun.state.is_final or (begun.state is OperationState.PAUSED and not is_alone):
+            require_done(await standing(context.store, begun.id))
+        else:
+            await foresee_rest(context, begun, show)
+    return None
+
+
+async def foresee_rollout(context: Context, rollout: Rollout, show: Show, verb: str) -> None:
+    """Show the steps of a rollout, or that there is nothing to do. Raises Busy, Paused."""
+    if is_done(rollout):
+        show(Foreseen(verb, rollout.environment, note=f"nothing to do; every instance serves {rollout.order.release} and it is certified"))
+    else:
+        await show_rollout(context, rollout, show, verb)
+
+
+async def show_rollout(context: Context, rollout: Rollout, show: Show, verb: str) -> None:
+    """Show the steps of a rollout. Raises Busy, Paused."""
+    order = rollout.order
+    await require_free(context, f"{rollout.environment}/{order.service}")
+    show(Foreseen(verb, rollout.environment, foreseen_steps(plan_rollout(order)), f"{order.service} {order.release}"))
+
+
+async def foresee_rollback(context: Context, service: str, environment: str, show: Show, *, to: str = "") -> None:
+    """Show what a rollback would do. Raises what it would refuse."""
+    await foresee_rollout(context, await prepare_return(context, service, environment, to=to), show, "rollback")
+
+
+async def foresee_restart(context: Context, service: str, environment: str, show: Show) -> None:
+    """Show what a restart would do. Raises what it would refuse."""
+    await show_rollout(context, await prepare_restart(context, service, environment), show, "restart")
+
+
+async def foresee_removal(context: Context, service: str, environment: str, show: Show) -> None:
+    """Show what a removal would do. Raises what it would refuse."""
+    removal = await prepare_removal(context, service, environment)
+    if removal is None:
+        return show(Foreseen("remove", environment, note="nothing to do; nothing of it is there"))
+    await require_free(context, f"{environment}/{service}")
+    return show(Foreseen("remove", environment, foreseen_steps(plan_removal(removal.fleet, removal.hosts)), service))
+
+
+async def foresee_resume(context: Context, found: Operation | Delivery, delivery: Delivery | None, show: Show) -> None:
+    """Show what is left of an operation, or of the delivery that it is part of. Raises Busy if somebody carries it out."""
+    if delivery is not None:
+        await foresee_delivery(context, delivery, show, is_alone=True)
+    elif isinstance(found, Operation):
+        await foresee_rest(context, found, show)
+
+
+async def foresee_rest(context: Context, operation: Operation, show: Show) -> None:
+    """Show the steps that an operation still has to take, as the journal has them."""
+    await require_lease(context, operation.lease)
+    rows = [row for row in await context.store.read(journal.steps, operation.id, operation.plan) if row.outcome is Outcome.PENDING]
+    show(Foreseen(operation.verb, operation.environment, tuple(map(left_step, rows)), f"what is left of operation {operation.id}"))
+
+
+async def require_lease(context: Context, name: str) -> None:
+    """Raise Busy if a lease is held by the living."""
+    await context.store.read(leases.require_free, name, holder=this_process(), now=context.store.clock.now())
+
+
+def left_step(row: StepRow) -> ForeseenStep:
+    """Return a step of the journal as it is shown; what was begun is looked at before anything else."""
+    return ForeseenStep(row.stage, row.host, row.kind, f"{row.text}{'  (begun; looked at first)' if row.intent_at is not None else ''}")

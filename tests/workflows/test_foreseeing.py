@@ -1,0 +1,191 @@
+"""A dry run shows the very steps that are then taken, refuses what is then refused, and changes nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from collections.abc import Awaitable, Callable
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from manor.errors import Busy, ManorError, Paused, UsageError
+from manor.execution.machine import Machine
+from manor.operations.chaos import Point
+from manor.operations.leasing import hold
+from manor.operations.stop import Stop
+from manor.state import deliveries, journal, operations, releases
+from manor.state.operations import Operation
+from manor.state.scratch import open_copy
+from manor.workflows.artifacts import Origin
+from manor.workflows.context import Context, open_context
+from manor.workflows.deliveries import delivery_of, find_unfinished, go_on, promote, ship
+from manor.workflows.delivery import rollback
+from manor.workflows.foreseeing import Foreseen, Show, foresee_promote, foresee_restart, foresee_resume, foresee_rollback, foresee_ship
+from manor.workflows.rolling import Carrying
+from manor.workflows.services import restart_service
+from tests.rollout.running import Killed
+from tests.workflows.modelled import KilledAt
+
+Foresee = Callable[[Context, Show], Awaitable[None]]
+
+
+def photograph(folder: Path) -> tuple[dict[str, str], list[str]]:
+    """Return all that is in a folder: names and contents, the database as the rows that it holds."""
+    files = {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+        for path in folder.rglob("*")
+        if not path.name.startswith("state.db")
+    }
+    database = folder / "state" / "state.db"
+    with closing(sqlite3.connect(database)) as connection:
+        return files, list(connection.iterdump())
+
+
+async def foreseen(context: Context, foresee: Foresee) -> list[Foreseen]:
+    """Return what a dry run shows, and hold that it changes nothing."""
+    before = photograph(context.file.parent)
+    shown: list[Foreseen] = []
+    try:
+        with open_copy(context.folder) as store:
+            machine = Machine().copy_to(store.folder.database.with_name("addresses"))
+            await foresee(replace(context, store=store, machine=machine), shown.append)
+    finally:
+        assert photograph(context.file.parent) == before
+    return shown
+
+
+def built(context: Context, version: str) -> Path:
+    """Return an artifact's folder."""
+    folder = context.file.parent / f"built-{version}"
+    folder.mkdir(exist_ok=True)
+    (folder / "VERSION").write_text(version)
+    return folder
+
+
+async def shipped(context: Context, version: str, **more: str) -> None:
+    """Ship a version."""
+    await ship(context, "shop", built(context, version), Carrying("ada"), origin=Origin(), **more)
+
+
+def shipping(context: Context, version: str, **more: str) -> Foresee:
+    """Return the dry run of that."""
+    path = built(context, version)
+    return lambda copy, show: foresee_ship(copy, "shop", path, show, actor="ada", origin=Origin(), **more)
+
+
+async def taken(context: Context, known: int = 0) -> list[tuple[str, list[tuple[str, str, str]]]]:
+    """Return the steps that were really planned, by environment, but for the first operations."""
+    every = list(reversed(await context.store.read(operations.recent, limit=1000)))[known:]
+    return [(one.environment, [(row.host, row.kind, row.text) for row in await context.store.read(journal.steps, one.id, 0)]) for one in every]
+
+
+def steps_in(shown: list[Foreseen]) -> list[tuple[str, list[tuple[str, str, str]]]]:
+    """Return the steps that were shown, by environment."""
+    return [(one.environment, [(step.host, step.kind, step.text) for step in one.steps]) for one in shown if one.steps]
+
+
+async def test_a_first_release(context: Context) -> None:
+    shown = await foreseen(context, shipping(context, "1"))
+    assert await taken(context) == []
+    await shipped(context, "1")
+    assert steps_in(shown) == await taken(context)
+    assert len(shown) == 2
+
+
+async def test_another_release_and_one_that_stops_before_prod(context: Context) -> None:
+    await shipped(context, "1")
+    shown = await foreseen(context, shipping(context, "2", to="dev"))
+    await shipped(context, "2", to="dev")
+    assert steps_in(shown) == await taken(context, 2)
+    assert [one.environment for one in shown] == ["dev"]
+
+
+async def test_what_is_there_already(context: Context) -> None:
+    await shipped(context, "1")
+    shown = await foreseen(context, shipping(context, "1"))
+    assert steps_in(shown) == []
+    assert all("nothing to do" in one.note for one in shown)
+
+
+async def test_a_promotion(context: Context) -> None:
+    await shipped(context, "1", to="dev")
+    shown = await foreseen(context, lambda copy, show: foresee_promote(copy, "shop", "prod", show, actor="ada"))
+    await promote(context, "shop", "prod", Carrying("ada"))
+    assert steps_in(shown) == await taken(context, 1)
+
+
+async def test_a_rollback(context: Context) -> None:
+    await shipped(context, "1")
+    first = await context.store.read(releases.last_certified, "prod", "shop")
+    assert first is not None
+    await shipped(context, "2")
+    shown = await foreseen(context, lambda copy, show: foresee_rollback(copy, "shop", "prod", show, to=first.id))
+    await rollback(context, "shop", "prod", Carrying("ada"), to=first.id)
+    assert steps_in(shown) == await taken(context, 4)
+    with pytest.raises(UsageError, match="there is no release"):
+        await foreseen(context, lambda copy, show: foresee_rollback(copy, "shop", "prod", show, to="0" * 12))
+
+
+async def test_a_restart(context: Context) -> None:
+    with pytest.raises(UsageError, match="nothing of shop is certified in dev"):
+        await foreseen(context, lambda copy, show: foresee_restart(copy, "shop", "dev", show))
+    await shipped(context, "1")
+    shown = await foreseen(context, lambda copy, show: foresee_restart(copy, "shop", "dev", show))
+    await restart_service(context, "shop", "dev", Carrying("ada"))
+    assert steps_in(shown) == await taken(context, 2)
+
+
+async def test_what_is_left_of_a_delivery(context: Context) -> None:
+    with pytest.raises(Killed):
+        await ship(context, "shop", built(context, "1"), Carrying("ada", chaos=KilledAt("place", Point.AFTER_INTENT)), origin=Origin())
+    found = await find_unfinished(context, "shop")
+    assert isinstance(found, Operation)
+    mine = await delivery_of(context, found)
+    assert mine is not None
+    shown = await foreseen(context, lambda copy, show: foresee_resume(copy, found, mine, show))
+    assert [one.environment for one in shown] == ["dev", "prod"]
+    before = {row.key for row in await context.store.read(journal.steps, found.id) if row.outcome == "pending"}
+    await go_on(context, mine.id, Carrying("ben"), by_person=True)
+    left, (_, in_prod) = shown[0], (await taken(context))[1]
+    assert len(left.steps) == len(before)
+    assert "looked at first" in left.steps[0].text
+    assert steps_in(shown)[1] == ("prod", in_prod)
+
+
+async def test_what_was_left_by_an_older_one_is_told(context: Context) -> None:
+    with pytest.raises(Killed):
+        await ship(context, "shop", built(context, "1"), Carrying("ada", chaos=KilledAt("delivery-dev", Point.BEFORE_INTENT)), origin=Origin())
+    (left,) = await context.store.read(deliveries.unfinished)
+    shown = await foreseen(context, shipping(context, "2"))
+    assert [one.environment for one in shown] == ["dev", "dev", "prod", "dev", "prod"]
+    assert left.id in shown[0].note
+
+
+async def test_what_would_be_refused_is_refused(context: Context) -> None:
+    async def refused(kind: type[ManorError], says: str) -> None:
+        with pytest.raises(kind, match=says):
+            await foreseen(context, shipping(context, "2"))
+
+    async with hold(context.store, "dev"):
+        await refused(Busy, "dev is held")
+    stop = Stop()
+    stop.request("SIGINT")
+    with pytest.raises(Paused):
+        await ship(context, "shop", built(context, "1"), Carrying("ada", stop=stop), origin=Origin())
+    await refused(Paused, "first `manor resume")
+    with pytest.raises(UsageError, match="there is no environment 'test'"):
+        await foreseen(context, shipping(context, "2", to="test"))
+
+
+def test_an_estate_without_any_state_gets_none(opened: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fresh = tmp_path / "fresh"
+    fresh.mkdir()
+    (fresh / "estate.yaml").write_text(opened.file.read_text())
+    with open_context(fresh / "estate.yaml", dry_run=True) as copy:
+        assert copy.folder == fresh / ".manor" / "state"
+        assert copy.wiring("dev").addressing.hosts["all-1"].address.startswith("127.")
+    assert sorted(path.name for path in fresh.iterdir()) == ["estate.yaml"]
+    assert str(fresh) not in (tmp_path / "machine").read_text() if (tmp_path / "machine").exists() else True
