@@ -262,6 +262,7 @@ def test_a_repository_is_made_and_listed(estate: Shell) -> None:
     assert estate.run("repo", "create", "a;b").exit_code == 2
 
 
+@pytest.mark.native  # it looks for tiers at their sockets
 def test_a_dry_run_of_a_ship_leaves_nothing(estate: Shell, is_golden: Golden) -> None:
     (estate.folder / "built").mkdir()
     (estate.folder / "built" / "VERSION").write_text("1")
