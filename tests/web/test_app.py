@@ -250,8 +250,10 @@ def test_the_page_shows_everything_and_nothing_runs(client: TestClient) -> None:
         "draining",
         "12 requests in flight",
         "8be1f00dc0de",
-        "0 lost of 412",
-        "3 lost of 530",
+        "0 of 412 requests",
+        "3 of 530 requests",
+        "rolled back",
+        "web-1: /healthz answers 500, not 200",
         "not probed",
         "after stage",
     ):

@@ -110,6 +110,13 @@ def recent(
     return rows.all_of(connection, query, Operation)
 
 
+def summaries(connection: sa.Connection, identifiers: Sequence[str]) -> dict[str, str]:
+    """Return how operations ended, in words, by id."""
+    table = tables.operations
+    found = connection.execute(sa.select(table.c.id, table.c.summary).where(table.c.id.in_(identifiers)))
+    return {row.id: row.summary for row in found}
+
+
 def last_of_delivery(connection: sa.Connection, delivery: str, environment: str | None = None) -> Operation | None:
     """Return the newest operation of a delivery that was begun, in one environment if given."""
     table = tables.operations
