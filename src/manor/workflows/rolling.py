@@ -212,7 +212,7 @@ def turning_round(store: Store, order: RolloutOrder) -> OnFailure[Fleet]:
         rows = await store.read(journal.steps, operation.id, 0)
         begun = [ROLLOUT_KINDS.decode(row) for row in rows if row.intent_at is not None]
         failure = failure_of(order, rows)
-        unstopped = [step for row in failed if isinstance(step := ROLLOUT_KINDS.decode(row), StopSlot)]
+        unstopped = [step for row in failed if row.plan == 0 and isinstance(step := ROLLOUT_KINDS.decode(row), StopSlot)]
         is_of_release = failure.is_of_release or await is_any_replacement_dead(ports, unstopped)
         return plan_return(order, begun, replace(failure, is_of_release=is_of_release))
 
