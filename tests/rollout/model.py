@@ -135,9 +135,8 @@ class World:
         self.hosts = [f"web-{n + 1}" for n in range(hosts)]
         self.servers = {f"{host}-{slot}": SlotRef("echo", host, "a" if slot == "a" else "b") for host in self.hosts for slot in slots}
         lag = 0.0 if is_counted or not checks else 0.3
-        self.balancers = [ModelBalancer(Balancer(f"edge-{n + 1}", "0-balancer-model", is_counted), lag, checks) for n in range(balancers)]
-        for balancer in self.balancers:
-            balancer.traffic = dict.fromkeys(self.servers, TrafficState.MAINT)
+        names = [Balancer(f"edge-{n + 1}", "0-balancer-model", is_counted) for n in range(balancers)]
+        self.balancers = [ModelBalancer(name, lag, checks, dict.fromkeys(self.servers, TrafficState.MAINT)) for name in names]
         self.programs: dict[str, Program] = {}
         self.placed: dict[str, str] = {}
         self.remembered = dict.fromkeys(self.servers, TrafficState.MAINT)
@@ -152,14 +151,12 @@ class World:
         self.is_expected = False
         """Somebody relies on it: requests without an answer are losses."""
         self.losses: list[Loss] = []
-        self.answered = 0
+        self.answered = self.ticks = self.requests = 0
         self.acts: list[str] = []
         self.touched_hosts: set[str] = set()
         self.phases: list[str] = []
         self.slow: dict[str, float] = {}
         """Server → seconds that each of its requests takes."""
-        self.ticks = 0
-        self.requests = 0
 
     def serve(self, release: str, slot: SlotLetter = "a", *, certified: bool = True) -> None:
         """Have a release serve everywhere, as after an earlier rollout."""
