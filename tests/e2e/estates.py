@@ -48,6 +48,8 @@ class LiveEstate:
     folder: Path
     text: str
     env: Mapping[str, str] = field(default_factory=dict)
+    started: list[subprocess.Popen[str]] = field(default_factory=list)
+    """Verbs that were started; what a failed test left of them is ended before the estate is taken down."""
 
     def __post_init__(self) -> None:
         """Write the estate."""
@@ -74,7 +76,7 @@ class LiveEstate:
 
     def start(self, *words: str, **extra: str) -> subprocess.Popen[str]:
         """Start a verb in a process group of its own."""
-        return subprocess.Popen(
+        process = subprocess.Popen(
             self.command(*words),
             cwd=self.folder,
             env=self.environ(**extra),
@@ -83,6 +85,8 @@ class LiveEstate:
             text=True,
             start_new_session=True,
         )
+        self.started.append(process)
+        return process
 
     def results(self, *words: str, ok: tuple[int, ...] = (0,)) -> list[dict[str, Any]]:
         """Run a verb with --json and return its result objects."""
@@ -95,6 +99,8 @@ class LiveEstate:
 
     def down(self) -> None:
         """Take it down and forget it."""
+        for process in self.started:
+            end(process)
         self.run("down", "--purge", ok=(0, 2, 3, 7))
 
     def front(self, environment: str, service: str = "echo") -> tuple[str, int]:
