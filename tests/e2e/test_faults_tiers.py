@@ -147,6 +147,7 @@ def test_a_new_program_that_is_killed_while_it_warms_takes_no_traffic_before_its
     with faulty.watched() as watch:
         verb = faulty.start(*faulty.words("warming"))
         verb.until("warm", host="web-1")
+        wait_until(lambda: pids_of(folder, "web-1", f"echo-{idle}"), 5, "the new program")
         kill(pids_of(folder, "web-1", f"echo-{idle}")[0])
         code = verb.finish()
     assert code in (0, 5), verb.told()

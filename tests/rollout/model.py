@@ -157,7 +157,7 @@ class World:
         self.is_expected = False
         """Somebody relies on it: requests without an answer are losses."""
         self.losses: list[Loss] = []
-        self.answered = 0
+        self.answered = self.ticks = self.requests = 0
         self.acts: list[str] = []
         self.touched_hosts: set[str] = set()
         self.phases: list[str] = []

@@ -37,6 +37,7 @@ def doors(context: Context) -> list[tuple[str, float]]:
     config = LocalProber(context, "prod", "shop").config("op")
     assert config
     hosts = {place.address: name for name, place in context.wiring("prod").addressing.hosts.items()}
+    assert len({target.name for target in config.targets}) == len(config.targets), "a loss says at which door"
     return [(hosts.get(target.address, "front"), target.rate) for target in config.targets]
 
 

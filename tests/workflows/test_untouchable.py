@@ -42,6 +42,7 @@ from manor.workflows.ending_hosts import DOWN_KINDS, EndHost, EndProbes, GiveBac
 from manor.workflows.removing import REMOVE_KINDS, ForgetInstance
 from manor.workflows.rolling import ROLLOUT_KINDS
 from tests.reconcile.toys import ROOT, Toy, wiring_of
+from tests.rollout.conftest import rollouts  # noqa: F401 - a fixture
 from tests.rollout.model import ModelClock, World
 from tests.rollout.running import InlineStore
 
@@ -175,22 +176,22 @@ class Stage:
 
 
 @pytest.fixture
-def stage(tmp_path: Path) -> Iterator[Stage]:
-    with InlineStore.open(tmp_path / "state", ModelClock(World(1, 1, {}))) as store:
-        toy = Toy(wiring_of(tmp_path), store)
-        packed = io.BytesIO()
-        with tarfile.open(fileobj=packed, mode="w") as archive:
-            archive.addfile(tarfile.TarInfo("app.py"), io.BytesIO(b""))
-        digest = hashlib.sha256(packed.getvalue()).hexdigest()
-        (tmp_path / f"{digest}.tar").write_bytes(packed.getvalue())
-        release = make_release("echo", toy.wiring.environment.services["echo"], digest)
-        operation = store.write_now(operations.create, NewOperation("ship", "prod", "echo"), at=store.clock.now())
-        store.write_now(operations.begin, operation.id, 9, at=store.clock.now())
-        toy.runner.reply("status", Completed(0, json.dumps({"echo-a": "stopped", "echo-b": "stopped", f"tier-{TIER}": "running"}).encode()))
-        toy.runner.files.carry_out(PutFile(toy.host.tiers[0].files[0].path, b"former"))
-        toy.runner.files.carry_out(PutFile(toy.host.layout.exec, b"wrapper"))
-        fleet = LiveFleet(toy.site, "echo", {release.short: release}, tmp_path, Probing(), patience_seconds=0.0)
-        yield Stage(toy, release.short, fleet, Here(operation.id, 1, "op/1", 9, 1, 2_000_000.0, lambda text: None))
+def stage(tmp_path: Path, rollouts: InlineStore) -> Stage:  # noqa: F811
+    rollouts.clock = ModelClock(World(1, 1, {}))
+    toy = Toy(wiring_of(tmp_path), rollouts)
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        archive.addfile(tarfile.TarInfo("app.py"), io.BytesIO(b""))
+    digest = hashlib.sha256(packed.getvalue()).hexdigest()
+    (tmp_path / f"{digest}.tar").write_bytes(packed.getvalue())
+    release = make_release("echo", toy.wiring.environment.services["echo"], digest)
+    operation = rollouts.write_now(operations.create, NewOperation("ship", "prod", "echo"), at=rollouts.clock.now())
+    rollouts.write_now(operations.begin, operation.id, 9, at=rollouts.clock.now())
+    toy.runner.reply("status", Completed(0, json.dumps({"echo-a": "stopped", "echo-b": "stopped", f"tier-{TIER}": "running"}).encode()))
+    toy.runner.files.carry_out(PutFile(toy.host.tiers[0].files[0].path, b"former"))
+    toy.runner.files.carry_out(PutFile(toy.host.layout.exec, b"wrapper"))
+    fleet = LiveFleet(toy.site, "echo", {release.short: release}, tmp_path, Probing(), patience_seconds=0.0)
+    return Stage(toy, release.short, fleet, Here(operation.id, 1, "op/1", 9, 1, 2_000_000.0, lambda text: None))
 
 
 TOUCHING = [kind for kind, case in BY_KIND.items() if not case.needs_nothing and case.paths]

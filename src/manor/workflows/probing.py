@@ -160,22 +160,22 @@ class LocalProber:
         if not view.routes or not declared or not doors:
             return None
         folder = self.folder(operation)
-        targets = tuple(self._target(probe, view, door, probe.rate / len(doors)) for probe in declared for door in doors)
+        targets = tuple(self._target(probe, view, host, len(doors), door) for probe in declared for host, door in doors.items())
         return ProbeConfig(targets=targets, results=str(folder / "results.jsonl"), stop_file=str(folder / "stop"), deadline=deadline)
 
-    def _doors(self, wiring: Wiring) -> tuple[Listener, ...]:
+    def _doors(self, wiring: Wiring) -> dict[str, Listener]:
         """Return a TLS listener of the first tier on each of its hosts that knows the service; the machine's own where there is one."""
         ours = {name for name, host in wiring.environment.hosts.items() if host.manage != "never"}
         behind = [node for node in wiring.nodes() if node.is_first and node.host in ours and any(view.name == self.service for view in node.services)]
-        return tuple(next(listener for listener in reversed(node.listeners) if listener.tls) for node in behind)
+        return {node.host: next(listener for listener in reversed(node.listeners) if listener.tls) for node in behind}
 
-    def _target(self, probe: Probe, view: ServiceView, door: Listener, rate: float) -> Target:
+    def _target(self, probe: Probe, view: ServiceView, host: str, doors: int, door: Listener) -> Target:
         return Target(
-            name=f"{probe.method} {probe.path}",
+            name=f"{probe.method} {probe.path}{f' at {host}' if doors > 1 else ''}",
             address=door.address,
             port=door.port,
             host=host_for(view, probe.path) or view.health_host,
-            rate=rate,
+            rate=probe.rate / doors,
             method=probe.method,
             paths=(probe.path,),
             body=probe.body or "",
