@@ -10,10 +10,20 @@ from manor.estate.units import Duration
 CHECKS: frozenset[Literal["http", "tcp", "command"]] = frozenset({"http", "tcp", "command"})
 PRODUCTS = {
     "haproxy": ProxyTraits(
-        roles=frozenset({Role.ROUTER, Role.BALANCER}), default_for=frozenset({Role.BALANCER}), can_be_first=True, switch=Switch.COUNTED, switch_checks=CHECKS
+        roles=frozenset({Role.ROUTER, Role.BALANCER}),
+        default_for=frozenset({Role.BALANCER}),
+        can_be_first=True,
+        switch=Switch.COUNTED,
+        switch_checks=CHECKS,
+        extra_places=frozenset({"backend", "frontend"}),
     ),
     "nginx": ProxyTraits(
-        roles=frozenset({Role.ROUTER, Role.WEB}), default_for=frozenset({Role.WEB}), can_be_first=True, switch=Switch.TIMED, switch_checks=frozenset({"http"})
+        roles=frozenset({Role.ROUTER, Role.WEB}),
+        default_for=frozenset({Role.WEB}),
+        can_be_first=True,
+        switch=Switch.TIMED,
+        switch_checks=frozenset({"http"}),
+        extra_places=frozenset({"server"}),
     ),
     "traefik": ProxyTraits(
         roles=frozenset({Role.ROUTER, Role.BALANCER}),

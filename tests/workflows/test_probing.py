@@ -29,6 +29,7 @@ environments:
       web-3: {{groups: [web, own]}}
 """
 BALANCED, ALONE = "{balancer: haproxy}, {web: nginx}", "{web: nginx}"
+BEFORE_ANOTHER = "{balancer: haproxy}, {balancer: haproxy, on: web}, {web: nginx}"
 
 
 def doors(context: Context) -> list[tuple[str, float]]:
@@ -55,7 +56,7 @@ def test_every_door_is_asked(alone: Path, chain: str, on: str, expected: list[tu
 
 
 def test_a_door_that_is_never_to_be_touched_is_not_asked(alone: Path) -> None:
-    text = ESTATE.format(chain=BALANCED, on="web").replace("edge-2: {groups: [edge]}", "edge-2: {groups: [edge], manage: never}")
+    text = ESTATE.format(chain=BEFORE_ANOTHER, on="web").replace("edge-2: {groups: [edge]}", "edge-2: {groups: [edge], manage: never}")
     assert "never" in text
     (alone / "estate.yaml").write_text(text)
     with open_context(alone / "estate.yaml") as context:

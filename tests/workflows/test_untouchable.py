@@ -28,9 +28,9 @@ from manor.reconcile.steps import FenceHost, PrepareHost
 from manor.reconcile.supervising import CheckSupervisor, Supervise
 from manor.reconcile.tiers import ChangeTier, CheckTier, ConfirmTier, VerifyTier
 from manor.rollout.fleet import ProbeSummary, SlotLetter
-from manor.rollout.framing import Bake, BurnRelease, Certify, Conclude, Preflight, SetMaintenance, StartProbe, StopProbe
+from manor.rollout.framing import Bake, BurnRelease, Certify, Conclude, Preflight, SetMaintenance, SpareRelease, StartProbe, StopProbe
 from manor.rollout.live import LiveFleet
-from manor.rollout.moving import AdmitSlot, DrainSlot, ForgetSlot, WithholdSlots
+from manor.rollout.moving import AdmitSlot, DrainSlot, ForgetSlot, KeepOut, WithholdSlots
 from manor.rollout.release import make_release
 from manor.rollout.slots import PlaceRelease, StartSlot, WarmSlot
 from manor.rollout.stopping import StopSlot
@@ -93,6 +93,7 @@ CASES = [
     Case(drain, paths=("fence", f"state/{TIER}", "s"), traffic="ready"),
     Case(lambda release: StopSlot(*ECHO_B, release), paths=("fence", f"state/{TIER}", "slots", "s")),
     Case(lambda release: WithholdSlots("echo", ((HOST, "b"),), 0), paths=("fence", f"state/{TIER}", "s")),
+    Case(lambda _: KeepOut("echo", ((HOST, "b"),), 0), paths=("fence", f"state/{TIER}", "s"), traffic="ready"),
     Case(lambda release: SetMaintenance("echo", release), paths=("fence", f"state/{TIER}")),
     Case(lambda release: Bake("echo", release, hosts=((HOST, "b"),)), ports=(LISTENER,)),
     Case(lambda release: ForgetInstance(*ECHO_B, release), paths=("fence", "slots", "releases", "s")),
@@ -102,6 +103,7 @@ CASES = [
     Case(lambda release: StartProbe("echo", release), needs_nothing=True),
     Case(lambda release: StopProbe("echo", release), needs_nothing=True),
     Case(lambda release: Certify("echo", release), needs_nothing=True),
+    Case(lambda release: SpareRelease("echo", release, "why"), needs_nothing=True),
     Case(lambda release: BurnRelease("echo", release, "why"), needs_nothing=True),
     Case(lambda release: Conclude("echo", release), needs_nothing=True),
     Case(lambda release: ForgetSlot(*ECHO_B, release), needs_nothing=True),

@@ -16,14 +16,20 @@ from manor.cli.terminal.running import actor, run
 @click.argument("operation", required=False, default="")
 @estate_option
 @click.option("-e", "--environment", default="", help="Only in this environment.")
+@click.option("--only", type=click.Choice(["failed"]), default=None, help="Of an operation that has ended: only the hosts that failed or were unreachable.")
 @wait_option
 @dry_run_option
 @json_option
-def command(operation: str, estate: Path | None, environment: str, wait_seconds: float, dry_run: bool, as_json: bool) -> None:
+def command(operation: str, estate: Path | None, environment: str, only: str | None, wait_seconds: float, dry_run: bool, as_json: bool) -> None:
     """Go on with OPERATION: an id of an operation or a delivery, a service, or nothing if only one is unfinished.
 
     What was done is not done again; what was begun is looked at first. A delivery goes on into the environments that follow, as it would have.
     """
+    if only and dry_run:
+        raise click.UsageError("--only has no --dry-run; `manor receipt` and `manor status` tell which hosts failed")
+    if only:
+        again(operation, estate, environment, wait_seconds, as_json=as_json)
+        return
     from manor.cli.terminal.plans import foreseen_printer
     from manor.operations.chaos import chaos_from
     from manor.state.operations import Operation
@@ -47,9 +53,32 @@ def command(operation: str, estate: Path | None, environment: str, wait_seconds:
         if isinstance(found, Operation) and delivery is None:
             result = run(lambda stop: resume_operation(context, found, Carrying(actor(), tell, stop, chaos_from(os.environ), wait_seconds)))
             require_ended_well(result)
-            print_result({"operation": found.id, "state": result.operation.state}, as_json=as_json, text=f"{found.id}: {result.operation.summary}")
+            shown = {"operation": found.id, "state": result.operation.state, "hosts": result.hosts}
+            print_result(shown, as_json=as_json, text=f"{found.id}: {result.operation.summary}")
         elif delivery is not None:
             identifier = delivery.id
             delivered = run(lambda stop: go_on(context, identifier, Carrying(actor(), tell, stop, chaos_from(os.environ), wait_seconds), by_person=True))
             for one, line in zip(delivered, summary_lines(delivered), strict=True):
                 print_result(vars(one), as_json=as_json, text=line)
+
+
+def again(named: str, estate: Path | None, environment: str, wait_seconds: float, *, as_json: bool) -> None:
+    """Go on with the hosts that failed in an operation that has ended."""
+    from manor.operations.chaos import chaos_from
+    from manor.workflows.delivery import line_of
+    from manor.workflows.retrying import APPLY, apply_failed, find_ended, return_failed
+    from manor.workflows.rolling import Carrying
+    from manor.workflows.snapshots import open_in_need
+
+    with open_in_need(estate, say_aside) as context:
+        tell = printer(as_json=as_json)
+        found = run(lambda stop: find_ended(context.store, named, environment=environment))
+        if found.operation.verb != APPLY:
+            one = run(lambda stop: return_failed(context, found, Carrying(actor(), tell, stop, chaos_from(os.environ), wait_seconds)))
+            print_result(vars(one), as_json=as_json, text=line_of(one))
+            return
+        result = run(lambda stop: apply_failed(context, found, Carrying(actor(), tell, stop, chaos_from(os.environ), wait_seconds)))
+        name = found.operation.environment
+        told = "nothing to do on what had failed; all is as declared there" if result is None else f"applied, operation {result.operation.id}"
+        shown = {"environment": name, "changed": result is not None, "hosts": {} if result is None else result.hosts}
+        print_result(shown, as_json=as_json, text=f"{name}: {told}")

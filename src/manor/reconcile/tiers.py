@@ -6,11 +6,12 @@ Invariant: a tier that does not work with its new files gets the old ones back, 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from manor.errors import ApplyFailed, CommandFailed, ManorError, NotRestored, Refused, Unreachable
 from manor.estate.layout import tier_program
-from manor.estate.topology import TierNode
+from manor.estate.topology import ServiceView, TierNode, TrafficState
 from manor.execution.base import Runner
 from manor.execution.values import Effect, HostPath, MakeFolder, PutFile, Remove, Touch
 from manor.integrations.supervisors.base import ProgramStatus
@@ -161,14 +162,28 @@ async def verify(tier: DesiredTier, host: DesiredHost, runner: Runner, ports: Si
 
 
 async def write_switch_files(ports: Site, tier: DesiredTier, runner: Runner) -> None:
-    """Write a switching tier's state files as the store has them, so that it starts and reloads with the right slots."""
+    """Write a switching tier's state files, so that it starts and reloads with the traffic that it has; as the store has it where it does not run."""
     if not tier.node.is_switching:
         return
     rows = await read_slots(ports.store, ports.wiring.environment.name)
     for view in tier.node.services:
-        guards = ports.hosts[tier.node.host].layout.guard(view.name)
-        traffic = {**traffic_of(view, rows), **await returned_traffic(runner, guards, tier.proxy)}
+        returned = await returned_traffic(runner, ports.hosts[tier.node.host].layout.guard(view.name), tier.proxy)
+        traffic = {**traffic_of(view, rows), **returned, **await traffic_now(tier, view, runner)}
         await runner.change(with_parents(tier.proxy.switch_files(tier.node, view, traffic)))
+
+
+async def traffic_now(tier: DesiredTier, view: ServiceView, runner: Runner) -> Mapping[str, TrafficState]:
+    """Return how a running process treats those servers of a service that it knows; nothing if it does not answer."""
+    try:
+        completed = await runner.carry_out(tier.proxy.observe_switch(tier.node, view))
+    except (Unreachable, CommandFailed):
+        return {}
+    found: dict[str, TrafficState] = {}
+    for server in view.servers:
+        with suppress(ManorError, ValueError):  # it works by older files, which do not have this one
+            known = tier.proxy.parse_switch(tier.node, replace(view, servers=(server,)), completed)
+            found.update({one.name: one.traffic for one in known})
+    return found
 
 
 async def loaded(host: DesiredHost, runner: Runner, tier: DesiredTier) -> str:

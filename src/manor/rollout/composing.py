@@ -9,15 +9,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from manor.observe.window import Window
+from manor.operations.planning import Result
 from manor.operations.step import decode_evidence
 from manor.rollout.framing import Bake, Preflight
 from manor.rollout.moving import AdmitSlot, Drained, DrainSlot
 from manor.rollout.plan import RolloutOrder, baseline_seconds
-from manor.rollout.receipt import Drain, EdgeColumn, Gate, Moment, Origin, Override, ProbeColumn, Receipt, Switch, Timing
+from manor.rollout.receipt import Drain, EdgeColumn, Gate, HostEnd, Moment, Origin, Override, ProbeColumn, Receipt, Switch, Timing
 from manor.state.journal import StepRow
 from manor.state.operations import Operation
-from manor.state.releases import Certification
-from manor.state.words import OperationState, Outcome, Standing
+from manor.state.words import OperationState, Outcome
 
 ENDS = {
     OperationState.DONE: "certified",
@@ -26,7 +26,8 @@ ENDS = {
     OperationState.ABANDONED: "abandoned",
 }
 JUDGED = frozenset({Preflight.kind, Bake.kind})
-AGAIN = "--again: it had failed here before"
+BAD = frozenset({Outcome.FAILED, Outcome.UNREACHABLE})
+AGAIN = "a release that had failed here before, once more"
 
 
 @dataclass(frozen=True)
@@ -40,11 +41,9 @@ class Witnessed:
     switch_product: str
 
 
-def compose_receipt(
-    operation: Operation, order: RolloutOrder, steps: Iterable[StepRow], seen: Witnessed, origin: Origin, overrides: tuple[Override, ...] = ()
-) -> Receipt:
-    """Return the receipt."""
-    begun = begun_steps(steps)
+def compose_receipt(result: Result, order: RolloutOrder, seen: Witnessed, origin: Origin, again: str = "") -> Receipt:
+    """Return the receipt; `again` is why a release that had failed here was rolled out once more."""
+    operation, begun = result.operation, begun_steps(result.steps)
     return Receipt(
         operation=operation.id,
         service=order.service,
@@ -65,8 +64,9 @@ def compose_receipt(
         timeline=timeline(begun),
         drains=drains(begun),
         gates=gates(begun),
-        overrides=overrides,
+        overrides=overrides(operation, again),
         timings=timings(order),
+        hosts=host_ends(result),
     )
 
 
@@ -82,10 +82,15 @@ def window_of(operation: Operation, begun: Sequence[StepRow], now: float) -> Win
     return Window(begun[0].intent_at or operation.created_at, (operation.ended_at or now) + 1e-3)
 
 
-def overrides_of(operation: Operation, again: str, before: Iterable[Certification]) -> tuple[Override, ...]:
-    """Return the rules that were set aside; `before` are the lines about the release in this environment."""
-    had_failed = any(line.standing is Standing.BURNED and line.operation != operation.id and line.at <= operation.created_at for line in before)
-    return (Override(operation.actor, AGAIN, again),) if again and had_failed else ()
+def overrides(operation: Operation, again: str) -> tuple[Override, ...]:
+    """Return the rules that a person set aside for the rollout."""
+    return (Override(operation.actor, AGAIN, again),) if again else ()
+
+
+def host_ends(result: Result) -> tuple[HostEnd, ...]:
+    """Return how each host came off, with the reason of its last step that failed."""
+    why = {step.host: step.evidence for step in result.failed}
+    return tuple(HostEnd(host, outcome.value, why.get(host, "") if outcome in BAD else "") for host, outcome in result.hosts.items())
 
 
 def timeline(begun: Sequence[StepRow]) -> tuple[Moment, ...]:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from manor.errors import ApplyFailed, Unreachable
+from manor.errors import ApplyFailed, CommandFailed, NotOurs, Unreachable
 from manor.operations.step import Evidence, Here, Holds, Step
 from manor.rollout.fleet import Fleet, ProbeSummary, SlotLetter, SlotRef
+from manor.rollout.shown import show_page
 
 BAKE_POLL_SECONDS = 1.0
 BAKE_SLACK_SECONDS = 86_400.0
@@ -120,8 +121,8 @@ class SetMaintenance(ServiceStep):
         return f"{self.service}: maintenance page {'on' if self.on else 'off'}"
 
     async def act(self, ports: Fleet, here: Here) -> Evidence:
-        """Switch it."""
-        await ports.set_maintenance(self.service, here, on=self.on)
+        """Switch it, and read it back. Raises ApplyFailed if a balancer does not show it."""
+        await show_page(ports, self.service, here, on=self.on)
         return "on" if self.on else "off"
 
 
@@ -169,6 +170,7 @@ class Certify(ServiceStep):
         """Certify it."""
         await ports.certify(self.service, self.release, here)
         await ports.set_phase("certified", here)
+        await remind(ports, self.service, here)
         return self.release
 
 
@@ -191,6 +193,24 @@ class BurnRelease(ServiceStep):
 
 
 @dataclass(frozen=True)
+class SpareRelease(ServiceStep):
+    """Note why a release that could not be rolled out is not marked as failed."""
+
+    why: str = ""
+    kind = "spare"
+
+    @property
+    def text(self) -> str:
+        """Return one line for the operator."""
+        return f"{self.service} {self.release} is not marked as failed"
+
+    async def act(self, ports: Fleet, here: Here) -> Evidence:
+        """Note it."""
+        here.say(self.why)
+        return self.why
+
+
+@dataclass(frozen=True)
 class Conclude(ServiceStep):
     """End the way back: the last word of the phase, and for the operator what serves now."""
 
@@ -209,4 +229,15 @@ class Conclude(ServiceStep):
     async def act(self, ports: Fleet, here: Here) -> Evidence:
         """Note it."""
         await ports.set_phase("rolled_back", here)
+        await remind(ports, self.service, here)
         return self.text
+
+
+async def remind(ports: Fleet, service: str, here: Here) -> None:
+    """Say what a person took out of traffic; that a balancer can't be asked is said too, and stops nothing."""
+    try:
+        told = tuple((await ports.held(service)).values())
+    except (Unreachable, CommandFailed, NotOurs) as error:
+        told = (f"{service}: what a person may have taken out of traffic can't be asked: {error}",)
+    for each in told:
+        here.say(each)

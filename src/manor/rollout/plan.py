@@ -57,6 +57,8 @@ class RolloutOrder:
     loss_budget: int = 0
     is_return: bool = False
     """A return to a certified release: no waiting beyond the passes."""
+    beside: int = 0
+    """Instances that are left as they are."""
 
     @property
     def min_healthy_seconds(self) -> float:
@@ -66,7 +68,12 @@ class RolloutOrder:
     @property
     def others_needed(self) -> int:
         """Healthy servers that must be there whenever one is taken out."""
-        return math.ceil(len(self.instances) * self.rules.min_healthy)
+        return math.ceil(self.count * self.rules.min_healthy)
+
+    @property
+    def count(self) -> int:
+        """How many instances there are, those that are left as they are included."""
+        return len(self.instances) + self.beside
 
 
 Slots = tuple[tuple[str, SlotLetter], ...]
@@ -122,7 +129,7 @@ def total_seconds(steps: Iterable[Planned[Fleet]]) -> float:
 def batches(order: RolloutOrder) -> list[tuple[InstanceNow, ...]]:
     """Return the instances in the order they are moved: unhealthy ones first, then one alone, then as many as may be missing at once."""
     ordered = in_order(order.instances)
-    size = max(1, len(ordered) - order.others_needed)
+    size = max(1, order.count - order.others_needed)
     rest = ordered[1:]
     return [tuple(ordered[:1]), *(tuple(rest[at : at + size]) for at in range(0, len(rest), size))]
 
@@ -187,7 +194,7 @@ def fill(order: RolloutOrder, host: str, slot: SlotLetter, release: str) -> list
 
 def others_in_turn(order: RolloutOrder) -> int:
     """Return how many healthy ones there must be beside one that has no second slot; a singleton has none."""
-    return min(order.others_needed, len(order.instances) - 1)
+    return min(order.others_needed, order.count - 1)
 
 
 def interrupt_waves(order: RolloutOrder) -> list[Wave]:

@@ -116,6 +116,16 @@ class Override:
 
 
 @dataclass(frozen=True)
+class HostEnd:
+    """How a host came off."""
+
+    host: str
+    outcome: Literal["ok", "failed", "unreachable", "skipped", "pending"]
+    why: str = ""
+    """The evidence of the step that failed."""
+
+
+@dataclass(frozen=True)
 class Timing:
     """A waiting time that was in force."""
 
@@ -162,6 +172,7 @@ class Receipt:
     approvers: tuple[str, ...] = ()
     overrides: tuple[Override, ...] = ()
     timings: tuple[Timing, ...] = ()
+    hosts: tuple[HostEnd, ...] = ()
 
     @property
     def incomplete(self) -> tuple[str, ...]:

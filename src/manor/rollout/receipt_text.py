@@ -40,6 +40,7 @@ def render_text(receipt: Receipt) -> str:
         loss_lines(receipt.probe.losses),
         timeline_lines(receipt),
         drain_lines(receipt),
+        section("HOSTS", rows((each.host, each.outcome, each.why) for each in receipt.hosts)),
         section("GATES", rows((gate.name, gate.verdict, gate.numbers) for gate in receipt.gates)),
         section("APPROVED BY", receipt.approvers),
         section("OVERRIDES", (f"{each.by}: {each.what}: {each.why}" for each in receipt.overrides)),

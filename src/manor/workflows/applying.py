@@ -6,7 +6,7 @@ import asyncio
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from manor.errors import DifferencesFound, UsageError
 from manor.estate.layout import tier_program
@@ -101,8 +101,9 @@ async def apply_plan(
     wait_seconds: float = 0.0,
     allow_destroy: bool = False,
     chaos: Chaos = no_chaos,
+    only: frozenset[str] = frozenset(),
 ) -> Result | None:
-    """Carry a plan out as an operation; None if there is nothing to do.
+    """Carry a plan out as an operation, on all its hosts or on some; None if there is nothing to do.
 
     Raises DifferencesFound if `expected` (a plan's hash) is not what would be done now, UsageError for destruction that was not allowed,
     ApplyFailed, NotRestored, Refused, Busy.
@@ -113,13 +114,14 @@ async def apply_plan(
     if done is not None:
         return await standing(context.store, done.id)
     require_expected(plan, expected)
+    plan = on_hosts(plan, only)
     if plan.is_empty:
         return None
     require_allowed(plan, context.estate.removed, allow_destroy=allow_destroy)
     await require_drained(context, plan.environment)
-    new = NewOperation(
-        "apply", plan.environment, actor=actor, estate_digest=plan.estate_digest, plan_hash=plan.hash, arguments=json.dumps({"environment": plan.environment})
-    )
+    arguments = json.dumps({"environment": plan.environment, **({"only": sorted(only)} if only else {})})
+    whole = "" if only else plan.hash  # what is carried out in part is not that plan
+    new = NewOperation("apply", plan.environment, actor=actor, estate_digest=plan.estate_digest, plan_hash=whole, arguments=arguments)
     async with hold(context.store, plan.environment, wait_seconds=wait_seconds) as lease:
         await context.store.read(operations.require_none_unfinished, plan.environment)
         await require_unmoved(context, plan)
@@ -139,6 +141,11 @@ def require_expected(plan: Plan, expected: str) -> None:
         raise DifferencesFound(
             f"the plan {expected[:12]} is not what would be done now ({plan.hash[:12]}); estate or hosts have changed since: `manor plan -e {plan.environment}`"
         )
+
+
+def on_hosts(plan: Plan, only: frozenset[str]) -> Plan:
+    """Return the part of a plan that concerns some hosts; all of it if none is named."""
+    return replace(plan, changes=tuple(change for change in plan.changes if change.host in only)) if only else plan
 
 
 def require_plan_hash(expected: str) -> None:

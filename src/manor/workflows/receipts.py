@@ -13,14 +13,14 @@ from manor.observe.window import Window
 from manor.operations.planning import Result, standing
 from manor.reconcile.desired import DesiredHost, DesiredTier
 from manor.reconcile.site import Site
-from manor.rollout.composing import Witnessed, begun_steps, compose_receipt, overrides_of, window_of
+from manor.rollout.composing import Witnessed, begun_steps, compose_receipt, window_of
 from manor.rollout.receipt import EdgeColumn, Origin, Receipt, render_json
-from manor.state import deliveries, receipts, releases
+from manor.state import receipts, releases
 from manor.state.clock import Clock
 from manor.workflows.applying import question_of
 from manor.workflows.context import Context
 from manor.workflows.probing import LocalProber
-from manor.workflows.rolling import ORDER, load_release
+from manor.workflows.rolling import ORDER, load_release, read_again
 from manor.workflows.snapshots import context_at
 
 VERBS_WITH_RECEIPT = ("ship", "promote", "rollback", "restart")
@@ -80,16 +80,8 @@ async def make_receipt(context: Context, result: Result) -> Receipt:
     order = ORDER.validate_json(operation.arguments)
     release = await load_release(context, (await store.read(releases.get_release, order.release)).id)
     artifact = await store.read(releases.get_artifact, release.artifact)
-    lines = await store.read(releases.certifications, operation.environment, order.service)
-    again = (await store.read(deliveries.get, operation.delivery)).again if operation.delivery else ""
-    return compose_receipt(
-        operation,
-        order,
-        result.steps,
-        await witnessed(context, result, order.service),
-        Origin(artifact.digest, artifact.commit, artifact.build_url),
-        overrides_of(operation, again, [line for line in lines if line.release == release.id]),
-    )
+    origin = Origin(artifact.digest, artifact.commit, artifact.build_url)
+    return compose_receipt(result, order, await witnessed(context, result, order.service), origin, read_again(operation.arguments))
 
 
 async def witnessed(context: Context, result: Result, service: str) -> Witnessed:

@@ -15,6 +15,7 @@ from manor.errors import ManorError
 from manor.estate.topology import ServiceView, TrafficState
 from manor.execution.values import Completed
 from manor.integrations.proxies.base import AccessRecord, ServerView
+from manor.integrations.proxies.haproxy.names import PAGE_SERVER
 from manor.integrations.proxies.haproxy.state import DISABLED_IN_FILE, FORCED_DRAIN
 
 ALERT = re.compile(r"^\[ALERT\]\s+\(\d+\) : (.*)$", re.MULTILINE)
@@ -82,6 +83,14 @@ def parse_switch(service: ServiceView, completed: Completed) -> tuple[ServerView
     if missing:
         raise ManorError(f"haproxy knows no server {', '.join(missing)} of {service.name}; it works by other files, or said: {completed.text[:80]!r}")
     return tuple(view(name, states[name], numbers[name]) for name in sorted(server.name for server in service.servers))
+
+
+def parse_maintenance(service: ServiceView, completed: Completed) -> bool:
+    """Tell whether the server is ready that stands for the page. Raises ManorError if there is none: the process works by other files."""
+    states = admin_states(completed.text)
+    if PAGE_SERVER not in states:
+        raise ManorError(f"haproxy knows no maintenance page of {service.name}; it works by other files, or said: {completed.text[:80]!r}")
+    return traffic_of(states[PAGE_SERVER]) is TrafficState.READY
 
 
 def admin_states(text: str) -> dict[str, int]:
