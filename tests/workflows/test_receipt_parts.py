@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from manor.estate.model import Health, RolloutRules
+from manor.rollout.composing import host_ends, overrides
 from manor.rollout.plan import InstanceNow, RolloutOrder
 from manor.rollout.receipt import HostEnd, Override
 from manor.rollout.receipt_text import rows
 from manor.state.words import OperationState, Outcome
 from manor.workflows.context import Context
-from manor.workflows.receipts import host_ends, overrides
 from manor.workflows.rolling import ORDER, read_again, write_arguments
 from tests.workflows.test_retrying import ended
 
@@ -20,8 +20,8 @@ THE_ORDER = RolloutOrder("shop", "new", (InstanceNow("web-1", "a", "old"),), Rol
 async def test_a_release_shipped_again_is_an_override_with_its_reason(opened: Context) -> None:
     operation = (await ended(opened, "ship", OperationState.DONE, service="shop")).operation
     again = replace(operation, actor="local:ann", arguments=write_arguments(THE_ORDER, "the cause is gone"))
-    assert overrides(again) == (Override("local:ann", "a release that had failed here before, once more", "the cause is gone"),)
-    assert overrides(replace(again, arguments=write_arguments(THE_ORDER))) == ()
+    assert overrides(again, read_again(again.arguments)) == (Override("local:ann", "a release that had failed here before, once more", "the cause is gone"),)
+    assert overrides(again, read_again(write_arguments(THE_ORDER))) == ()
 
 
 def test_who_reads_the_order_alone_passes_over_what_stands_beside_it() -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from manor.observe.window import Window
+from manor.operations.planning import Result
 from manor.operations.step import decode_evidence
 from manor.rollout.framing import Bake, Preflight
 from manor.rollout.moving import AdmitSlot, Drained, DrainSlot
@@ -24,8 +25,9 @@ ENDS = {
     OperationState.FAILED: "not restored",
     OperationState.ABANDONED: "abandoned",
 }
-AGAIN = "a release that had failed here before, once more"
 JUDGED = frozenset({Preflight.kind, Bake.kind})
+BAD = frozenset({Outcome.FAILED, Outcome.UNREACHABLE})
+AGAIN = "a release that had failed here before, once more"
 
 
 @dataclass(frozen=True)
@@ -39,17 +41,9 @@ class Witnessed:
     switch_product: str
 
 
-def compose_receipt(
-    operation: Operation,
-    order: RolloutOrder,
-    steps: Iterable[StepRow],
-    seen: Witnessed,
-    origin: Origin,
-    overrides: tuple[Override, ...] = (),
-    hosts: tuple[HostEnd, ...] = (),
-) -> Receipt:
-    """Return the receipt."""
-    begun = begun_steps(steps)
+def compose_receipt(result: Result, order: RolloutOrder, seen: Witnessed, origin: Origin, again: str = "") -> Receipt:
+    """Return the receipt; `again` is why a release that had failed here was rolled out once more."""
+    operation, begun = result.operation, begun_steps(result.steps)
     return Receipt(
         operation=operation.id,
         service=order.service,
@@ -70,9 +64,9 @@ def compose_receipt(
         timeline=timeline(begun),
         drains=drains(begun),
         gates=gates(begun),
-        overrides=overrides,
+        overrides=overrides(operation, again),
         timings=timings(order),
-        hosts=hosts,
+        hosts=host_ends(result),
     )
 
 
@@ -86,6 +80,17 @@ def window_of(operation: Operation, begun: Sequence[StepRow], now: float) -> Win
     if not begun:
         return Window(operation.created_at, operation.created_at)
     return Window(begun[0].intent_at or operation.created_at, (operation.ended_at or now) + 1e-3)
+
+
+def overrides(operation: Operation, again: str) -> tuple[Override, ...]:
+    """Return the rules that a person set aside for the rollout."""
+    return (Override(operation.actor, AGAIN, again),) if again else ()
+
+
+def host_ends(result: Result) -> tuple[HostEnd, ...]:
+    """Return how each host came off, with the reason of its last step that failed."""
+    why = {step.host: step.evidence for step in result.failed}
+    return tuple(HostEnd(host, outcome.value, why.get(host, "") if outcome in BAD else "") for host, outcome in result.hosts.items())
 
 
 def timeline(begun: Sequence[StepRow]) -> tuple[Moment, ...]:

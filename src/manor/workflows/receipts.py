@@ -13,19 +13,16 @@ from manor.observe.window import Window
 from manor.operations.planning import Result, standing
 from manor.reconcile.desired import DesiredHost, DesiredTier
 from manor.reconcile.site import Site
-from manor.rollout.composing import AGAIN, Witnessed, begun_steps, compose_receipt, window_of
-from manor.rollout.receipt import EdgeColumn, HostEnd, Origin, Override, Receipt, render_json
+from manor.rollout.composing import Witnessed, begun_steps, compose_receipt, window_of
+from manor.rollout.receipt import EdgeColumn, Origin, Receipt, render_json
 from manor.state import receipts, releases
 from manor.state.clock import Clock
-from manor.state.operations import Operation
-from manor.state.words import Outcome
 from manor.workflows.applying import question_of
 from manor.workflows.context import Context
 from manor.workflows.probing import LocalProber
 from manor.workflows.rolling import ORDER, load_release, read_again
 from manor.workflows.snapshots import context_at
 
-BAD = frozenset({Outcome.FAILED, Outcome.UNREACHABLE})
 VERBS_WITH_RECEIPT = ("ship", "promote", "rollback", "restart")
 LOG_FLUSH_SECONDS = 1.5
 """A tier writes its access log at least once a second."""
@@ -83,15 +80,8 @@ async def make_receipt(context: Context, result: Result) -> Receipt:
     order = ORDER.validate_json(operation.arguments)
     release = await load_release(context, (await store.read(releases.get_release, order.release)).id)
     artifact = await store.read(releases.get_artifact, release.artifact)
-    return compose_receipt(
-        operation,
-        order,
-        result.steps,
-        await witnessed(context, result, order.service),
-        Origin(artifact.digest, artifact.commit, artifact.build_url),
-        overrides(operation),
-        host_ends(result),
-    )
+    origin = Origin(artifact.digest, artifact.commit, artifact.build_url)
+    return compose_receipt(result, order, await witnessed(context, result, order.service), origin, read_again(operation.arguments))
 
 
 async def witnessed(context: Context, result: Result, service: str) -> Witnessed:
@@ -104,18 +94,6 @@ async def witnessed(context: Context, result: Result, service: str) -> Witnessed
     switching = next(tier.node for host in site.hosts.values() for tier in host.tiers if tier.node.is_switching)
     is_counted = site.wiring.traits[switching.product].switch.value == "counted"
     return Witnessed(await prober.column(operation.id, window.end), edge, missing, "counted" if is_counted else "timed", switching.product)
-
-
-def overrides(operation: Operation) -> tuple[Override, ...]:
-    """Return the rules that a person set aside for the rollout."""
-    why = read_again(operation.arguments)
-    return (Override(operation.actor, AGAIN, why),) if why else ()
-
-
-def host_ends(result: Result) -> tuple[HostEnd, ...]:
-    """Return how each host came off, with the reason of its last step that failed."""
-    why = {step.host: step.evidence for step in result.failed}
-    return tuple(HostEnd(host, outcome.value, why.get(host, "") if outcome in BAD else "") for host, outcome in result.hosts.items())
 
 
 async def edge_column(site: Site, marks: dict[str, LogMark], service: str, window: Window) -> tuple[EdgeColumn | None, str]:

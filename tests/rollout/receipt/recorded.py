@@ -9,6 +9,7 @@ from pydantic import TypeAdapter
 
 from manor.observe.edge import Tally
 from manor.observe.probe.results import read_results
+from manor.operations.planning import Result
 from manor.registry import product
 from manor.rollout.composing import Witnessed, begun_steps, compose_receipt, window_of
 from manor.rollout.receipt import EdgeColumn, Origin, Receipt, probe_column
@@ -44,4 +45,4 @@ def receipt_of(folder: Path) -> Receipt:
         tally.take(line)
     edge = EdgeColumn(tally.counts(window), tally.counts(window.before()))
     probe = probe_column(read_results(folder / "results.jsonl"), span)
-    return compose_receipt(run.operation, order, run.steps, Witnessed(probe, edge, "", "counted", run.first_tier), run.origin)
+    return compose_receipt(Result(run.operation, run.steps), order, Witnessed(probe, edge, "", "counted", run.first_tier), run.origin)
