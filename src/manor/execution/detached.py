@@ -71,6 +71,8 @@ async def launch(step: Detached, place: Place) -> None:
     if answer not in {"started", "again"}:
         raise ApplyFailed(f"{place.host}: the detached step {step.key} was not started: {answer or 'its wrapper ended at once'}")
     check_key(step)
+    if (claimed := identity_in(Path(step.folder))) is not None:
+        (Path(step.folder) / f"pid.{claimed.pid}").unlink(missing_ok=True)
 
 
 def stand(step: Detached) -> DetachedState:
