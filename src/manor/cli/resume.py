@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from manor.cli.terminal.options import dry_run_option, estate_option, json_option, wait_option
 from manor.cli.terminal.printing import print_result, printer, say_aside
 from manor.cli.terminal.running import actor, run
+
+if TYPE_CHECKING:
+    from manor.state.deliveries import Delivery
+    from manor.state.operations import Operation
+    from manor.workflows.context import Context
 
 
 @click.command("resume")
@@ -33,33 +39,53 @@ def command(operation: str, estate: Path | None, environment: str, only: str | N
     from manor.cli.terminal.plans import foreseen_printer
     from manor.operations.chaos import chaos_from
     from manor.state.operations import Operation
-    from manor.workflows.deliveries import delivery_of, find_unfinished, go_on
+    from manor.workflows.deliveries import delivery_of, go_on
     from manor.workflows.delivery import summary_lines
     from manor.workflows.foreseeing import foresee_resume
-    from manor.workflows.receipts import write_missing_receipts
     from manor.workflows.resuming import require_ended_well, resume_operation
     from manor.workflows.rolling import Carrying
     from manor.workflows.snapshots import open_in_need
 
     with open_in_need(estate, say_aside, dry_run=dry_run) as context:
         tell = printer(as_json=as_json)
-        for line in () if dry_run else run(lambda stop: write_missing_receipts(context)):
-            say_aside(line)
-        found = run(lambda stop: find_unfinished(context, operation, environment=environment))
+        found = find(context, operation, environment, dry_run=dry_run)
         delivery = run(lambda stop: delivery_of(context, found)) if isinstance(found, Operation) else found
         if dry_run:
             run(lambda stop: foresee_resume(context, found, delivery, foreseen_printer(as_json=as_json)))
             return
         if isinstance(found, Operation) and delivery is None:
             result = run(lambda stop: resume_operation(context, found, Carrying(actor(), tell, stop, chaos_from(os.environ), wait_seconds)))
+            mend_receipts(context)
             require_ended_well(result)
             shown = {"operation": found.id, "state": result.operation.state, "hosts": result.hosts}
             print_result(shown, as_json=as_json, text=f"{found.id}: {result.operation.summary}")
         elif delivery is not None:
             identifier = delivery.id
             delivered = run(lambda stop: go_on(context, identifier, Carrying(actor(), tell, stop, chaos_from(os.environ), wait_seconds), by_person=True))
+            mend_receipts(context)
             for one, line in zip(delivered, summary_lines(delivered), strict=True):
                 print_result(vars(one), as_json=as_json, text=line)
+
+
+def find(context: Context, named: str, environment: str, *, dry_run: bool) -> Operation | Delivery:
+    """Return what is to be gone on with; receipts that are missing are written also where there is nothing."""
+    from manor.errors import UsageError
+    from manor.workflows.deliveries import find_unfinished
+
+    try:
+        return run(lambda stop: find_unfinished(context, named, environment=environment))
+    except UsageError:
+        if not dry_run:
+            mend_receipts(context)
+        raise
+
+
+def mend_receipts(context: Context) -> None:
+    """Write the receipts that ended rollouts lack; only when nobody waits for a decision any more."""
+    from manor.workflows.receipts import write_missing_receipts
+
+    for line in run(lambda stop: write_missing_receipts(context)):
+        say_aside(line)
 
 
 def again(named: str, estate: Path | None, environment: str, wait_seconds: float, *, as_json: bool) -> None:

@@ -94,6 +94,22 @@ def stand(step: Detached) -> DetachedState:
     )
 
 
+async def wait_for_wrapper(step: Detached) -> None:
+    """Wait until the step's wrapper has ended: told by the kernel, whoever's child it is. At once if none lives."""
+    claimed = identity_in(Path(step.folder))
+    if claimed is None:
+        return
+    try:
+        handle = os.pidfd_open(claimed.pid)
+    except OSError:  # it is gone, or its number is none
+        return
+    try:
+        if is_alive(claimed):
+            await readable(handle, None)
+    finally:
+        os.close(handle)
+
+
 async def end(step: Detached) -> DetachedState:
     """End the program with all it started, and return how the step stands. A wrapper that is gone or hangs is done without."""
     deadline = time.monotonic() + CANCEL_SECONDS
