@@ -25,7 +25,7 @@ fix: setup       ## format, and mend what the linter can mend
 
 test: check test-thorough test-native e2e  ## everything that must be green: check, every moment of the models, real tools, real traffic
 
-test-thorough: setup  ## models of operations, killed at every single moment
+test-thorough: setup  ## models of operations, killed at every single moment; properties with many examples
 	$(BIN)/python -m tools.run_tests thorough 480
 
 test-native: setup  ## tests that start real tools

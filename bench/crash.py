@@ -24,7 +24,7 @@ def measure(stage: Stage) -> list[Result]:
     releases = [str(one) for one in stage.artifacts(2)]
     estate.up()
     estate.run("ship", "echo", "--artifact", releases[0], "--commit", "c0")
-    times = stage.choose(3, 1)
+    times = stage.choose(len(KILLED_IN), 1)
     resumed = [kill_and_resume(stage, estate, releases[(number + 1) % 2], KILLED_IN[number % 2]) for number in range(times)]
     begin = time.monotonic()
     estate.run("resume", "echo", "-e", "prod", ok=(2,))

@@ -139,14 +139,13 @@ class Peer:
         """Start the balancer."""
         self.start("HAPROXY", lambda folder: [tool("haproxy"), "-W", "-f", str(folder / file)], file)
 
-    def varnish(self, file: str, source: str, *, logs: bool) -> None:
+    def varnish(self, file: str, source: str) -> None:
         """Start the cache, and the program that writes its log."""
         name = str(self.folder / "v")
         options = ["-F", "-j", "none", "-n", name, "-a", f"{LOCAL}:{self.ports['VARNISH']},HTTP", "-s", "default=malloc,256m"]
         self.start("VARNISH", lambda folder: [tool("varnishd"), *options, "-f", str(folder / file)], file, source=source)
-        if logs:
-            log = [tool("varnishncsa"), "-n", name, "-j", "-a", "-w", str(self.folder / "varnish-access.json"), "-F", VARNISH_LOG]
-            self.stage.program(log, f"{self.folder.name}-varnishncsa", cwd=self.folder)
+        log = [tool("varnishncsa"), "-n", name, "-j", "-a", "-w", str(self.folder / "varnish-access.json"), "-F", VARNISH_LOG]
+        self.stage.program(log, f"{self.folder.name}-varnishncsa", cwd=self.folder)
 
     def traefik(self) -> None:
         """Start the router."""
@@ -160,7 +159,7 @@ def measure(stage: Stage) -> list[Result]:
         estate = bring_up(stage, f"chain-{number}", traffic)
         found.append(chain(stage, estate, tiers))
         if not traffic:
-            found += cache(stage, estate)
+            found.append(cache(stage, estate))
         stage.clear()
     return found
 
@@ -181,7 +180,7 @@ def chain(stage: Stage, estate: LiveEstate, tiers: str) -> Result:
     peer.nginx()
     if "Varnish" in tiers:
         peer.haproxy("haproxy.cfg")
-        peer.varnish("default.vcl", "chain", logs=True)
+        peer.varnish("default.vcl", "chain")
         peer.traefik()
     else:
         peer.haproxy("haproxy-first.cfg")
@@ -198,27 +197,17 @@ def chain(stage: Stage, estate: LiveEstate, tiers: str) -> Result:
     )
 
 
-def cache(stage: Stage, estate: LiveEstate) -> list[Result]:
-    """Compare hits at the listener of the rendered Varnish with a minimal VCL's, with and without a log."""
+def cache(stage: Stage, estate: LiveEstate) -> Result:
+    """Compare hits at the listener of the rendered Varnish with a minimal VCL's."""
     host, _ = estate.front("prod", "fast")
     ours = Url(f"http://{varnish_listener(estate)}/cached", estate.folder, (f"Host: {host}", "X-Manor-Service: fast", "X-Forwarded-Proto: https"))
-    found = []
-    for logs in (True, False):
-        peer = Peer(stage, stage.folder / f"peer-cache-{int(logs)}", estate.host_folder("prod", "edge-1") / "tls", host)
-        peer.program()
-        peer.varnish("minimal.vcl", "cache", logs=logs)
-        what = "a minimal VCL, the same log" if logs else "a minimal VCL without any log"
-        a, b = in_turns(stage, what, ours, Url(f"http://{LOCAL}:{peer.ports['VARNISH']}/cached", peer.folder, (f"Host: {host}",)))
-        one = compared(
-            "cache hits at Varnish's listener",
-            what,
-            a,
-            b,
-            CACHE_GOAL if logs else None,
-            "HTTP/1.1 without TLS, answers of 1,000 bytes, 256 MiB of memory both.",
-        )
-        found.append(one)
-    return found
+    peer = Peer(stage, stage.folder / "peer-cache", estate.host_folder("prod", "edge-1") / "tls", host)
+    peer.program()
+    peer.varnish("minimal.vcl", "cache")
+    what = "a minimal VCL, the same log"
+    a, b = in_turns(stage, what, ours, Url(f"http://{LOCAL}:{peer.ports['VARNISH']}/cached", peer.folder, (f"Host: {host}",)))
+    how = "HTTP/1.1 without TLS, answers of 1,000 bytes, 256 MiB of memory both."
+    return compared("cache hits at Varnish's listener", what, a, b, CACHE_GOAL, how)
 
 
 def varnish_listener(estate: LiveEstate) -> str:
@@ -240,7 +229,7 @@ def in_turns(stage: Stage, what: str, ours: Url, theirs: Url) -> tuple[list[Pass
     return sides["ours"][1][1:], sides["theirs"][1][1:]
 
 
-def compared(name: str, peer: str, ours: list[Pass], theirs: list[Pass], goal: float | None, how: str) -> Result:
+def compared(name: str, peer: str, ours: list[Pass], theirs: list[Pass], goal: float, how: str) -> Result:
     """Return medians and the median ratio."""
     rates, others = [one.rate for one in ours], [one.rate for one in theirs]
     ratio = median_ratio(rates, others)
@@ -253,8 +242,8 @@ def compared(name: str, peer: str, ours: list[Pass], theirs: list[Pass], goal: f
         peer=peer,
         peer_value=round(statistics.median(others)),
         ratio=round(ratio, 3),
-        goal="" if goal is None else f"≥ {goal:.0%} of the peer",
-        met=None if goal is None else ratio >= goal,
+        goal=f"≥ {goal:.0%} of the peer",
+        met=ratio >= goal,
         note=(
             f"{how} `wrk`, {CONNECTIONS} connections, {len(ours)} pairs of {SECONDS} s in turns, ratios {pairs}; the cores are shared with `wrk`. "
             f"CPU time a request: {told(ours)}; by hand {told(theirs)}.{reason(name) if goal is not None and ratio < goal else ''}"

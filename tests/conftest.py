@@ -1,4 +1,5 @@
-"""What tests of all folders share: `--update-golden`, quiet where there is no marker, and states that are new without being migrated each time."""
+"""What tests of all folders share: `--update-golden`, what whole files of tests are divided by,
+quiet where there is no marker, and states that are new without being migrated each time."""
 
 from __future__ import annotations
 
@@ -7,15 +8,31 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from manor.state import migrate
 from manor.state.folder import StateFolder
-from tests import quiet
+from tests import dividing, quiet
+
+settings.register_profile("sample", max_examples=40, deadline=None)
+settings.register_profile("thorough", max_examples=200, deadline=None)  # `make test-thorough` asks for it
+settings.load_profile("sample")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the option."""
     parser.addoption("--update-golden", action="store_true", help="rewrite expected files")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> dividing.Dividing | None:
+    """Divide whole files in our own way."""
+    return dividing.Dividing(config, log) if config.getoption("dist") == "loadfile" else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest."""
+    items.sort(key=lambda item: dividing.rank(item.nodeid))
 
 
 @pytest.hookimpl(wrapper=True)

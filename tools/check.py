@@ -33,7 +33,7 @@ def checks(folders: Iterable[str]) -> list[list[str]]:
         [f"{BIN}/ruff", "check", *code],
         [f"{BIN}/mypy"],
         [f"{BIN}/lint-imports"],
-        [f"{BIN}/python", "-m", "tools.run_tests", "default", "120"],
+        [f"{BIN}/python", "-m", "tools.run_tests", "default", "240"],
     ]
 
 

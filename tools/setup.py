@@ -3,6 +3,7 @@
 Usage: python3.11 -B -m tools.setup
 
 Invariant: run again, it does nothing that is done already, and takes less than a second to see that.
+Invariant: killed at whatever moment and run again, it leaves what it would have left: a stamp is written when all it stands for is there.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tools.needs import missing
@@ -28,6 +30,8 @@ CACHE = ROOT / ".cache"
 WHEELHOUSE = CACHE / "wheelhouse"
 LOCK = ROOT / "locks" / "requirements.lock"
 DEMO_LOCK = ROOT / "locks" / "demo.lock"
+held: list[int] = []
+"""The descriptor of the lock under which we run."""
 PIP = ("-m", "pip", "--disable-pip-version-check", "--no-input")
 
 
@@ -78,17 +82,33 @@ def uninterrupted() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def build_venv() -> bool:
-    """Make `.venv` hold what the lock names, and this project, editable. Returns whether there was something to do."""
+def make_venv() -> bool:
+    """Make `.venv` hold what the lock names and nothing else; one that was not finished is made anew. Returns whether there was something to do."""
+    stamp, wanted = VENV / "setup.packages", digest([LOCK], str(VENV), sys.base_prefix, sys.version)
+    if is_stamped(stamp, wanted):
+        return False
+    say(f"filling .venv with Python {sys.version.split()[0]} and the {len(_names(LOCK))} packages of {LOCK.relative_to(ROOT)}")
+    stamp.unlink(missing_ok=True)  # whoever is killed from here on leaves it to be made anew
+    (VENV / "setup.stamp").unlink(missing_ok=True)
+    _run(sys.executable, "-m", "venv", "--clear", str(VENV))
+    with ThreadPoolExecutor(1) as beside:
+        wheels = beside.submit(fill_wheelhouse)
+        _in_venv(*PIP, "install", "--quiet", "--no-compile", "--require-hashes", "-r", str(LOCK))
+        _compile(VENV / "lib")
+        wheels.result()
+    stamp.write_text(wanted)
+    return True
+
+
+def install_project() -> bool:
+    """Put this project into `.venv`, editable and compiled. Returns whether there was something to do."""
     stamp, wanted = VENV / "setup.stamp", digest([LOCK, ROOT / "pyproject.toml"], str(VENV), sys.base_prefix, sys.version)
     if is_stamped(stamp, wanted) and (VENV / "bin" / "manor").exists():
         return False
-    say(f"filling .venv with Python {sys.version.split()[0]} and the {len(_names(LOCK))} packages of {LOCK.relative_to(ROOT)}")
+    say("putting manor into .venv")
     stamp.unlink(missing_ok=True)
-    _make_venv()
-    python = str(VENV / "bin" / "python")
-    subprocess.run([python, *PIP, "install", "--quiet", "--require-hashes", "-r", LOCK], cwd=ROOT, check=True)
-    subprocess.run([python, *PIP, "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index", "-e", "."], cwd=ROOT, check=True)
+    _in_venv(*PIP, "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index", "-e", ".")
+    _compile(ROOT / "src")
     stamp.write_text(wanted)
     return True
 
@@ -101,8 +121,7 @@ def fill_wheelhouse() -> bool:
     say(f"fetching the wheels of {DEMO_LOCK.relative_to(ROOT)} for the examples")
     fresh = WHEELHOUSE.with_name("wheelhouse.fresh")
     shutil.rmtree(fresh, ignore_errors=True)
-    fetch = [*PIP, "download", "--quiet", "--require-hashes", "--only-binary", ":all:", "-d", str(fresh), "-r", str(DEMO_LOCK)]
-    subprocess.run([VENV / "bin" / "python", *fetch], cwd=ROOT, check=True)
+    _in_venv(*PIP, "download", "--quiet", "--require-hashes", "--only-binary", ":all:", "-d", str(fresh), "-r", str(DEMO_LOCK))
     (fresh / "setup.stamp").write_text(wanted)
     shutil.rmtree(WHEELHOUSE, ignore_errors=True)
     fresh.rename(WHEELHOUSE)
@@ -117,16 +136,25 @@ def main() -> int:
     CACHE.mkdir(exist_ok=True)
     with (CACHE / "setup.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        done = [install_packages(), build_venv(), fill_wheelhouse()]
+        held[:] = [lock.fileno()]
+        done = [install_packages(), make_venv(), install_project(), fill_wheelhouse()]
     say(f"ready after {time.monotonic() - began:.0f} s; try {VENV.relative_to(ROOT)}/bin/manor --help" if any(done) else "nothing to do")
     return 0
 
 
-def _make_venv() -> None:
-    """Make it anew where it was made by another Python or in another place; its scripts name both."""
-    maker, identity = VENV / "setup.maker", digest([], str(VENV), sys.base_prefix, sys.version)
-    subprocess.run([sys.executable, "-m", "venv", *([] if is_stamped(maker, identity) else ["--clear"]), VENV], check=True)
-    maker.write_text(identity)
+def _in_venv(*arguments: str) -> None:
+    """Run the Python of `.venv`. Raises CalledProcessError."""
+    _run(str(VENV / "bin" / "python"), *arguments)
+
+
+def _compile(folder: Path) -> None:
+    """Compile ahead, on all cores; what can't be compiled is told by whoever imports it."""
+    _run(str(VENV / "bin" / "python"), "-m", "compileall", "-qq", "-j", "0", str(folder), check=False)
+
+
+def _run(*command: str, check: bool = True) -> None:
+    """Run a program that holds our lock too: should we be killed, the next run waits until it has ended. Raises CalledProcessError."""
+    subprocess.run(command, cwd=ROOT, check=check, pass_fds=held)
 
 
 def _names(lock: Path) -> list[str]:

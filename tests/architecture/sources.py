@@ -43,7 +43,15 @@ class Source:
     @property
     def functions(self) -> Iterator[Function]:
         """All functions and methods in it."""
-        return (node for node in ast.walk(self.tree) if isinstance(node, Function))
+        return (node for node in statements(self.tree) if isinstance(node, Function))
+
+
+def statements(node: ast.AST) -> Iterator[ast.AST]:
+    """Return all statements below a node; expressions, which are most of a tree, are not walked."""
+    for part in ("body", "handlers", "cases", "orelse", "finalbody"):
+        for child in getattr(node, part, ()):
+            yield child
+            yield from statements(child)
 
 
 def is_ours(path: Path) -> bool:

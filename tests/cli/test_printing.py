@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from manor.cli.terminal.printing import columns
+from manor.cli.terminal.printing import columns, printer
 from manor.operations.events import Event, What
 from manor.workflows.delivery import Delivered, line_of
 
@@ -17,6 +19,10 @@ LINES = [
     (Event(What.SAID, 0.0, "op", "/ answers 502, not 200", 1, "prod/web-1", "warm"), "prod/web-1      warm         / answers 502, not 200"),
     (Event(What.FAILED, 0.0, "op", "its time was up", 1, "prod/web-1", "warm", 5.0), "prod/web-1      warm         failed: its time was up  in 5.0 s"),
     (Event(What.ENDED, 0.0, "op", "reverted: step 5 failed: a long story", host="prod"), "prod            ended        reverted"),
+    (
+        Event(What.ENDED, 0.0, "op", "reverted: why", host="prod", hosts={"web-1": "ok", "web-2": "failed", "web-3": "skipped"}),
+        "prod            ended        reverted · web-2 failed, web-3 skipped",
+    ),
 ]
 
 
@@ -41,3 +47,12 @@ def test_what_did_not_go_on_says_why() -> None:
         "--to",
         "prod`",
     ]
+
+
+def test_a_program_is_told_how_hosts_came_off_at_the_end_and_nothing_of_them_before(capsys: pytest.CaptureFixture[str]) -> None:
+    tell = printer(as_json=True)
+    tell(Event(What.DONE, 1.0, "op", "done", 1, "web-1", "check"))
+    tell(Event(What.PAUSED, 2.0, "op", "paused: why", hosts={"web-1": "ok", "web-2": "pending"}))
+    step, end = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    assert "hosts" not in step
+    assert (end["event"], end["hosts"]) == ("paused", {"web-1": "ok", "web-2": "pending"})

@@ -77,6 +77,34 @@ def files_of(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+def test_verbs_that_only_look_leave_no_state_and_claim_no_address(shell: Shell) -> None:
+    shell.run("init", "--yes", "--name", "acme")
+    before = files_of(shell.folder)
+    assert shell.run("check", "--offline").exit_code == 0
+    assert shell.run("render", "--to", "out").exit_code == 0
+    after = files_of(shell.folder)
+    assert {name: content for name, content in after.items() if not name.startswith("out/")} == before
+    assert any(b"127." in content for content in after.values())
+    assert not shell.state.parent.exists()
+
+
+@pytest.mark.native
+def test_status_leaves_no_state(shell: Shell) -> None:
+    shell.run("init", "--yes", "--name", "acme")
+    before = files_of(shell.folder)
+    assert "`manor up` starts it" in shell.run("status").stdout
+    assert files_of(shell.folder) == before
+    assert not shell.state.parent.exists()
+
+
+@pytest.mark.native
+def test_what_looks_sees_the_addresses_that_up_has_claimed(estate: Shell) -> None:
+    with open_context(estate.folder / "estate.yaml") as context:
+        claimed = {name: place.address for name, place in context.addressing(context.environment("prod")).hosts.items()}
+    seen = {host["name"]: host["address"] for host in estate.objects("status", "-e", "prod")[0]["hosts"]}
+    assert seen == claimed
+
+
 def test_render_gives_the_same_bytes_again(estate: Shell) -> None:
     assert estate.run("render", "--to", "one").exit_code == 0
     assert estate.run("render", "--to", "two").exit_code == 0
@@ -262,6 +290,7 @@ def test_a_repository_is_made_and_listed(estate: Shell) -> None:
     assert estate.run("repo", "create", "a;b").exit_code == 2
 
 
+@pytest.mark.native
 def test_a_dry_run_of_a_ship_leaves_nothing(estate: Shell, is_golden: Golden) -> None:
     (estate.folder / "built").mkdir()
     (estate.folder / "built" / "VERSION").write_text("1")

@@ -50,6 +50,8 @@ class LiveEstate:
     folder: Path
     text: str
     env: Mapping[str, str] = field(default_factory=dict)
+    started: list[subprocess.Popen[str]] = field(default_factory=list)
+    """Verbs that were started; what a failed test left of them is ended before the estate is taken down."""
 
     def __post_init__(self) -> None:
         """Write the estate, noted so that a later run ends it should this one be killed."""
@@ -77,7 +79,7 @@ class LiveEstate:
 
     def start(self, *words: str, **extra: str) -> subprocess.Popen[str]:
         """Start a verb in a process group of its own."""
-        return subprocess.Popen(
+        process = subprocess.Popen(
             self.command(*words),
             cwd=self.folder,
             env=self.environ(**extra),
@@ -86,6 +88,8 @@ class LiveEstate:
             text=True,
             start_new_session=True,
         )
+        self.started.append(process)
+        return process
 
     def results(self, *words: str, ok: tuple[int, ...] = (0,)) -> list[dict[str, Any]]:
         """Run a verb with --json and return its result objects."""
@@ -98,6 +102,8 @@ class LiveEstate:
 
     def down(self) -> None:
         """Take it down and forget it."""
+        for process in self.started:
+            end(process)
         self.run("down", "--purge", ok=(0, 2, 3, 7))
         THIS_RUN.forget(self.folder)
 

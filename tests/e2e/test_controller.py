@@ -59,6 +59,9 @@ def served(make_estate: Callable[[str], LiveEstate], echo: Path, tmp_path_factor
     try:
         controlled.start()
         controlled.make_tree()
+        first = controlled.commit()
+        controlled.push()
+        controlled.delivered(first)
         yield controlled
     finally:
         controlled.close()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ import pytest
 from tests.e2e.estates import LiveEstate
 from tests.e2e.faulty import ESTATE, Faulty
 
-SMALL = "48m"
+SMALL = "96m"
 PLAIN_ROUTES = "    routes: [{host: echo}]\n"
 EXTRA = "    routes: [{{host: echo}}]\n    extra: {{nginx: {{server: {file}}}}}\n"
 
@@ -43,19 +45,41 @@ def declared(faulty: Faulty) -> Iterator[Callable[[str, str], None]]:
     faulty.estate.write(ESTATE)
 
 
-def test_a_full_disk_turns_the_rollout_round_and_says_so(faulty: Faulty, disk: tuple[LiveEstate, bool]) -> None:
+def fill(folder: Path) -> Path:
+    """Fill a file system but for 64 KiB; return what has to be removed."""
+    filler = folder / "filler"
+    with filler.open("wb") as file:
+        file.write(b"\0" * (shutil.disk_usage(folder).free - 65536))
+    return filler
+
+
+def test_a_full_disk_is_found_before_anything_is_touched(faulty: Faulty, disk: tuple[LiveEstate, bool]) -> None:
     if not disk[1]:
         pytest.skip("mounting a small file system is not allowed here")
-    before = faulty.certified
-    folder = faulty.host_folder("web-2") / "releases"
-    filler = folder / "filler"
+    before, folder = faulty.certified, faulty.host_folder("web-2") / "releases"
+    filler = fill(folder)
     with faulty.watched() as watch:
-        with filler.open("wb") as file:
-            file.write(b"\0" * (shutil.disk_usage(folder).free - 65536))
-        done = faulty.ship("full", ok=(5,))
-        assert "web-2" in done.stderr
-        assert "No space left on device" in done.stderr
-        assert f"{before} serves as before" in done.stderr
+        done = faulty.ship("no-room", ok=(5,))
+        filler.unlink()
+    told = f"web-2: 0 MiB of disk are free in {folder}/echo, "
+    assert told in done.stderr
+    assert "for the release and 32 MiB to spare); remove what is not needed there" in done.stderr
+    watch.require_nothing_lost(before)
+    faulty.require_well(before)
+
+
+def test_a_disk_that_fills_up_turns_the_rollout_round_and_says_so(faulty: Faulty, disk: tuple[LiveEstate, bool]) -> None:
+    if not disk[1]:
+        pytest.skip("mounting a small file system is not allowed here")
+    before, folder = faulty.certified, faulty.host_folder("web-2") / "releases"
+    with faulty.watched() as watch:
+        verb = faulty.start(*faulty.words("full"))
+        verb.until("warm", host="web-1")
+        filler = fill(folder)
+        assert verb.finish() == 5, verb.told()
+        assert "web-2" in verb.told()
+        assert "No space left on device" in verb.told()
+        assert f"{before} serves as before" in verb.told()
         faulty.require_well(before)
         assert sorted(path.name for path in (folder / "echo").iterdir()) == [before], "nothing half is left"
         filler.unlink()
@@ -63,6 +87,55 @@ def test_a_full_disk_turns_the_rollout_round_and_says_so(faulty: Faulty, disk: t
     after = faulty.estate.certified("prod")
     watch.require_nothing_lost(before, after)
     faulty.require_well(after)
+
+
+@contextmanager
+def somebody_elses(faulty: Faulty, host: str) -> Iterator[None]:
+    """Have a host belong to another Manor for a while: nothing of ours is carried out there."""
+    manifest = faulty.host_folder(host) / "manifest.json"
+    ours = manifest.read_text()
+    manifest.write_text(ours.replace('"state"', '"state": "another", "ours"'))
+    try:
+        yield
+    finally:
+        manifest.write_text(ours)
+
+
+def test_an_apply_goes_on_with_the_host_that_failed_alone(faulty: Faulty, declared: Callable[[str, str], None]) -> None:
+    before = faulty.certified
+    declared("{web: nginx}", "{web: nginx, options: {kept: 17}}")
+    with faulty.watched() as watch:
+        with somebody_elses(faulty, "web-2"):
+            done = faulty.estate.run("apply", "--json", ok=(4, 5, 6))
+        ended = next(event for line in done.stdout.splitlines() if (event := json.loads(line))["event"] == "ended")
+        assert ended["hosts"]["web-2"] == "failed"
+        assert ended["hosts"]["web-1"] != "failed"
+        (again,) = faulty.estate.results("resume", "--only", "failed")
+        assert again["hosts"] == {"web-2": "ok"}
+        changed = {host: "keepalive 17;" in (faulty.host_folder(host) / "etc" / "1-web-nginx" / "nginx.conf").read_text() for host in ("web-1", "web-2")}
+        assert changed == {"web-1": False, "web-2": True}
+        faulty.estate.run("apply")
+    refused = faulty.estate.run("resume", "--only", "failed", ok=(2,))
+    assert "no host of it failed or was unreachable" in refused.stderr
+    watch.require_bounded(5, 1.0)
+    faulty.require_well(before)
+
+
+def test_a_host_that_could_not_be_brought_back_stays_out_until_it_is(faulty: Faulty, declared: Callable[[str, str], None]) -> None:
+    before = faulty.certified
+    declared("bake: 1s", "bake: 1s, min_healthy: 50%")
+    with faulty.watched() as watch:
+        verb = faulty.start(*faulty.words("not-back"))
+        verb.until("warm", host="web-2")
+        with somebody_elses(faulty, "web-2"):
+            assert verb.finish(180) == 6, verb.told()
+        assert f"`manor resume echo --only failed` brings what was not brought back to {before}" in verb.told()
+        assert {server[:5]: release for server, release in faulty.estate.serving("prod").items()} == {"web-1": before}
+        (again,) = faulty.estate.results("resume", "echo", "--only", "failed")
+        assert again["hosts"] == {"web-2": "ok"}
+    assert watch.result is not None
+    assert watch.result.lost == 0, watch.result.losses
+    faulty.require_well(before)
 
 
 def test_a_busy_port_is_found_before_anything_is_touched(faulty: Faulty) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.estates import LiveEstate
+from tests.e2e.estates import LiveEstate, wait_until
 from tests.e2e.faulty import ESTATE, Faulty
 
 KILLED_AT = ("warm:after_intent", "admit:after_act", "drain:after_intent", "certify:after_intent")
@@ -96,5 +97,39 @@ def test_what_a_killed_controller_left_is_shown(faulty: Faulty) -> None:
         assert f"`manor resume {operation}`" in shown
         faulty.estate.run("resume", operation)
     after = faulty.estate.certified("prod")
+    watch.require_nothing_lost(before, after)
+    faulty.require_well(after)
+
+
+def say(faulty: Faulty, told: str) -> None:
+    """Type the command that a message gives, by hand."""
+    found = re.search(r"`echo '([^']+)' \| socat - UNIX-CONNECT:([^`]+)`", told)
+    assert found, told
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(found[2])
+        connection.sendall(found[1].encode() + b"\n")
+        assert connection.recv(4096).strip() == b""
+
+
+def test_what_a_person_drained_stays_out_until_a_person_ends_it(faulty: Faulty) -> None:
+    before = faulty.certified
+    server = next(name for name in faulty.estate.serving("prod") if name.startswith("web-2"))
+    handbook = (faulty.host_folder("edge-1") / "README.md").read_text()
+    path = re.search(r"UNIX-CONNECT:(\S+?balancer-haproxy\.sock)`", handbook)
+    assert path, handbook
+    with faulty.watched() as watch:
+        say(faulty, f"`echo 'set server echo/{server} state drain' | socat - UNIX-CONNECT:{path[1]}`")
+        shown = faulty.estate.run("status", ok=(1,)).stdout
+        assert f"has {server} out of traffic (drain), and no operation of Manor's took it out; end that with `echo " in shown
+        refused = faulty.ship("held", ok=(5,))
+        assert f"has {server} out of traffic (drain)" in refused.stderr
+        faulty.estate.write(faulty.estate.text.replace("balancer: haproxy", "balancer: haproxy, options: {queue_timeout: 6s}"))
+        assert "reloaded" in faulty.estate.run("up").stdout
+        assert server not in faulty.estate.serving("prod")
+        say(faulty, shown)
+        wait_until(lambda: server in faulty.estate.serving("prod"), 10, "it serves again")
+        faulty.ship("held")
+    after = faulty.estate.certified("prod")
+    assert after != before
     watch.require_nothing_lost(before, after)
     faulty.require_well(after)

@@ -51,6 +51,10 @@ def test_a_bad_release_is_not_shipped_again_without_a_reason(faulty: Faulty) -> 
     done = faulty.ship("answers-500", ok=(2,))
     assert "failed in prod before" in done.stderr
     assert "to try it once more add --again 'why'" in done.stderr
+    again = faulty.estate.run(*faulty.words("answers-500"), "--again", "the cause is gone", ok=(5,))
+    receipt = faulty.estate.run("receipt", again.stderr.split("receipt ")[-1].split()[0], ok=(0, 1)).stdout
+    assert ": a release that had failed here before, once more: the cause is gone" in receipt
+    assert "web-1  failed" in receipt
     faulty.require_well(before)
 
 

@@ -173,7 +173,7 @@ STATIC = """\
     port: 8340
     health: {http: /index.html}
     routes: [{host: pages}]
-    static: [{path: /, dir: .}]
+    static: [{path: /, dir: public}]
 """
 
 

@@ -1,24 +1,34 @@
-"""A delivery that died in one environment goes on through the others; and logs that are rotated meanwhile lose no line of a receipt."""
+"""A delivery that died in one environment goes on through the others; and what logs lose that are rotated meanwhile, the receipt says."""
 
 from __future__ import annotations
 
 import asyncio
-import json
+import math
 import re
+import subprocess
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from manor.state import releases
+from manor.observe.probe.results import read_results
+from manor.state import operations, releases
 from manor.state.store import Store
+from manor.state.words import OperationState
 from manor.workflows import housekeeping
 from manor.workflows.context import open_context
 from tests.e2e.estates import LiveEstate, end, release_of
 from tests.e2e.killing import KILLED, Killing, kept
 from tests.e2e.watching import target, watched
 
+EDGE_SECONDS = 0.1
+"""A request so near to the window's beginning or end may be counted or not."""
+ROTATED_EVERY_SECONDS = 1.0
+LINES_A_CUT = 5
+"""What may be written between the copy of a log and its cut."""
 ESTATE = """\
 estate: onward
 domain: onward.example
@@ -98,23 +108,74 @@ def test_a_resumed_delivery_stops_where_it_was_to_stop(estate: LiveEstate, echo:
     assert after[1] == before[1]
 
 
-def test_rotated_logs_lose_no_line_of_the_receipt(estate: LiveEstate, echo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(housekeeping, "LARGEST_LOG_BYTES", 1000)
-    door = estate.front("prod")
-    with watched(tmp_path / "watch", [target(estate, door, "/watched", 100)]) as watcher:
-        ship = estate.start("ship", "echo", "--artifact", str(release_of(echo, tmp_path / "3", "3")))
-        rotated = []
+def rotated_while(estate: LiveEstate, ship: subprocess.Popen[str]) -> list[str]:
+    """Rotate the logs while prod's rollout is under way, less often than files are kept; return which of its first tier's."""
+    rotated: list[str] = []
+    while ship.poll() is None:
+        with open_context(estate.folder / "estate.yaml") as context:
+            running = context.store.read_now(operations.recent, "prod", None, [OperationState.RUNNING])
+            if running and len(rotated) < housekeeping.KEPT_LOGS - 1:
+                rotated += [
+                    line for line in asyncio.run(housekeeping.rotate_logs(context)) if "/prod/" in line and line.endswith("/access.json") and "/0-" in line
+                ]
+        time.sleep(ROTATED_EVERY_SECONDS)
+    return rotated
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What a receipt says of the first tier's requests, and what was really asked."""
+
+    receipt: dict[str, Any]
+    rotated: int
+    surely: int
+    """Requests that lie within the window."""
+    perhaps: int
+    """These, and those that touch its edges."""
+
+    @property
+    def edge(self) -> dict[str, Any]:
+        """The counts of the window."""
+        counts: dict[str, Any] = self.receipt["edge"]["window"]
+        return counts
+
+
+def rolled_out_and_rotated(estate: LiveEstate, artifact: Path, folder: Path) -> Counted:
+    """Ship while requests arrive and logs are rotated; nothing may be lost meanwhile."""
+    with watched(folder, [target(estate, estate.front("prod"), "/watched", 100)]) as watcher:
+        ship = estate.start("ship", "echo", "--artifact", str(artifact))
         try:
-            while ship.poll() is None:
-                with open_context(estate.folder / "estate.yaml") as context:
-                    rotated += [line for line in asyncio.run(housekeeping.rotate_logs(context)) if "/prod/" in line and "balancer" in line]
-                time.sleep(1.5)
+            rotated = rotated_while(estate, ship)
             assert ship.wait(60) == 0, ship.stdout.read() if ship.stdout else ""
         finally:
             end(ship)
         assert watcher.losses(time.time() - 5) == []
     assert len(rotated) >= 2, "nothing was rotated while it went on"
     receipt = estate.results("receipt", "echo", "-e", "prod")[-1]["receipt"]
-    edge, window = receipt["edge"]["window"], receipt["window"]
-    asked = len(watcher.outcomes(window[0] + 0.5, window[1] - 0.5))
-    assert edge["incomplete"] or edge["total"] >= asked + 0.9 * receipt["probe"]["sent"], json.dumps(edge)
+    probe = read_results(estate.folder / ".manor" / "state" / "probes" / receipt["operation"] / "results.jsonl").outcomes
+    asked, (began, ended) = [*watcher.outcomes(0, math.inf), *probe], receipt["window"]
+    surely = sum(one.sent >= began + EDGE_SECONDS and one.done < ended - EDGE_SECONDS for one in asked)
+    perhaps = sum(one.done >= began - EDGE_SECONDS and one.sent < ended + EDGE_SECONDS for one in asked)
+    return Counted(receipt, len(rotated), surely, perhaps)
+
+
+def test_logs_that_are_renamed_lose_no_line_of_the_receipt(
+    make_estate: Callable[[str], LiveEstate], echo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    estate = make_estate(ESTATE.replace("{balancer: haproxy}, ", ""))
+    estate.up()
+    estate.run("ship", "echo", "--artifact", str(release_of(echo, tmp_path / "0", "0")))
+    monkeypatch.setattr(housekeeping, "LARGEST_LOG_BYTES", 1000)
+    counted = rolled_out_and_rotated(estate, release_of(echo, tmp_path / "1", "1"), tmp_path / "watch")
+    assert (counted.edge["incomplete"], counted.receipt["probe"]["lost"]) == ([], 0)
+    assert counted.surely <= counted.edge["total"] <= counted.perhaps, counted
+
+
+def test_logs_that_are_cut_off_lose_a_few_lines_at_most_and_the_receipt_says_so(
+    estate: LiveEstate, echo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(housekeeping, "LARGEST_LOG_BYTES", 1000)
+    counted = rolled_out_and_rotated(estate, release_of(echo, tmp_path / "3", "3"), tmp_path / "watch")
+    log = estate.host_folder("prod", "all-1") / "log" / "0-balancer-haproxy" / "access.json"
+    assert (counted.edge["incomplete"], counted.receipt["probe"]["lost"]) == ([f"{log}: cut off since the window began"], 0)
+    assert counted.surely - LINES_A_CUT * counted.rotated <= counted.edge["total"] <= counted.perhaps, counted

@@ -16,6 +16,7 @@ PRODUCTS = {
         switch=Switch.COUNTED,
         switch_checks=CHECKS,
         takes_part={"include": frozenset({"into", "main", "pid", "socket"}), "runtime": frozenset({"socket"})},
+        extra_places=frozenset({"backend", "frontend"}),
     ),
     "nginx": ProxyTraits(
         roles=frozenset({Role.ROUTER, Role.WEB}),
@@ -24,6 +25,7 @@ PRODUCTS = {
         switch=Switch.TIMED,
         switch_checks=frozenset({"http"}),
         takes_part={"include": frozenset({"into", "main", "pid"})},
+        extra_places=frozenset({"server"}),
     ),
     "traefik": ProxyTraits(
         roles=frozenset({Role.ROUTER, Role.BALANCER}),

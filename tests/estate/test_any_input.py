@@ -7,17 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from manor.errors import InvalidEstate
 from manor.estate.load import load_estate
+from manor.estate.source import parse_yaml
 from tests.estate.products import PRODUCTS
 from tests.estate.test_load import EXAMPLE
 
 LINE = re.compile(r"(estate\.yaml|estate\.d/[^:]+):\d+: ")
-WHOLE: dict[str, Any] = yaml.load(EXAMPLE.read_text(), Loader=yaml.BaseLoader)
+WHOLE: dict[str, Any] = parse_yaml(EXAMPLE.read_text(), "estate.yaml").plain()
 WRONG = st.one_of(
     st.none(),
     st.booleans(),

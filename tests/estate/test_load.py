@@ -121,7 +121,9 @@ environments: {dev: {}}
 
 
 def test_an_overlay_deletes_and_adds(tmp_path: Path) -> None:
-    text = SMALL.replace("hosts: {edge: 1, web: 3}}", "services: {warehouse: null, site: {profile: static, port: 8200}}, differences: {services: moved}}")
+    text = SMALL.replace(
+        "hosts: {edge: 1, web: 3}}", "services: {warehouse: null, site: {profile: static, port: 8200}}, differences: {warehouse: moved, services.site: moved}}"
+    )
     environments = load(tmp_path, text).environments
     assert list(environments["dev"].services) == ["warehouse"]
     assert list(environments["prod"].services) == ["site"]

@@ -178,6 +178,19 @@ async def test_a_pid_of_another_boot_or_process_is_lost(runner: LocalRunner, tmp
     assert await runner.cancel(one) == state
 
 
+async def test_its_end_is_told_to_whoever_waits_for_it(runner: LocalRunner, tmp_path: Path) -> None:
+    """By the kernel and without looks in between, to a runner that did not start it, too; what it leaves is there by then."""
+    one = step(tmp_path, f"while [ ! -e {tmp_path}/go ]; do sleep 0.01; done; exit 3")
+    await runner.ended(one)  # it does not run yet
+    await runner.start(one)
+    waiting = asyncio.create_task(LocalRunner("dev/all-1", Guard("dev/all-1"), root=HostPath(tmp_path)).ended(one))
+    assert not (await asyncio.wait([waiting], timeout=0.1))[0]
+    (tmp_path / "go").touch()
+    await asyncio.wait_for(waiting, 10)
+    assert (await runner.attach(one)).code == 3
+    await asyncio.wait_for(runner.ended(one), 10)
+
+
 async def test_the_log_is_read_while_it_grows(runner: LocalRunner, tmp_path: Path) -> None:
     one = step(tmp_path, f"echo first; while [ ! -e {tmp_path}/go ]; do sleep 0.01; done; echo second")
     await runner.start(one)

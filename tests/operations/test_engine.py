@@ -391,3 +391,20 @@ async def test_the_renewed_lease_is_the_operations(store: Store, clock: FakeCloc
     store.write_now(journal.intent, operation.id, 1, lease.token, deadline=clock.now() + 300, at=clock.now())
     (kept,) = store.read_now(leases.standing)
     assert (kept.renewed_at, kept.expires_at, kept.holder) == (clock.now(), clock.now() + 60, holder(1))
+
+
+async def test_a_pause_puts_deadlines_off_and_a_crash_does_not(store: Store, clock: FakeClock) -> None:
+    operation = await create(store, replace(SHIP, deadline=clock.now() + 300), chain(1), KINDS)
+    lease = take(store, operation.lease, operation.id, 1)
+    store.write_now(operations.begin, operation.id, lease.token, at=clock.now())
+    store.write_now(journal.intent, operation.id, 1, lease.token, deadline=clock.now() + 100, at=clock.now())
+    began = clock.now()
+    store.write_now(operations.begin, operation.id, lease.token, at=clock.now() + 50)
+    assert store.read_now(operations.get, operation.id).deadline == began + 300
+    store.write_now(operations.end, operation.id, lease.token, OperationState.PAUSED, "why", at=began + 60)
+    store.write_now(operations.begin, operation.id, lease.token, at=began + 5060)
+    assert store.read_now(operations.get, operation.id).deadline == began + 5300
+    assert store.read_now(journal.get, operation.id, 1).deadline == began + 5100
+    assert [pause.seconds for pause in store.read_now(operations.pauses, operation.id)] == [5000]
+    store.write_now(operations.begin, operation.id, lease.token, at=began + 5070)
+    assert store.read_now(operations.get, operation.id).deadline == began + 5300

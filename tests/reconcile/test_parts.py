@@ -17,6 +17,9 @@ from manor.reconcile.desired import DesiredHost, desired_tier, digest_of, render
 from manor.reconcile.ending import raise_unless_applied
 from manor.reconcile.parts import find_master, left_beside, part_problem, remember_beside, withdraw
 from manor.reconcile.tiers import ChangeTier, CheckTier, TellTier
+from manor.state import operations, releases
+from manor.state.operations import NewOperation
+from manor.state.words import Slot, Traffic
 from tests.reconcile.test_apply import apply, here
 from tests.reconcile.toys import ROOT, Toy, ToyProxy
 
@@ -48,7 +51,7 @@ class ToyPart(Part):
         return completed is not None and completed.text != "gone"
 
     def shown(self, node: TierNode) -> Act:
-        return SocketCommand(HostPath("/run/toy.sock"), "show servers")
+        return SocketCommand(HostPath("/run/toy.sock"), "show pasted")
 
     def differences(self, node: TierNode, completed: Completed) -> tuple[str, ...]:
         return (completed.text,) if completed.text else ()
@@ -70,6 +73,10 @@ class PartToy(Toy):
         super().__post_init__()
         subjects = {f"tier/{self.key}": Manage[self.theirs.manage.upper()]}
         self.runner.guard = Guard("prod/web-1", subjects=subjects, roots=(ROOT, ROOT / "s", OWN))
+        self.lie_there()
+
+    def lie_there(self) -> None:
+        """Have their files lie there, and their master run."""
         self.there({FOLDER / "main.conf": b"include conf.d", FOLDER / "conf.d" / "legacy.conf": b"theirs", HostPath("/run/toy.pid"): b"77\n"})
         self.there({HostPath("/proc/77/comm"): b"toy\n", HostPath("/proc/77/cmdline"): b"toy\0-c\0main.conf\0", STATUS: CATCHES})
 
@@ -275,11 +282,11 @@ async def test_over_the_socket_nothing_is_written_and_what_is_missing_is_named(t
     assert talked.host.tiers[0].files == ()
     assert talked.host.tiers[0].own_path is None
     assert await CheckTier("web-1", talked.key).act(talked.site, here()) == "0-web-nginx: toy shows what was to be pasted"
-    talked.runner.reply("show servers", Completed(0, b"there is no web-1-a"))
+    talked.runner.reply("show pasted", Completed(0, b"there is no web-1-a"))
     with pytest.raises(Refused, match="there is no web-1-a"):
         await CheckTier("web-1", talked.key).act(talked.site, here())
     assert await part_problem(talked.host.tiers[0], talked.runner) == "there is no web-1-a"
-    talked.runner.reply("show servers", Unreachable("no socket"))
+    talked.runner.reply("show pasted", Unreachable("no socket"))
     assert await part_problem(talked.host.tiers[0], talked.runner) == "no socket"
 
 
@@ -290,9 +297,42 @@ async def test_a_balancer_that_forgot_is_a_change_and_is_told(talked: PartToy) -
     (change,) = plan.changes
     assert (change.action, change.diff) == ("update", "echo web-1-a is ready, not maint")
     assert plan.hash != (await talked.plan()).hash
+    talked.traffic["web-1-b"] = "ready"
+    assert await told(talked) == ["switch web-1-b=maint"]
+    assert await told(talked) == []
+
+
+async def told(talked: PartToy) -> list[str]:
+    """Tell the balancer, and return what it was told."""
     before = len(talked.runner.acts)
     await TellTier("web-1", talked.key).act(talked.site, here())
-    assert [act.line for act in talked.runner.acts[before:] if isinstance(act, SocketCommand)] == ["switch"]
+    return [act.line for act in talked.runner.acts[before:] if isinstance(act, SocketCommand) and act.line.startswith("switch")]
+
+
+def serves(talked: PartToy) -> None:
+    """Have the store say that slot a serves."""
+    store = talked.store
+    operation = store.write_now(operations.create, NewOperation("ship", "prod", "echo"), at=1.0).id
+    store.write_now(operations.begin, operation, 1, at=1.0)
+    store.write_now(releases.put_slot, "prod", "echo", "echo@web-1#1", Slot.A, "r1", Traffic.READY, operation, 1, at=1.0)
+    store.write_now(releases.put_deployment, "prod", "echo", "echo@web-1#1", "web-1", Slot.A, operation, 1, at=1.0)
+
+
+async def test_what_a_person_took_out_of_a_balancer_without_a_file_stays_out(talked: PartToy) -> None:
+    serves(talked)
+    assert await told(talked) == ["switch web-1-a=ready"]
+    talked.traffic |= {"web-1-a": "drain", "web-1-b": "ready"}
+    assert await told(talked) == ["switch web-1-b=maint"]
+    assert talked.traffic["web-1-a"] == "drain"
+
+
+async def test_what_a_down_took_out_of_it_is_told_again_by_the_next_apply(talked: PartToy) -> None:
+    serves(talked)
+    assert await told(talked) == ["switch web-1-a=ready"]
+    assert "in maintenance" in await gone(talked)
+    assert set(talked.traffic.values()) == {"maint"}
+    talked.runner.files.carry_out(Remove(talked.host.layout.loaded(talked.key)))
+    assert await told(talked) == ["switch web-1-a=ready"]
 
 
 async def test_taken_away_over_the_socket_nothing_is_sent_any_more(talked: PartToy, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -92,7 +92,8 @@ class ToyProxy(Proxy):
         return (PutFile(node.folders.state / service.name, repr(sorted(traffic.items())).encode()),)
 
     def switch(self, node: TierNode, service: ServiceView, traffic: Mapping[str, TrafficState]) -> tuple[Act, ...]:
-        return (SocketCommand(node.folders.sockets / "toy.sock", "switch"),)
+        told = " ".join(f"{name}={state.value}" for name, state in sorted(traffic.items()))
+        return (SocketCommand(node.folders.sockets / "toy.sock", f"switch {told}"),)
 
     def observe_switch(self, node: TierNode, service: ServiceView) -> Act:
         return SocketCommand(node.folders.sockets / "toy.sock", "servers")
@@ -100,11 +101,19 @@ class ToyProxy(Proxy):
     def parse_switch(self, node: TierNode, service: ServiceView, completed: Completed) -> tuple[ServerView, ...]:
         if completed.text == "no answer yet":
             raise Unreachable("the toy is just starting")
-        state = TrafficState(completed.text or "maint")
-        return tuple(ServerView(server.name, state, is_healthy=False) for server in service.servers)
+        said = completed.text or "{}"
+        known = json.loads(said) if said.startswith("{") else dict.fromkeys((server.name for server in service.servers), said)
+        states = {server.name: TrafficState(known.get(server.name, "maint")) for server in service.servers}
+        return tuple(ServerView(name, state, is_healthy=state is TrafficState.READY) for name, state in states.items())
 
     def maintenance(self, node: TierNode, service: ServiceView, on: bool) -> tuple[Act, ...]:
         return (PutFile(node.folders.state / "maintenance", b""),)
+
+    def observe_maintenance(self, node: TierNode, service: ServiceView) -> Act:
+        return SocketCommand(node.folders.sockets / "toy.sock", "page")
+
+    def parse_maintenance(self, node: TierNode, service: ServiceView, completed: Completed) -> bool:
+        return completed.text == "on"
 
     def rotate(self, node: TierNode) -> Literal["copytruncate"] | tuple[Act, ...]:
         return "copytruncate"
@@ -152,7 +161,8 @@ class ToySupervisor(Supervisor):
         return self._say(host, "status")
 
     def parse_status(self, completed: Completed) -> tuple[ProgramView, ...]:
-        return tuple(ProgramView(name, ProgramStatus(state)) for name, state in sorted(json.loads(completed.text or "{}").items()))
+        states = {name: ProgramStatus(state) for name, state in json.loads(completed.text or "{}").items()}
+        return tuple(ProgramView(name, state, 1 if state is ProgramStatus.RUNNING else None) for name, state in sorted(states.items()))
 
     def start_program(self, host: SupervisedHost, name: str) -> Act:
         return self._say(host, f"start {name}")
@@ -173,10 +183,25 @@ class Toy:
     text: str = "old"
     runner: RecordingRunner = field(init=False)
     supervisor: ToySupervisor = field(default_factory=ToySupervisor)
+    traffic: dict[str, str] = field(default_factory=dict)
+    """What the running tier was told of its servers."""
 
     def __post_init__(self) -> None:
         roots = (ROOT, ROOT / "s")
         self.runner = RecordingRunner("prod/web-1", Guard("prod/web-1", roots=roots))
+        self.has_room()
+        self.runner.reply("switch ", self._switch)
+        self.runner.reply("servers", lambda _: Completed(0, json.dumps(self.traffic).encode()))
+
+    def has_room(self, disk_bytes: int = 2**34, files: int = 10**6, memory_bytes: int = 2**33, stat: str = "") -> None:
+        """Have the host say how much room it has; `stat` are lines of its processes."""
+        said = f"disk {disk_bytes // 4096} 4096 2000000 {files}\npage 4096\nMemAvailable: {memory_bytes // 1024} kB\n{stat}"
+        self.runner.reply("stat -f", Completed(0, said.encode()))
+
+    def _switch(self, act: Act) -> Completed:
+        assert isinstance(act, SocketCommand)
+        self.traffic |= dict(word.split("=") for word in act.line.split()[1:])
+        return Completed(0)
 
     @property
     def host(self) -> DesiredHost:

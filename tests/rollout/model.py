@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 
+from manor.errors import Unreachable
 from manor.estate.topology import TrafficState
 from manor.integrations.proxies.base import ServerView
 from manor.integrations.supervisors.base import ProgramStatus, ProgramView
@@ -138,6 +139,10 @@ class World:
         self.balancers = [ModelBalancer(Balancer(f"edge-{n + 1}", "0-balancer-model", is_counted), lag, checks) for n in range(balancers)]
         for balancer in self.balancers:
             balancer.traffic = dict.fromkeys(self.servers, TrafficState.MAINT)
+        self._begin()
+
+    def _begin(self) -> None:
+        """Begin without any service and without any trouble."""
         self.programs: dict[str, Program] = {}
         self.placed: dict[str, str] = {}
         self.remembered = dict.fromkeys(self.servers, TrafficState.MAINT)
@@ -152,14 +157,25 @@ class World:
         self.is_expected = False
         """Somebody relies on it: requests without an answer are losses."""
         self.losses: list[Loss] = []
-        self.answered = 0
+        self.answered = self.ticks = self.requests = 0
         self.acts: list[str] = []
         self.touched_hosts: set[str] = set()
         self.phases: list[str] = []
         self.slow: dict[str, float] = {}
         """Server → seconds that each of its requests takes."""
+        self.lost_hosts: set[str] = set()
+        """Hosts that can't be reached, and on which nothing answers."""
+        self._begin_without_trouble()
         self.ticks = 0
         self.requests = 0
+
+    def _begin_without_trouble(self) -> None:
+        self.refusing: set[str] = set()
+        """Hosts on which nothing is carried out, though what runs there goes on."""
+        self.disturbances: list[tuple[float, str]] = []
+        """When a tier was started again, and which."""
+        self.unsupervised: set[str] = set()
+        """Hosts whose supervisor is dead; preflight revives it."""
 
     def serve(self, release: str, slot: SlotLetter = "a", *, certified: bool = True) -> None:
         """Have a release serve everywhere, as after an earlier rollout."""
@@ -207,10 +223,12 @@ class World:
         return {} if all(balancer.checks for balancer in self.balancers) else dict.fromkeys(mark.instead, TrafficState.DRAIN)
 
     def learn(self) -> None:
-        """Remember what guards returned."""
+        """Have what guards returned serve everywhere, and remember it."""
         for server, mark in self.marks.items():
             if mark.is_returned:
                 self.remembered |= self._failed(mark)
+                for balancer in self.balancers:
+                    balancer.traffic |= {**self._failed(mark), server: TrafficState.READY}
                 self.remembered[server], mark.is_returned, mark.renewed = TrafficState.READY, False, self.now
 
     def _balance(self, balancer: ModelBalancer) -> None:
@@ -228,6 +246,8 @@ class World:
 
     def is_up(self, server: str) -> bool:
         """Tell whether a server's health path answers as it should."""
+        if self.servers[server].host in self.lost_hosts:
+            return False
         if not self.has_program:
             return bool(self.placed.get(server))
         program = self.programs.get(server)
@@ -307,14 +327,20 @@ class ModelFleet:
             mark.renewed = self.world.now
         await ModelClock(self.world).sleep(seconds)
 
+    def _reach(self, host: str) -> None:
+        if host in self.world.lost_hosts | self.world.refusing:
+            raise Unreachable(f"{host}: no answer")
+
     def _act(self, act: str, host: str = "") -> None:
         self.world.acts.append(act)
         self.world.touched_hosts |= {host} if host else set()
 
     async def preflight(self, slots: tuple[SlotRef, ...], release: str) -> tuple[str, ...]:
-        return self.problems
+        self.world.unsupervised.clear()
+        return (*self.problems, *(await self.held("echo")).values())
 
     async def placed(self, slot: SlotRef) -> str:
+        self._reach(slot.host)
         return self.world.placed.get(slot.server, "")
 
     async def place(self, slot: SlotRef, release: str, here: Here) -> None:
@@ -325,7 +351,14 @@ class ModelFleet:
         self.world.placed[slot.server] = release
         self.mutated()
 
+    async def lives(self, slot: SlotRef) -> bool:
+        program = self.world.programs.get(slot.server)
+        return program is not None and not program.is_dead
+
     async def program(self, slot: SlotRef) -> ProgramView | None:
+        self._reach(slot.host)
+        if slot.host in self.world.unsupervised:
+            raise Unreachable(f"{slot.host}: supervisor.sock does not answer")
         if not self.world.has_program:
             return None
         program = self.world.programs.get(slot.server)
@@ -336,6 +369,7 @@ class ModelFleet:
         return ProgramView(slot.server, ProgramStatus.RUNNING, 1, program.started_at)
 
     async def start(self, slot: SlotRef, here: Here) -> None:
+        self._reach(slot.host)
         self._act(f"start {slot.server}", slot.host)
         there = self.world.programs.get(slot.server)
         if self.world.has_program and (there is None or there.is_dead):
@@ -344,6 +378,7 @@ class ModelFleet:
         self.mutated()
 
     async def stop(self, slot: SlotRef, here: Here) -> None:
+        self._reach(slot.host)
         self._act(f"stop {slot.server}", slot.host)
         if self.world.has_program:
             self.world.cut(slot.server, "stopped with requests in flight")
@@ -357,6 +392,12 @@ class ModelFleet:
         if program is None or not program.answers(self.world.now):
             return Checked(passed=False, detail="connection refused")
         return Checked(passed=False, detail=f"/healthz answers {program.behaviour.answers}, not 200")
+
+    async def check_program(self, slot: SlotRef) -> Checked:
+        return await self.check(slot)
+
+    async def disturbed(self, since: float) -> tuple[str, ...]:
+        return tuple(told for at, told in self.world.disturbances if at >= since)
 
     async def last_words(self, slot: SlotRef) -> str:
         return ""
@@ -372,16 +413,29 @@ class ModelFleet:
         self.world.learn()
         for server, state in changes.items():
             self._act(f"{state} {server}", self.world.servers[server].host)
-            self.world.remembered[server] = state
-            self.mutated()
+            self._remember(server, state, is_told=False)
         for balancer in self.world.balancers:
-            for server, state in {**self.world.remembered, **changes}.items():
+            for server, state in changes.items():
                 balancer.told.append((self.world.now + balancer.lag, server, state))
                 if not balancer.lag:
                     balancer.told.pop()
                     balancer.traffic[server] = state
                     balancer.healthy[server] = balancer.healthy.get(server, False) and state is not TrafficState.MAINT
             self.mutated()
+        for server, state in changes.items():
+            self._remember(server, state, is_told=True)
+
+    def _remember(self, server: str, state: TrafficState, *, is_told: bool) -> None:
+        """Remember what is let in after every balancer was told, what is taken out before."""
+        if is_told is (state is TrafficState.READY):
+            self.world.remembered[server] = state
+            self.mutated()
+
+    async def held(self, service: str) -> Mapping[str, str]:
+        active = {f"{host}-{slot}" for host, slot in self.world.active.items() if slot}
+        wanted = {server for server in active if self.world.remembered[server] is TrafficState.READY}
+        out = [(one.name.host, server) for one in self.world.balancers for server in wanted if one.traffic[server] is not TrafficState.READY]
+        return {server: f"{where} has {server} out of traffic; `set server echo/{server} state ready`" for where, server in sorted(out)}
 
     async def guard(self, slot: SlotRef, instead: tuple[SlotRef, ...], here: Here) -> str:
         self.world.learn()
@@ -400,6 +454,9 @@ class ModelFleet:
         self.world.is_maintained = on
         self.mutated()
 
+    async def page_differs(self, service: str, *, on: bool) -> str:
+        return "" if self.world.is_maintained is on else self.balancers[0].host
+
     async def start_probe(self, service: str, here: Here) -> None:
         self.world.is_probed = True
         self.mutated()
@@ -412,13 +469,17 @@ class ModelFleet:
     async def active(self, service: str, host: str) -> SlotLetter | None:
         return self.world.active.get(host)
 
+    async def is_remembered(self, slot: SlotRef) -> bool:
+        return self.world.active.get(slot.host) == slot.slot and self.world.remembered[slot.server] is TrafficState.READY
+
     async def set_active(self, service: str, host: str, slot: SlotLetter | None, here: Here) -> None:
         self.world.active[host] = slot
         self.mutated()
 
     async def progressed_at(self, here: Here) -> float:
         steps = await self.store.read(journal.steps, here.operation)
-        return last_progress(steps, (await self.store.read(operations.get, here.operation)).started_at or 0.0)
+        pauses = await self.store.read(operations.pauses, here.operation)
+        return last_progress(steps, (await self.store.read(operations.get, here.operation)).started_at or 0.0, pauses)
 
     async def set_phase(self, phase: str, here: Here) -> None:
         self.world.phases.append(phase)

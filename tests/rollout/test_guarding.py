@@ -16,7 +16,7 @@ from manor.estate.topology import ServiceView, SlotServer, TrafficState
 from manor.execution.values import HostPath, PutFile
 from manor.observe.slots import read_slots, traffic_of
 from manor.operations.step import Here
-from manor.reconcile.returns import read_marks, returned_traffic
+from manor.reconcile.returns import read_marks, returned_traffic, traffic_after
 from manor.reconcile.tiers import write_switch_files
 from manor.rollout.fleet import SlotRef
 from manor.rollout.guarding import check_data
@@ -59,6 +59,7 @@ async def guards_act(toy: Toy) -> None:
     marks = await read_marks(toy.runner, folder(toy))
     record = json.dumps({name: {"renewed": mark.renewed, "at": mark.renewed + 60.0} for name, mark in marks.items()}).encode()
     await toy.runner.change([PutFile(folder(toy) / "returned.json", record)])
+    toy.traffic |= {server: str(state) for server, state in traffic_after(marks.values(), toy.host.tiers[0].proxy).items()}
 
 
 async def drained(toy: Toy, fleet: LiveFleet, here: Here) -> None:

@@ -74,6 +74,12 @@ async def test_too_few_others_hold_the_rollout_instead_of_draining(rollouts: Inl
     assert result.operation.state is OperationState.PAUSED
     assert result.operation.summary.startswith("edge-1: only 1 healthy beside web-1-a, 3 needed; nothing was taken out.")
     assert run.world.balancers[0].traffic["web-1-a"] is TrafficState.READY
+    run.world.now += 500_000.0
+    run.world.losses.clear()
+    for name, program in run.world.programs.items():
+        program.started_at, program.is_dead = run.world.now - 1000.0, False
+        run.world.balancers[0].healthy[name] = True
+    assert problems_of(run, await run.killed_at([])) == [], "the others were mended, however long that took"
 
 
 def slow_old(seconds: float) -> World:
@@ -144,9 +150,11 @@ async def test_an_unhealthy_current_release_does_not_block_the_next(rollouts: In
     assert problems_of(run, result) == []
 
 
-async def test_what_an_abandoned_rollout_left_is_cleared_by_the_next(rollouts: InlineStore) -> None:
+@pytest.mark.parametrize("unsupervised", [set(), {"web-1"}], ids=["supervised", "supervisor-dead"])
+async def test_what_an_abandoned_rollout_left_is_cleared_by_the_next(rollouts: InlineStore, unsupervised: set[str]) -> None:
     def left() -> World:
         made = world(GOOD, 2, 1)
+        made.unsupervised |= unsupervised
         made.programs["web-1-b"], made.placed["web-1-b"] = Program("old", GOOD, made.now - 50.0), "old"
         made.remembered["web-1-b"] = made.balancers[0].traffic["web-1-b"] = TrafficState.READY
         made.balancers[0].healthy["web-1-b"] = True
@@ -154,6 +162,18 @@ async def test_what_an_abandoned_rollout_left_is_cleared_by_the_next(rollouts: I
 
     run, result = await carried_out(Case("left", left, OperationState.DONE, quick()), rollouts)
     assert run.order.instances[0].is_idle_used
+    assert problems_of(run, result) == []
+
+
+async def test_what_serves_counts_though_a_supervisor_is_dead_and_memory_says_otherwise(rollouts: InlineStore) -> None:
+    def moved() -> World:
+        made = world(GOOD, 2, 1)
+        made.active["web-1"] = "b"
+        made.unsupervised = {"web-1"}
+        return made
+
+    run, result = await carried_out(Case("moved", moved, OperationState.DONE, quick()), rollouts)
+    assert [now.active for now in run.order.instances] == ["a", "a"]
     assert problems_of(run, result) == []
 
 

@@ -9,26 +9,32 @@ from manor.rollout.fleet import ProbeSummary
 from manor.state.words import OperationState, Outcome
 from tests.rollout.cases import case
 from tests.rollout.model import ModelFleet
-from tests.rollout.running import InlineStore, host_problems
+from tests.rollout.running import Case, InlineStore, host_problems
 from tests.rollout.test_rules import carried_out, told
 
+GAP = "it ended 3 s before the rollout, with 2 requests on their way"
+SINGLETON = {"strategy": "interrupt", "min_healthy": 1.0, "longest_outage": 60.0}
+CASES = [case("good"), case("interrupt", hosts=1, rules=SINGLETON, slots="a")]
 
-async def test_what_a_killed_probe_did_not_see_is_not_certified(rollouts: InlineStore, monkeypatch: pytest.MonkeyPatch) -> None:
+
+@pytest.mark.parametrize("good", CASES, ids=str)
+async def test_what_a_probe_did_not_see_is_not_certified(good: Case, rollouts: InlineStore, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = ModelFleet.stop_probe
 
     async def killed(fleet: ModelFleet, service: str, here: Here) -> ProbeSummary:
         await whole(fleet, service, here)
-        return ProbeSummary(41, 0, is_whole=False)
+        return ProbeSummary(41, 0, gap=GAP)
 
     monkeypatch.setattr(ModelFleet, "stop_probe", killed)
-    run, result = await carried_out(case("good"), rollouts)
+    run, result = await carried_out(good, rollouts)
     assert result.operation.state is OperationState.REVERTED
     assert [step.outcome for step in result.failed] == [Outcome.UNREACHABLE]
-    assert "echo: the probe was killed after 41 requests; what was lost later nobody knows, so nothing is certified" in told(run, result)
+    why = f"echo: not measured to its end: {GAP}; 41 requests were seen; what was lost beside them nobody knows, so nothing is certified"
+    assert why in told(run, result)
     assert run.world.burned_why == ""
-    assert [problem for host in ("web-1", "web-2", "web-3") for problem in host_problems(run.world, host, "old")] == []
+    assert [problem for host in run.world.hosts for problem in host_problems(run.world, host, "old")] == []
 
 
 def test_a_killed_probe_is_told() -> None:
     assert str(ProbeSummary(41, 0)) == "sent 41, lost 0"
-    assert str(ProbeSummary(41, 0, is_whole=False)) == "sent 41, lost 0; it was killed before its end"
+    assert str(ProbeSummary(41, 0, gap=GAP)) == f"sent 41, lost 0; not measured to its end: {GAP}"

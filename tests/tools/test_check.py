@@ -19,7 +19,7 @@ def says(word: str, after: float = 0.0, code: int = 0) -> list[str]:
 def test_each_kind_is_checked() -> None:
     programs = [Path(command[0]).name for command in check.checks(["src", "tests"])]
     assert programs == ["ruff", "ruff", "mypy", "lint-imports", "python"]
-    assert check.checks(["src"])[-1][1:] == ["-m", "tools.run_tests", "default", "120"]
+    assert check.checks(["src"])[-1][1:] == ["-m", "tools.run_tests", "default", "240"]
 
 
 @pytest.mark.parametrize("failing", range(5))

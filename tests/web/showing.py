@@ -131,6 +131,7 @@ RECEIPTS = (
         service="shop",
         release="aa01d2b3c4d5e6",
         state="rolled_back",
+        why="web-1: /healthz answers 500, not 200",
         lost=3,
         sent=530,
         created_at=NOW - 130000,

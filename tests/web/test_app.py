@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import re
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 import pytest
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.testclient import TestClient
 
 from manor import errors
 from manor.execution.values import Secret
+from manor.web import uploads
 from manor.web.access import Grant, token_of
 from manor.web.api import ApiPorts, Handed
 from manor.web.app import WebPorts, make_app
 from manor.web.sessions import Sessions, session_key
+from manor.web.uploads import received
 from manor.web.views import OperationView, ReceiptView, RunView, StatusPage
 from tests.web.showing import full_page
 
@@ -95,6 +101,7 @@ def bearer(token: str) -> dict[str, str]:
         ("GET", "/api/v1/status", "wrong", 401, "a valid token is needed"),
         ("GET", "/api/v1/status", "read", 200, ""),
         ("GET", "/api/v1/runs?limit=x", "read", 400, "limit: 'x' is not a number"),
+        ("GET", f"/api/v1/runs?limit={'9' * 5000}", "read", 200, ""),
         ("GET", "/api/v1/runs?limit=²", "read", 400, "limit: '²' is not a number"),
         ("GET", "/api/v1/runs/none", "read", 404, "there is no run 'none'"),
         ("GET", "/api/v1/runs/none/log", "read", 404, "there is no run 'none'"),
@@ -179,6 +186,41 @@ def test_a_bad_artifact_reaches_nobody(client: TestClient, estate: Estate, tmp_p
     assert list((tmp_path / "incoming").iterdir()) == []
 
 
+class Stalled:
+    """A request whose body does not go on."""
+
+    async def stream(self) -> AsyncIterator[bytes]:
+        yield b"x"
+        await asyncio.Event().wait()
+
+
+async def test_an_upload_that_stalls_is_given_up(tmp_path: Path) -> None:
+    upload = received(cast("Request", Stalled()), tmp_path / "incoming", 1000, idle_seconds=0.01)
+    with pytest.raises(HTTPException, match="nothing came for"):
+        await upload.__aenter__()
+    assert list((tmp_path / "incoming").iterdir()) == []
+
+
+def test_only_so_many_uploads_at_once_and_what_a_killed_controller_left_goes(client: TestClient, estate: Estate, tmp_path: Path) -> None:
+    for _ in range(uploads.MOST_AT_ONCE):
+        os.close(uploads.new_file(tmp_path / "incoming")[0])
+    answer = client.post("/api/v1/services/shop/artifacts", content=b"x", headers=bearer("ship"))
+    assert (answer.status_code, estate.handed) == (503, [])
+    uploads.sweep(tmp_path / "incoming")
+    assert client.post("/api/v1/services/shop/artifacts", content=b"x", headers=bearer("ship")).status_code == 202
+
+
+def test_a_key_is_there_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("manor.execution.durable.Disk.write", full)
+        with pytest.raises(OSError, match="No space"):
+            session_key(tmp_path / "key")
+    assert session_key(tmp_path / "key") == session_key(tmp_path / "key")
+
+
 def log_in(client: TestClient) -> None:
     answer = client.post("/login", data={"token": "read"})
     assert (answer.status_code, answer.headers["location"]) == (303, "/")
@@ -208,8 +250,10 @@ def test_the_page_shows_everything_and_nothing_runs(client: TestClient) -> None:
         "draining",
         "12 requests in flight",
         "8be1f00dc0de",
-        "0 lost of 412",
-        "3 lost of 530",
+        "0 of 412 requests",
+        "3 of 530 requests",
+        "rolled back",
+        "web-1: /healthz answers 500, not 200",
         "not probed",
         "after stage",
     ):

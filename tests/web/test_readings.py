@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from manor.state import deliveries, releases
+from manor.state import deliveries, operations, releases
 from manor.state.deliveries import Wish
+from manor.state.operations import NewOperation
 from manor.state.receipts import ReceiptRow, add
 from manor.state.releases import Certification, Deployment, SlotRow
 from manor.state.store import Connection, Store
@@ -29,7 +30,7 @@ def test_a_certified_release_is_found_by_its_whole_id(monkeypatch: pytest.Monkey
     assert (view.state, view.release) == ("certified", RELEASE[:12])
 
 
-@pytest.mark.parametrize(("case", "was_probed", "ended"), [("nothing_seen", False, "deployed"), ("rolling_nothing_lost", True, "certified")])
+@pytest.mark.parametrize(("case", "was_probed", "ended"), [("nothing_seen", False, "rolled_back"), ("rolling_nothing_lost", True, "certified")])
 async def test_a_receipt_tells_how_it_ended_and_whether_anything_was_probed(tmp_path: Path, case: str, was_probed: bool, ended: str) -> None:
     body = (CASES / case / "receipt.json").read_text()
     with Store.open(tmp_path / "state") as store:
@@ -46,3 +47,14 @@ async def test_a_delivery_that_stopped_between_environments_asks_for_a_person(tm
         store.write_now(deliveries.end, row.id, DeliveryState.PAUSED, "prod/shop is held", at=2.0)
         (problem,) = (await Readings(store, "acme", []).status()).problems
         assert problem == f"ship shop is paused at dev (prod/shop is held): manor resume {row.id}, or manor abandon {row.id}"
+
+
+async def test_a_rollout_that_was_turned_round_says_why(tmp_path: Path) -> None:
+    body = (CASES / "rolling_nothing_lost" / "receipt.json").read_text()
+    with Store.open(tmp_path / "state") as store:
+        for state, summary in (("rolled_back", "web-1 does not stay up"), ("certified", "done")):
+            made = store.write_now(operations.create, NewOperation("ship", "prod", "shop", "ada"), at=1.0)
+            store.write_now(lambda connection, made=made, summary=summary: operations.change(connection, made.id, summary=summary))  # type: ignore[misc]
+            store.write_now(add, ReceiptRow(made.id, "prod", "shop", "0123456789ab", 0, body.replace('"certified"', f'"{state}"'), 2.0))
+        rows = {row.state: row.why for row in await Readings(store, "acme", []).receipts(10)}
+        assert rows == {"rolled_back": "web-1 does not stay up", "certified": ""}

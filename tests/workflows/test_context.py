@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from manor.errors import NotOurs, UsageError
+from manor.estate.model import Host
 from manor.execution import machine
 from manor.execution.guard import Manage
 from manor.execution.values import Command, Effect, HostPath, PutFile, Touch
+from manor.state import places
 from manor.workflows.context import Context, find_estate, open_context, state_folder
 
 ESTATE = """\
@@ -67,6 +69,22 @@ def test_addresses_are_kept_over_time_and_over_changes(file: Path) -> None:
         after = addresses(context, "prod")
     assert before.items() <= after.items()
     assert len(set(after.values())) == len(after) == 5
+
+
+def test_addresses_that_ran_out_are_told(context: Context) -> None:
+    addresses(context, "prod")
+    for last in range(4, 255):
+        context.store.write_now(places.keep_host, places.HostPlace("prod", f"gone-{last}", f"127.{NETWORK}.1.{last}"))
+    more = context.environment("prod").model_copy(update={"hosts": {"new-1": Host(name="new-1")}})
+    with pytest.raises(UsageError, match="`manor down -e prod` gives them back"):
+        context.addressing(more)
+
+
+def test_places_that_ran_out_are_told(context: Context) -> None:
+    for number in range(1, 255):
+        context.store.write_now(places.keep_environment, places.EnvironmentPlace(f"other-{number}", number, 20000 + number, 30000 + number))
+    with pytest.raises(UsageError, match="254 environments have a place on this machine"):
+        context.addressing(context.environment("dev"))
 
 
 def test_each_environment_has_a_pair_of_ports_on_this_machine(context: Context) -> None:

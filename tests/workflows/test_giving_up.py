@@ -14,6 +14,7 @@ from manor.estate.model import Health, RolloutRules
 from manor.operations.events import Event
 from manor.operations.planning import Result, create, standing
 from manor.operations.step import Here
+from manor.rollout.composing import ENDS
 from manor.rollout.plan import InstanceNow, RolloutOrder, plan_rollout
 from manor.rollout.receipt import Receipt, parse_receipt
 from manor.state import operations, receipts, tables
@@ -24,7 +25,7 @@ from manor.workflows import receipts as receipts_of_rollouts
 from manor.workflows.abandoning import abandon_operation
 from manor.workflows.context import Context
 from manor.workflows.probing import LocalProber
-from manor.workflows.receipts import ENDS, write_missing_receipts, write_receipt
+from manor.workflows.receipts import write_missing_receipts, write_receipt
 from manor.workflows.rolling import ORDER, ROLLOUT_KINDS
 from manor.workflows.snapshots import keep_estate
 

@@ -29,6 +29,7 @@ environments:
       web-3: {{groups: [web, own]}}
 """
 BALANCED, ALONE = "{balancer: haproxy}, {web: nginx}", "{web: nginx}"
+BEFORE_ANOTHER = "{balancer: haproxy}, {balancer: haproxy, on: web}, {web: nginx}"
 
 
 def doors(context: Context) -> list[tuple[str, float]]:
@@ -36,6 +37,7 @@ def doors(context: Context) -> list[tuple[str, float]]:
     config = LocalProber(context, "prod", "shop").config("op")
     assert config
     hosts = {place.address: name for name, place in context.wiring("prod").addressing.hosts.items()}
+    assert len({target.name for target in config.targets}) == len(config.targets), "a loss says at which door"
     return [(hosts.get(target.address, "front"), target.rate) for target in config.targets]
 
 
@@ -55,7 +57,7 @@ def test_every_door_is_asked(alone: Path, chain: str, on: str, expected: list[tu
 
 
 def test_a_door_that_is_never_to_be_touched_is_not_asked(alone: Path) -> None:
-    text = ESTATE.format(chain=BALANCED, on="web").replace("edge-2: {groups: [edge]}", "edge-2: {groups: [edge], manage: never}")
+    text = ESTATE.format(chain=BEFORE_ANOTHER, on="web").replace("edge-2: {groups: [edge]}", "edge-2: {groups: [edge], manage: never}")
     assert "never" in text
     (alone / "estate.yaml").write_text(text)
     with open_context(alone / "estate.yaml") as context:

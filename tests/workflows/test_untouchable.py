@@ -14,6 +14,7 @@ import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -27,18 +28,22 @@ from manor.reconcile.steps import FenceHost, PrepareHost
 from manor.reconcile.supervising import CheckSupervisor, Supervise
 from manor.reconcile.tiers import ChangeTier, CheckTier, ConfirmTier, TellTier, VerifyTier
 from manor.rollout.fleet import ProbeSummary, SlotLetter
-from manor.rollout.framing import Bake, BurnRelease, Certify, Conclude, Preflight, SetMaintenance, StartProbe, StopProbe
+from manor.rollout.framing import Bake, BurnRelease, Certify, Conclude, Preflight, SetMaintenance, SpareRelease, StartProbe, StopProbe
 from manor.rollout.live import LiveFleet
-from manor.rollout.moving import AdmitSlot, DrainSlot, ForgetSlot, WithholdSlots
+from manor.rollout.moving import AdmitSlot, DrainSlot, ForgetSlot, KeepOut, WithholdSlots
 from manor.rollout.release import make_release
 from manor.rollout.slots import PlaceRelease, StartSlot, WarmSlot
 from manor.rollout.stopping import StopSlot
 from manor.state import operations
 from manor.state.operations import NewOperation
 from manor.workflows.applying import APPLY_KINDS
+from manor.workflows.context import Context
+from manor.workflows.ending_hosts import DOWN_KINDS, EndHost, EndPart, EndProbes, GiveBack, JudgePart, LiveEnding
 from manor.workflows.removing import REMOVE_KINDS, ForgetInstance
 from manor.workflows.rolling import ROLLOUT_KINDS
+from tests.reconcile.test_parts import OWN, PartToy
 from tests.reconcile.toys import ROOT, Toy, wiring_of
+from tests.rollout.conftest import rollouts  # noqa: F401 - a fixture
 from tests.rollout.model import ModelClock, World
 from tests.rollout.running import InlineStore
 
@@ -78,7 +83,7 @@ CASES = [
     Case(lambda _: Supervise(HOST), paths=("etc/supervisor", "s")),
     Case(lambda _: VerifyTier(HOST, TIER), paths=("run", "s")),
     Case(lambda _: ConfirmTier(HOST, TIER), paths=("s",)),
-    Case(lambda _: TellTier(HOST, TIER), paths=("s",)),
+    Case(lambda _: TellTier(HOST, TIER), paths=("s", "run")),
     Case(lambda release: Preflight("echo", release, ((HOST, "b"),)), paths=("s",), ports=(PORT,)),
     Case(lambda release: PlaceRelease(*ECHO_B, release), paths=("fence", "releases", "slots", "shared", "s")),
     Case(lambda release: StartSlot(*ECHO_B, release), paths=("fence", "slots", "s")),
@@ -91,12 +96,19 @@ CASES = [
     Case(drain, paths=("fence", f"state/{TIER}", "s"), traffic="ready"),
     Case(lambda release: StopSlot(*ECHO_B, release), paths=("fence", f"state/{TIER}", "slots", "s")),
     Case(lambda release: WithholdSlots("echo", ((HOST, "b"),), 0), paths=("fence", f"state/{TIER}", "s")),
+    Case(lambda _: KeepOut("echo", ((HOST, "b"),), 0), paths=("fence", f"state/{TIER}", "s"), traffic="ready"),
     Case(lambda release: SetMaintenance("echo", release), paths=("fence", f"state/{TIER}")),
     Case(lambda release: Bake("echo", release, hosts=((HOST, "b"),)), ports=(LISTENER,)),
     Case(lambda release: ForgetInstance(*ECHO_B, release), paths=("fence", "slots", "releases", "s")),
+    Case(lambda _: EndHost(HOST), paths=("fence", "s")),
+    Case(lambda _: JudgePart(HOST, TIER), paths=("fence", "ops")),
+    Case(lambda _: EndPart(HOST, TIER), paths=("fence", "ops", str(OWN))),
+    Case(lambda _: EndProbes(), needs_nothing=True),
+    Case(lambda _: GiveBack(), needs_nothing=True),
     Case(lambda release: StartProbe("echo", release), needs_nothing=True),
     Case(lambda release: StopProbe("echo", release), needs_nothing=True),
     Case(lambda release: Certify("echo", release), needs_nothing=True),
+    Case(lambda release: SpareRelease("echo", release, "why"), needs_nothing=True),
     Case(lambda release: BurnRelease("echo", release, "why"), needs_nothing=True),
     Case(lambda release: Conclude("echo", release), needs_nothing=True),
     Case(lambda release: ForgetSlot(*ECHO_B, release), needs_nothing=True),
@@ -122,7 +134,7 @@ def test_every_kind_of_step_has_a_case_and_an_executor() -> None:
     kinds = every_kind()
     assert set(BY_KIND) == set(kinds)
     assert {type(case.make("")) for case in CASES} == set(kinds.values())
-    known = {kind for kinds in (APPLY_KINDS, ROLLOUT_KINDS, REMOVE_KINDS) for kind in kinds._kinds.values()}
+    known = {kind for kinds in (APPLY_KINDS, ROLLOUT_KINDS, REMOVE_KINDS, DOWN_KINDS) for kind in kinds._kinds.values()}
     assert known == set(kinds.values())
 
 
@@ -145,6 +157,8 @@ class Stage:
     """The toy host with both slots known to the store, and what steps are carried out with."""
 
     toy: Toy
+    part: PartToy
+    """The same host, on the same runner, with its tier as a part of somebody else's program."""
     release: str
     fleet: LiveFleet
     here: Here
@@ -152,8 +166,15 @@ class Stage:
     async def act(self, case: Case) -> None:
         step = case.make(self.release)
         self.toy.runner.reply("servers", Completed(0, case.traffic.encode()))
-        ports: Any = self.toy.site if type(step) in set(APPLY_KINDS._kinds.values()) else self.fleet
-        await step.act(ports, self.here)
+        await step.act(self.ports_of(step), self.here)
+
+    def ports_of(self, step: Step[Any]) -> Any:
+        """Return what a kind acts with."""
+        if type(step) in set(DOWN_KINDS._kinds.values()):
+            ending = LiveEnding(cast("Context", SimpleNamespace(store=self.toy.site.store, folder=self.fleet.artifacts)), "prod")
+            ending.site = (self.part if isinstance(step, JudgePart | EndPart) else self.toy).site
+            return ending
+        return self.toy.site if type(step) in set(APPLY_KINDS._kinds.values()) else self.fleet
 
     def forbid(self, **what: Any) -> int:
         self.toy.runner.guard = replace(self.toy.runner.guard, untouchable=Untouchable(**what))
@@ -161,21 +182,27 @@ class Stage:
 
 
 @pytest.fixture
-def stage(tmp_path: Path) -> Iterator[Stage]:
-    with InlineStore.open(tmp_path / "state", ModelClock(World(1, 1, {}))) as store:
-        toy = Toy(wiring_of(tmp_path), store)
-        packed = io.BytesIO()
-        with tarfile.open(fileobj=packed, mode="w") as archive:
-            archive.addfile(tarfile.TarInfo("app.py"), io.BytesIO(b""))
-        digest = hashlib.sha256(packed.getvalue()).hexdigest()
-        (tmp_path / f"{digest}.tar").write_bytes(packed.getvalue())
-        release = make_release("echo", toy.wiring.environment.services["echo"], digest)
-        operation = store.write_now(operations.create, NewOperation("ship", "prod", "echo"), at=store.clock.now())
-        store.write_now(operations.begin, operation.id, 9, at=store.clock.now())
-        toy.runner.reply("status", Completed(0, json.dumps({"echo-a": "stopped", "echo-b": "stopped", f"tier-{TIER}": "running"}).encode()))
-        toy.runner.files.carry_out(PutFile(toy.host.tiers[0].files[0].path, b"former"))
-        fleet = LiveFleet(toy.site, "echo", {release.short: release}, tmp_path, Probing(), patience_seconds=0.0)
-        yield Stage(toy, release.short, fleet, Here(operation.id, 1, "op/1", 9, 1, 2_000_000.0, lambda text: None))
+def stage(tmp_path: Path, rollouts: InlineStore) -> Stage:  # noqa: F811
+    rollouts.clock = ModelClock(World(1, 1, {}))
+    toy = Toy(wiring_of(tmp_path), rollouts)
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        archive.addfile(tarfile.TarInfo("app.py"), io.BytesIO(b""))
+    digest = hashlib.sha256(packed.getvalue()).hexdigest()
+    (tmp_path / f"{digest}.tar").write_bytes(packed.getvalue())
+    release = make_release("echo", toy.wiring.environment.services["echo"], digest)
+    operation = rollouts.write_now(operations.create, NewOperation("ship", "prod", "echo"), at=rollouts.clock.now())
+    rollouts.write_now(operations.begin, operation.id, 9, at=rollouts.clock.now())
+    toy.runner.reply("status", Completed(0, json.dumps({"echo-a": "stopped", "echo-b": "stopped", f"tier-{TIER}": "running"}).encode()))
+    toy.runner.files.carry_out(PutFile(toy.host.tiers[0].files[0].path, b"former"))
+    toy.runner.files.carry_out(PutFile(toy.host.layout.exec, b"wrapper"))
+    part = PartToy(toy.wiring, rollouts)
+    part.runner = toy.runner
+    part.runner.guard = replace(part.runner.guard, roots=(*part.runner.guard.roots, OWN))
+    part.lie_there()
+    part.there({OWN: b"ours"})
+    fleet = LiveFleet(toy.site, "echo", {release.short: release}, tmp_path, Probing(), patience_seconds=0.0)
+    return Stage(toy, part, release.short, fleet, Here(operation.id, 1, "op/1", 9, 1, 2_000_000.0, lambda text: None))
 
 
 TOUCHING = [kind for kind, case in BY_KIND.items() if not case.needs_nothing and case.paths]

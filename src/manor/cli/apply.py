@@ -59,4 +59,6 @@ def command(estate: Path | None, environments: tuple[str, ...], expected: str, a
             if result is not None:
                 raise_unless_applied(result)
             word = "nothing to do; all is as declared" if result is None else f"applied, operation {result.operation.id}"
-            print_result({"environment": name, "changed": result is not None, "plan": planned.plan.hash}, as_json=as_json, text=f"{name}: {word}")
+            hosts = {} if result is None else result.hosts
+            shown = {"environment": name, "changed": result is not None, "plan": planned.plan.hash, "hosts": hosts}
+            print_result(shown, as_json=as_json, text=f"{name}: {word}")

@@ -14,22 +14,21 @@ from manor.cli.terminal.running import run
 @click.command("check")
 @estate_argument
 @environment_option
-@click.option("--offline", is_flag=True, help="Only Manor's own rules; the tools' checkers are not started.")
+@click.option("--offline", is_flag=True, help="Only Manor's own rules and renderers; the tools' checkers are not started.")
 @json_option
 def command(estate: Path | None, environments: tuple[str, ...], offline: bool, as_json: bool) -> None:
     """Validate the estate; then render each tier and have its own program check the files.
 
     Changes nothing. Exit code 3: the estate is wrong. 4: a tool refused its part, in its own words.
     """
-    from manor.estate.load import load_estate
-    from manor.workflows.check import check_tools
+    from manor.workflows.check import check_offline, check_tools
     from manor.workflows.context import find_estate, open_context
 
     if offline:
-        found = load_estate(find_estate(estate))
+        found = check_offline(find_estate(estate), environments)
         print_result({"estate": found.name, "digest": found.digest}, as_json=as_json, text=f"{found.name}: valid ({len(found.environments)} environments)")
         return
-    with open_context(estate) as context:
+    with open_context(estate, dry_run=True) as context:
         names = environments or tuple(context.estate.environments)
         accepted = run(lambda stop: check_tools(context, names))
         for line in accepted:

@@ -21,7 +21,7 @@ def command(estate: Path | None, environments: tuple[str, ...], host: str, folde
     from manor.workflows.context import open_context
     from manor.workflows.rendering import render_into
 
-    with open_context(estate) as context:
+    with open_context(estate, dry_run=True) as context:
         names = environments or tuple(context.estate.environments)
         for one in render_into(context, names, host, folder):
             found = {"environment": one.environment, "host": one.host, "folder": str(one.folder), "files": list(one.files), "left_out": list(one.left_out)}

@@ -32,7 +32,7 @@ def command(estate: Path | None, environments: tuple[str, ...], as_json: bool) -
     from manor.workflows.status import environment_status
 
     is_well = True
-    with open_in_need(estate, say_aside) as context:
+    with open_in_need(estate, say_aside, dry_run=True) as context:
         for name in environments or tuple(context.estate.environments):
             status = run(lambda stop, name=name: environment_status(context, name))  # type: ignore[misc]
             is_well = is_well and status.is_well
@@ -67,6 +67,8 @@ def service_lines(service: ServiceStatus) -> Iterator[str]:
     yield f"  {click.style(service.name, bold=True)}  {'certified ' + service.certified if service.certified else 'nothing released yet'}"
     if service.problem:
         yield click.style(f"    {service.problem}", fg="red")
+    for told in service.taken_out:
+        yield click.style(f"    {told}", fg="yellow")
     for slot in service.slots:
         if slot.release or slot.seen not in {"", "maint"}:
             health = {True: "healthy", False: click.style("unhealthy", fg="red"), None: "-"}[slot.is_healthy] if slot.seen != "maint" else ""

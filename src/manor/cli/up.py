@@ -26,7 +26,9 @@ def command(estate: Path | None, environments: tuple[str, ...], allow_destroy: b
     from manor.cli.terminal.plans import foreseen_printer
     from manor.workflows.context import open_context
     from manor.workflows.controlling import start_controller
+    from manor.workflows.down import finish_downs
     from manor.workflows.foreseeing import foresee_up
+    from manor.workflows.rolling import Carrying
     from manor.workflows.up import bring_up, ways_in
 
     with open_context(estate, dry_run=dry_run) as context:
@@ -36,6 +38,7 @@ def command(estate: Path | None, environments: tuple[str, ...], allow_destroy: b
         if dry_run:
             run(lambda stop: foresee_up(context, names, foreseen_printer(as_json=as_json), allow_destroy=allow_destroy, with_controller=not no_controller))
             return
+        run(lambda stop: finish_downs(context, names, Carrying(actor(), printer(as_json=as_json), stop)))
         results = run(lambda stop: bring_up(context, names, printer(as_json=as_json), stop, actor=actor(), allow_destroy=allow_destroy))
         for name, result in results.items():
             ways = ways_in(context, name)

@@ -15,6 +15,7 @@ from manor.estate.problems import Finding, suggestion
 from manor.estate.source import Float, Node
 from manor.estate.topology import ProxyTraits, Role
 from manor.estate.translate import MISSING, known_keys, validate
+from manor.estate.units import show
 
 Products = Mapping[str, ProxyTraits]
 Options = Mapping[str, type[BaseModel]]
@@ -60,7 +61,8 @@ def _read_tier(node: Node, products: Products, options: Options) -> tuple[TierRu
     role = roles[0]
     product = node.entries[role].value
     if not isinstance(product, str) or product not in products:
-        return None, [*findings, Finding((role,), f"{product!r} is not a product for a tier; {suggestion(str(product), products)}")]
+        near = suggestion(product if isinstance(product, str) else "", products)
+        return None, [*findings, Finding((role,), f"{show(product)} is not a product for a tier; {near}")]
     fields = {key: child for key, child in node.entries.items() if key not in ("options", *Role)}
     named = Node({**fields, "role": Node(role, node.mark), "product": node.entries[role]}, node.mark)
     rule, wrong = validate(TierRule, named, {})

@@ -14,7 +14,8 @@ from manor.estate.source import Node
 from manor.estate.translate import validate
 from manor.estate.units import NAME
 
-MOST_HOSTS = 10_000
+MOST_LOCAL_HOSTS = 254
+"""The last number of an address 127.E.V.H is one of so many."""
 Hosts = dict[str, Host]
 
 
@@ -45,8 +46,8 @@ def _read_entry(key: str, node: Node) -> tuple[Hosts, list[Finding]]:
 
 
 def _read_count(group: str, count: int) -> tuple[Hosts, list[Finding]]:
-    if not 0 <= count <= MOST_HOSTS:
-        return {}, [Finding((), f"{count} is not a number of hosts; write one from 0 to {MOST_HOSTS}")]
+    if not 0 <= count <= MOST_LOCAL_HOSTS:
+        return {}, [Finding((), f"{count} is not a number of local hosts; write one from 0 to {MOST_LOCAL_HOSTS}, or hosts by name with addresses")]
     if not NAME.fullmatch(f"{group}-{count}"):
         return {}, [Finding((), f"the host's name {group}-{count} would be too long; shorten the group's name")]
     names = [f"{group}-{number}" for number in range(1, count + 1)]

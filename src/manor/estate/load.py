@@ -5,6 +5,7 @@ Invariant: returns a valid estate or raises; the result depends on what is decla
 
 from __future__ import annotations
 
+import datetime
 import gc
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -30,9 +31,10 @@ from manor.estate.rules.context import Context
 from manor.estate.rules.removals import check_removed
 from manor.estate.source import Mark, Node, SourceError, parse_yaml, read_text
 from manor.estate.translate import validate
-from manor.estate.units import NAME, Date, Name
+from manor.estate.units import NAME, Date, Domain, Name
 
 SECTIONS = ("environments", "services", "traffic")
+NO_ENVIRONMENT = ""
 
 
 class EstateHead(Part):
@@ -40,12 +42,7 @@ class EstateHead(Part):
 
     manor: Literal[1] = Field(1, description="version of this format")
     estate: Name = Field(description="the estate's name")
-    domain: str = Field(
-        "localhost.example",
-        pattern=r"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$",
-        max_length=200,
-        description="completes names of routes without a dot",
-    )
+    domain: Domain = Field("localhost.example", description="completes names of routes without a dot")
     removed: dict[Name, Date] = Field(default_factory=dict, description="services and hosts that may vanish, and since when")
 
 
@@ -61,20 +58,21 @@ class Loaded:
         return self.declared[environment].problem(Finding(path, "")).mark
 
 
-def load_estate(path: Path, products: Products | None = None, options: Options | None = None) -> Estate:
+def load_estate(path: Path, products: Products | None = None, options: Options | None = None, today: datetime.date | None = None) -> Estate:
     """Return the estate of a file and of `estate.d/*.yaml` beside it. Raises InvalidEstate with every problem.
 
     `products` are the traits of the tiers' products, `options` the types of their own options; by default those of the registry.
+    `today` is what dates are judged by; by default the machine's.
     """
-    return load_located(path, products, options).estate
+    return load_located(path, products, options, today).estate
 
 
-def load_located(path: Path, products: Products | None = None, options: Options | None = None) -> Loaded:
+def load_located(path: Path, products: Products | None = None, options: Options | None = None, today: datetime.date | None = None) -> Loaded:
     """Return the same together with the marks. Raises InvalidEstate."""
     if products is None:
         products, options = traits_of_products(), options_of_products()
     with _collector_paused():
-        return resolve(read_files(path), products, options or {}, path.parent)
+        return resolve(read_files(path), products, options or {}, path.parent, today or datetime.datetime.now(datetime.UTC).date())
 
 
 @contextmanager
@@ -119,19 +117,20 @@ def read_files(path: Path) -> Node:
     return joined or Node({}, Mark(path.name, 1))
 
 
-def resolve(root: Node, products: Products, options: Options, folder: Path) -> Loaded:
+def resolve(root: Node, products: Products, options: Options, folder: Path, today: datetime.date) -> Loaded:
     """Return the estate of a tree. Raises InvalidEstate. `folder` is where files that it names are."""
     head, problems = _read_head(root)
     order, wrong = order_environments(root)
     problems += wrong
     reader = Reader(products, options, frozenset(named_groups(root)))
     before = set(afters(root).values())
-    declared = {name: declare(root, name) for name in order}
-    environments = {name: found for name in order if (found := reader.read(declared[name], is_last=name not in before))}
+    # Without any environment the estate's own sections are read all the same: what is wrong there is told too.
+    declared = {name: declare(root, name) for name in order or (NO_ENVIRONMENT,)}
+    environments = {name: found for name in declared if (found := reader.read(declared[name], is_last=name not in before))}
     problems += reader.problems
     contexts = {name: Context(head.domain if head else "", declared[name], products, folder) for name in environments}
     problems += check_environments(environments, declared, contexts)
-    problems += check_removed(head.removed if head else {}, environments, root)
+    problems += check_removed(root, environments, today)
     _raise(problems)
     if head is None:
         raise AssertionError("an estate without a head has problems")

@@ -17,9 +17,11 @@ from pydantic import BaseModel, ConfigDict, Field, Strict
 from manor.estate.units import (
     AbsolutePath,
     Address,
+    Container,
     Cookie,
     Date,
     Duration,
+    EnvValue,
     HostName,
     HttpPath,
     Line,
@@ -28,9 +30,12 @@ from manor.estate.units import (
     Name,
     Share,
     Size,
+    Unit,
     UrlPath,
+    User,
     Variable,
     WholePath,
+    within,
 )
 
 
@@ -49,14 +54,14 @@ class Stop(Part):
     """How a program is asked to end."""
 
     signal: Literal["TERM", "INT", "QUIT", "HUP", "USR1", "USR2"] = Field("TERM", description="the signal that asks it to finish its work and end")
-    timeout: Duration = Field(30.0, description="how long it may take before it is killed")
+    timeout: Annotated[Duration, within("0s", "1d")] = Field(30.0, description="how long it may take before it is killed")
 
 
 class Limits(Part):
     """What a program may use at the most."""
 
-    memory: Size | None = Field(None, description="address space per process, e.g. 512MiB")
-    files: Whole | None = Field(None, ge=16, description="open files per process")
+    memory: Annotated[Size, within("1MiB", "65536GiB")] | None = Field(None, description="address space per process, e.g. 512MiB")
+    files: Whole | None = Field(None, ge=16, le=1_000_000_000, description="open files per process")
 
 
 class Run(Part):
@@ -64,10 +69,10 @@ class Run(Part):
 
     command: Line = Field(description="the command line, split as a POSIX shell splits words but run without a shell; `{address}` and `{port}` must occur")
     port: Whole = Field(ge=1024, le=55533, description="slot a; slot b is the next port; the web tier listens on both + 10000")
-    env: dict[Variable, str] = Field(default_factory=dict, description="environment variables")
+    env: dict[Variable, EnvValue] = Field(default_factory=dict, description="environment variables")
     stop: Stop = Field(default_factory=Stop, description="how it is asked to end")
     limits: Limits = Field(default_factory=Limits, description="what it may use at the most")
-    keep_alive: Duration | None = Field(
+    keep_alive: Annotated[Duration, within("0s", "1d")] | None = Field(
         None, description="its own idle limit for kept connections; unset is unknown, and then every request has a connection of its own"
     )
 
@@ -88,8 +93,8 @@ class Health(Part):
         None, description="a command that must end with 0, run in the slot's folder on the host; `{address}` and `{port}` are replaced"
     )
     status: Whole = Field(200, ge=100, le=599, description="the status that an http check expects")
-    interval: Duration = Field(2.0, description="time between two checks")
-    timeout: Duration = Field(2.0, description="a check that takes longer has failed")
+    interval: Annotated[Duration, within("100ms", "1h")] = Field(2.0, description="time between two checks")
+    timeout: Annotated[Duration, within("100ms", "1h")] = Field(2.0, description="a check that takes longer has failed")
     passes: Whole = Field(3, ge=1, le=20, description="so many passes in a row make an instance healthy")
     fails: Whole = Field(2, ge=1, le=20, description="so many failures in a row make it unhealthy")
 
@@ -102,7 +107,7 @@ class Route(Part):
     class_: Literal["page", "api", "upload", "callback", "websocket", "stream"] = Field(
         "page", alias="class", description="sets limits, time-outs and drain times"
     )
-    body: Size | None = Field(None, description="the largest request body")
+    body: Annotated[Size, within("1B", "1024GiB")] | None = Field(None, description="the largest request body")
 
 
 class Static(Part):
@@ -130,7 +135,9 @@ class Bypass(Part):
     """What the cache tier must not look at."""
 
     paths: tuple[UrlPath, ...] = Field((), description="requests under these paths")
-    cookies: tuple[Cookie, ...] = Field((), description="requests with one of these cookies")
+    cookies: tuple[Cookie, ...] | None = Field(
+        None, description="requests with one of these cookies; left out: requests with any cookie. All others are harmless then: [] says that no cookie matters"
+    )
 
 
 class Cache(Part):
@@ -148,14 +155,22 @@ class RolloutRules(Part):
         "rolling", description="rolling: two slots, nothing lost · in_turn: one slot, host by host · interrupt: a singleton behind a maintenance page"
     )
     min_healthy: Share = Field(0.75, description="share of instances that must be healthy at any moment")
-    min_healthy_time: Duration = Field(10.0, description="how long a new instance must stay healthy without a restart before it counts")
-    bake: Duration | None = Field(None, description="how long the finished rollout is watched before it is certified; default 10m, 0 on local hosts")
-    instance_deadline: Duration = Field(300.0, description="an instance that takes longer fails the rollout")
-    progress_deadline: Duration = Field(600.0, description="extended by each instance that becomes healthy; past it the rollout fails")
-    drain_timeout: Duration | None = Field(None, description="how long old work may take to finish; default by route class (30s, upload 10m, websocket 60s)")
+    min_healthy_time: Annotated[Duration, within("0s", "1d")] = Field(
+        10.0, description="how long a new instance must stay healthy without a restart before it counts"
+    )
+    bake: Annotated[Duration, within("0s", "30d")] | None = Field(
+        None, description="how long the finished rollout is watched before it is certified; default 10m, 0 on local hosts"
+    )
+    instance_deadline: Annotated[Duration, within("1s", "1d")] = Field(300.0, description="an instance that takes longer fails the rollout")
+    progress_deadline: Annotated[Duration, within("1s", "1d")] = Field(
+        600.0, description="extended by each instance that becomes healthy; past it the rollout fails"
+    )
+    drain_timeout: Annotated[Duration, within("0s", "1d")] | None = Field(
+        None, description="how long old work may take to finish; default by route class (30s, upload 10m, websocket 60s)"
+    )
     drain_policy: Literal["extend", "cut", "abort"] = Field("extend", description="what happens when old work is not finished in time")
-    settle: Duration = Field(1.0, description="pause between the last finished request and the stop of the old instance")
-    longest_outage: Duration | None = Field(None, description="interrupt only: how long the service may be away")
+    settle: Annotated[Duration, within("0s", "1h")] = Field(1.0, description="pause between the last finished request and the stop of the old instance")
+    longest_outage: Annotated[Duration, within("0s", "1d")] | None = Field(None, description="interrupt only: how long the service may be away")
 
 
 class Probe(Part):
@@ -165,7 +180,9 @@ class Probe(Part):
     path: HttpPath = Field(description="path, with query if need be")
     rate: float = Field(20.0, gt=0, le=5000, description="requests a second, open loop, half of them on new connections")
     body: str | None = Field(None, description="body of a POST")
-    status: Whole | None = Field(None, description="the only status that is not a loss; default: anything below 500")
+    status: Whole | None = Field(
+        None, ge=100, le=599, description="the only status that is not a loss; default: below 400, and what it answered before anything was moved"
+    )
 
 
 class Service(Part):
@@ -230,16 +247,16 @@ class UntouchableRule(Part):
 
     paths: tuple[AbsolutePath, ...] = Field((), description="absolute paths, with all under them")
     ports: tuple[Port, ...] = Field((), description="ports")
-    units: tuple[str, ...] = Field((), description="units of the init system and supervised programs")
-    users: tuple[str, ...] = Field((), description="users")
-    containers: tuple[str, ...] = Field((), description="containers")
+    units: tuple[Unit, ...] = Field((), description="units of the init system and supervised programs")
+    users: tuple[User, ...] = Field((), description="users")
+    containers: tuple[Container, ...] = Field((), description="containers")
 
 
 class Host(Part):
     """A machine, or without an address a local host."""
 
     name: Name
-    address: Address | None = Field(None, description="IP address; without one a local host on this machine")
+    address: Address | None = Field(None, description="IPv4 address; without one a local host on this machine")
     groups: tuple[Name, ...] = Field((), description="which groups it is in")
     manage: ManageWord = Field("full", description="how far Manor may go")
     untouchable: UntouchableRule = Field(default_factory=UntouchableRule, description="what is somebody else's")

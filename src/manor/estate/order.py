@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from manor.estate.problems import Problem, dotted, suggestion
 from manor.estate.source import Node
-from manor.estate.units import NAME
+from manor.estate.units import NAME, show
 
 
 def order_environments(root: Node) -> tuple[tuple[str, ...], list[Problem]]:
     """Return the environments in the order of promotion, and what is wrong with names and `after`."""
     node = root.child("environments")
-    if node is None or not isinstance(node.value, dict) or not node.value:
+    if node is not None and not isinstance(node.value, dict | None):
+        return (), [Problem(node.mark, "environments", f"{show(node.value)} is not a mapping; write e.g. environments: {{dev: {{}}}}")]
+    if node is None or not node.value:
         where = node or root
         return (), [Problem(where.mark, "environments", "missing; an estate needs one at least. Add e.g. environments: {dev: {}}")]
     problems = [problem for name, child in node.entries.items() for problem in _check(name, child, node)]
@@ -23,7 +25,7 @@ def order_environments(root: Node) -> tuple[tuple[str, ...], list[Problem]]:
     while waiting:
         ready = [name for name in waiting if before.get(name) in done or before.get(name) not in node.entries]
         if not ready:
-            problems.append(_circle(waiting, before, node))
+            problems += [_told(circle, node) for circle in _circles(waiting, before)]
             ready = waiting
         done |= dict.fromkeys(ready)
         waiting = [name for name in waiting if name not in done]
@@ -51,13 +53,23 @@ def _check(name: str, child: Node, node: Node) -> list[Problem]:
     return problems
 
 
-def _circle(waiting: list[str], before: dict[str, str], node: Node) -> Problem:
-    """Return the problem of a circle; every waiting environment leads into one."""
-    seen: list[str] = []
-    name = waiting[0]
-    while name not in seen:
-        seen.append(name)
-        name = before[name]
-    circle = [*seen[seen.index(name) :], name]
+def _circles(waiting: list[str], before: dict[str, str]) -> list[list[str]]:
+    """Return every circle, each once; every waiting environment leads into one."""
+    circles: list[list[str]] = []
+    done: set[str] = set()
+    for first in waiting:
+        name = first
+        seen: dict[str, None] = {}
+        while name not in seen and name not in done:
+            seen[name] = None
+            name = before[name]
+        if name in seen:
+            path = list(seen)
+            circles.append([*path[path.index(name) :], name])
+        done |= set(seen)
+    return circles
+
+
+def _told(circle: list[str], node: Node) -> Problem:
     mark = node.entries[circle[0]].nearest(("after",)).mark
     return Problem(mark, dotted(("environments", circle[0], "after")), f"goes round in a circle: {' after '.join(circle)}; remove one `after`")

@@ -8,9 +8,9 @@ from __future__ import annotations
 import types
 import typing
 from collections.abc import Iterator
-from typing import Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel
+from pydantic import AfterValidator, BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
@@ -33,6 +33,11 @@ KINDS = {
     units.Date: "date",
     units.HostName: "host name",
     units.Address: "IP address",
+    units.Domain: "domain",
+    units.EnvValue: "text of one line",
+    units.Unit: "name of a unit",
+    units.User: "name of a user",
+    units.Container: "name of a container",
     units.Variable: "name of a variable",
     units.Line: "text",
     units.Cookie: "name of a cookie",
@@ -109,13 +114,26 @@ def _rejoined(field: FieldInfo) -> Any:
     """Return the annotation with its metadata, which pydantic keeps apart."""
     for alias in KINDS:
         if all(part in field.metadata for part in get_args(alias)[1:]) and get_args(alias)[0] == field.annotation:
-            return alias
+            return Annotated[(alias, *(part for part in field.metadata if _is_bound(part)))] if any(map(_is_bound, field.metadata)) else alias
     return field.annotation
 
 
+def _is_bound(part: object) -> bool:
+    return isinstance(part, AfterValidator) and isinstance(part.func, units.Within)
+
+
+def _without_bounds(annotation: Any) -> tuple[Any, str]:
+    """Return the annotation as one of `KINDS` knows it, and the bounds that a person writes."""
+    parts = get_args(annotation) if get_origin(annotation) is Annotated else ()
+    bounds = [part.func for part in parts if _is_bound(part)]
+    kept = [part for part in parts if not _is_bound(part)]
+    return (Annotated[tuple(kept)] if bounds else annotation), "".join(f", {bound.least} to {bound.most}" for bound in bounds)
+
+
 def _kind(annotation: Any) -> str:
+    annotation, bounds = _without_bounds(annotation)
     if annotation in KINDS:
-        return KINDS[annotation]
+        return KINDS[annotation] + bounds
     if annotation in PLAIN:
         return PLAIN[annotation]
     origin, arguments = get_origin(annotation), [part for part in get_args(annotation) if part is not type(None)]
@@ -136,7 +154,7 @@ def _default(field: FieldInfo) -> str:
     value = field.default
     if value is None or value is PydanticUndefined or value == () or value == "":
         return ""
-    alias = _rejoined(field)
+    alias, _ = _without_bounds(_rejoined(field))
     if alias == units.Duration:
         return f"`{units.format_duration(value)}`"
     if alias == units.Share:

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic.json_schema import models_json_schema
 
 from manor.estate.environments import EnvironmentHead
+from manor.estate.hosts import MOST_LOCAL_HOSTS
 from manor.estate.load import EstateHead
 from manor.estate.model import Host, Service, TierRule, Traffic
 from manor.estate.topology import Role
@@ -76,7 +77,12 @@ def _tier(rule: Schema) -> Schema:
 
 
 def _environment(head: Schema) -> Schema:
-    host = {"anyOf": [{"type": "integer", "minimum": 0, "description": "so many local hosts in the group of this name"}, _reference("Host")]}
+    host = {
+        "anyOf": [
+            {"type": "integer", "minimum": 0, "maximum": MOST_LOCAL_HOSTS, "description": "so many local hosts in the group of this name"},
+            _reference("Host"),
+        ]
+    }
     sections: Schema = {
         "hosts": {**_by_name(host), "description": "its hosts: counts by group, or hosts by name; none is one local host in every group"},
         "services": {"type": "object", "additionalProperties": {"anyOf": [_reference("ServiceOverlay"), {"type": "null"}]}, "description": "what differs here"},

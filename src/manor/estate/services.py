@@ -9,8 +9,9 @@ import shlex
 
 from manor.estate.model import Service
 from manor.estate.not_yet import SERVICE
-from manor.estate.overlays import merge
-from manor.estate.problems import Finding
+from manor.estate.overlays import Path, merge
+from manor.estate.placeholders import KNOWN, placeholders_in
+from manor.estate.problems import Finding, suggestion
 from manor.estate.profiles import defaults_of
 from manor.estate.source import Node
 from manor.estate.translate import validate
@@ -41,7 +42,8 @@ def _with_text(node: Node) -> Node:
 
 def check_service(service: Service) -> list[Finding]:
     """Return what a service does wrong by itself."""
-    return [*_check_profile(service), *_check_command(service), *_check_health(service), *_check_static(service), *_check_rollout(service)]
+    checks = (_check_profile, _check_command, _check_health, _check_static, _check_shared, _check_rollout, _check_probes)
+    return [finding for check in checks for finding in check(service)]
 
 
 def _check_profile(service: Service) -> list[Finding]:
@@ -57,12 +59,22 @@ def _check_profile(service: Service) -> list[Finding]:
 def _check_command(service: Service) -> list[Finding]:
     if service.run is None:
         return []
-    missing = [word for word in ("{address}", "{port}") if word not in service.run.command]
+    missing = [f"{{{word}}}" for word in KNOWN if word not in placeholders_in(service.run.command)]
     findings = [Finding(("run", "command"), f"{word} is missing; the program must listen where its slot is, write {word} where it belongs") for word in missing]
     return findings + _check_words(service.run.command, ("run", "command"))
 
 
-def _check_words(command: str, path: tuple[str, ...]) -> list[Finding]:
+def _check_words(command: str, path: Path) -> list[Finding]:
+    """Return what is wrong with a command line: words that nobody replaces, quotes that do not close, nothing at all."""
+    unknown = [word for word in placeholders_in(command) if word not in KNOWN]
+    return [Finding(path, _no_placeholder(word)) for word in unknown] + _check_splitting(command, path)
+
+
+def _no_placeholder(word: str) -> str:
+    return f"nothing replaces {{{word}}}; {suggestion(word, KNOWN)}. The text itself is written {{{{{word}}}}}".replace("?.", "?")
+
+
+def _check_splitting(command: str, path: Path) -> list[Finding]:
     try:
         words = shlex.split(command) if QUOTES & set(command) else command.split()
     except ValueError as error:
@@ -87,6 +99,26 @@ def _check_static(service: Service) -> list[Finding]:
     paths = [static.path.rstrip("/") for static in service.static]
     again = [number for number, path in enumerate(paths) if path in paths[:number]]
     return [Finding(("static", number, "path"), "stands twice; keep one of them") for number in again]
+
+
+def _check_shared(service: Service) -> list[Finding]:
+    """One folder that survives cannot lie in another: the link to the outer one would hide it."""
+    return [
+        Finding(("shared", inner), f"lies in {outer}, which survives as a whole; keep one of them")
+        for inner in service.shared
+        for outer in service.shared
+        if inner.startswith(f"{outer}/")
+    ]
+
+
+def _check_probes(service: Service) -> list[Finding]:
+    findings = []
+    for number, probe in enumerate(service.probe):
+        if probe.body is not None and probe.method != "POST":
+            findings.append(Finding(("probe", number, "body"), f"a {probe.method} has no body; remove it, or choose method: POST"))
+        if probe.body is None and probe.method == "POST":
+            findings.append(Finding(("probe", number, "body"), 'missing; a POST has a body. Add e.g. body: "", or choose another method'))
+    return findings
 
 
 def _check_rollout(service: Service) -> list[Finding]:

@@ -20,6 +20,15 @@ MAX_DEPTH = 40
 FREE_VALUES = 20_000
 INTEGER = re.compile(r"[-+]?[0-9]+")
 FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+
+
+class Merge(str):
+    """The key `<<` without quotes, which merges; in quotes it is a word like any other."""
+
+    __slots__ = ()
+
+
+MERGE = Merge("<<")
 WORDS = {
     "": None,
     "~": None,
@@ -32,6 +41,7 @@ WORDS = {
     "false": False,
     "False": False,
     "FALSE": False,
+    "<<": MERGE,
 }
 
 
@@ -104,7 +114,7 @@ class Node:
             return {key: child.plain() for key, child in self.value.items()}
         if isinstance(self.value, list):
             return [child.plain() for child in self.value]
-        return str(self.value) if type(self.value) is Float else self.value
+        return str(self.value) if isinstance(self.value, Float | Merge) else self.value
 
 
 class SourceError(Exception):
@@ -157,12 +167,15 @@ def parse_scalar(text: str) -> Any:
 class _Open:
     """A mapping or list that is being read."""
 
-    __slots__ = ("anchor", "key", "mark", "merged", "node")
+    __slots__ = ("anchor", "key", "merge", "merged", "merging", "node")
 
     def __init__(self, node: Node, anchor: str | None) -> None:
         self.node = node
         self.anchor = anchor
         self.key: tuple[str, Mark] | None = None
+        self.merge: Mark | None = None
+        """Where `<<` stands, once it does; `merging` while its value is read."""
+        self.merging = False
         self.merged: list[Node] = []
 
 
@@ -257,19 +270,34 @@ class _Tree:
     def begin_entry(self, parent: _Open, key: Node) -> None:
         if isinstance(key.value, dict | list):
             raise SourceError(key.mark, "a key must be a word; check brackets and colons there")
+        is_merge = key.value is MERGE
         before = parent.node.value.get(key.text)
-        if before is not None:
+        first = parent.merge if is_merge else before.mark if before else None
+        if first:
             path = ".".join([*(entry.key[0] for entry in self.stack if entry.key), key.text])
-            raise SourceError(key.mark, f"{path}: this key stands twice, first in line {before.mark.line}; keep one of them")
+            raise SourceError(key.mark, f"{path}: this key stands twice, first in line {first.line}; keep one of them")
         parent.key = (key.text, key.mark)
+        if is_merge:
+            parent.merge, parent.merging = key.mark, True
 
     def end_entry(self, parent: _Open, entry: tuple[str, Mark], node: Node) -> None:
         key, mark = entry
         parent.key = None
-        if key == "<<":
-            parent.merged.extend(node.value if isinstance(node.value, list) else [node])
+        if parent.merging:
+            parent.merging = False
+            parent.merged.extend(self.mappings(node))
             return
         parent.node.value[key] = Node(node.value, mark, node.text, node.weight)
+
+    def mappings(self, node: Node) -> list[Node]:
+        """Return the mappings that a `<<` merges."""
+        found = node.value if isinstance(node.value, list) else [node]
+        wrong = next((one for one in found if not isinstance(one.value, dict)), None)
+        if wrong is not None:
+            raise SourceError(
+                wrong.mark, "`<<` merges mappings only; write <<: *name or <<: [*first, *second], or put it into quotes to have a key of that name"
+            )
+        return found
 
     def weigh(self, parent: Node, node: Node) -> None:
         parent.weight += node.weight

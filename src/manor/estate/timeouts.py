@@ -24,13 +24,15 @@ class ClassTimes:
     """Longest pause within an answer."""
     drain_seconds: float
     """How long old requests may take to finish when their server is taken out."""
+    pause_seconds: float = 60.0
+    """Longest pause within a request's body."""
 
 
 CLASS_TIMES: dict[RouteClass, ClassTimes] = {
     "page": ClassTimes(60.0, 30.0),
     "api": ClassTimes(60.0, 30.0),
     "callback": ClassTimes(60.0, 30.0),
-    "upload": ClassTimes(600.0, 600.0),
+    "upload": ClassTimes(600.0, 600.0, 600.0),
     "websocket": ClassTimes(3600.0, 60.0),
     "stream": ClassTimes(3600.0, 60.0),
 }
@@ -51,6 +53,16 @@ def service_idle_seconds(keep_alive_seconds: float | None) -> float | None:
 def silence_seconds(classes: set[RouteClass]) -> float:
     """Return the longest pause that any of the classes allows."""
     return max((CLASS_TIMES[name].silence_seconds for name in classes), default=CLASS_TIMES["page"].silence_seconds)
+
+
+def pause_seconds(classes: set[RouteClass]) -> float:
+    """Return the longest pause in a request's body that any of the classes allows."""
+    return max((CLASS_TIMES[name].pause_seconds for name in classes), default=CLASS_TIMES["page"].pause_seconds)
+
+
+def tunnel_seconds() -> float:
+    """Return how long a connection that was upgraded may be silent, whatever the class of its route."""
+    return silence_seconds({"websocket", "stream"})
 
 
 def drain_seconds(classes: set[RouteClass]) -> float:

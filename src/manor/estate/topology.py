@@ -62,6 +62,8 @@ class ProxyTraits:
     """As the first tier it logs slot and cache of each answer; False: they are counted from the next tier's log."""
     makes_request_ids: bool = False
     """False for a first tier whose trace id becomes the request id at the next tier."""
+    extra_places: frozenset[str] = frozenset()
+    """Where in its configuration verbatim text of a service may stand."""
     in_flight_source: str = ""
     """For people: where the count comes from, or why there is none."""
     takes_part: Mapping[Literal["include", "runtime"], frozenset[str]] = field(default_factory=dict)

@@ -15,7 +15,7 @@ from manor.estate.not_yet import Refuses, find_not_yet, keys_at
 from manor.estate.overlays import Path
 from manor.estate.problems import Finding, suggestion
 from manor.estate.source import Node
-from manor.estate.units import show
+from manor.estate.units import DURATION, SIZE, format_duration, format_size, show
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -72,11 +72,20 @@ def _words_for(fault: Any, path: Path) -> str:
         case "value_error":
             return str(context["error"])
         case "greater_than_equal" | "greater_than":
-            return f"{value} is too small; {'at least' if 'ge' in context else 'more than'} {context.get('ge', context.get('gt')):g}"
+            return f"{value} is too small; {'at least' if 'ge' in context else 'more than'} {_bound(value, context.get('ge', context.get('gt')))}"
         case "less_than_equal" | "less_than":
-            return f"{value} is too large; at most {context.get('le', context.get('lt')):g}"
+            return f"{value} is too large; at most {_bound(value, context.get('le', context.get('lt')))}"
         case kind:
             return _wrong_kind(kind, value) or f"{show(value)}: {fault['msg']}; see docs/reference.md"
+
+
+def _bound(value: object, bound: float) -> str:
+    """Return a bound in the unit that the value is written in."""
+    if isinstance(value, str) and DURATION.fullmatch(value):
+        return format_duration(bound)
+    if isinstance(value, str) and SIZE.fullmatch(value):
+        return format_size(int(bound))
+    return f"{bound:g}" if isinstance(bound, float) else str(bound)
 
 
 def _wrong_kind(kind: str, value: object) -> str:

@@ -6,6 +6,7 @@ Invariant: every act is bounded in time, and cancelling its task ends it (a comm
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -95,6 +96,11 @@ class Runner(ABC):
         self.guard.readable(step.folder)
         return await self._attach(step)
 
+    async def ended(self, step: Detached) -> None:
+        """Return when a detached program has ended, or does not run at all; only a hint, after which `attach` tells. A runner that can't be told waits on."""
+        self.guard.readable(step.folder)
+        await self._ended(step)
+
     async def log(self, step: Detached, offset: int = 0) -> bytes:
         """Return what it has written since `offset` bytes, at most 1 MiB."""
         self.guard.readable(step.folder)
@@ -108,6 +114,9 @@ class Runner(ABC):
     def _check_step(self, step: Detached) -> None:
         self.guard.check(step.command)
         self.guard.check(step.folder_act)
+
+    async def _ended(self, step: Detached) -> None:
+        await asyncio.Event().wait()
 
     @abstractmethod
     async def _run(self, command: Command) -> Completed: ...

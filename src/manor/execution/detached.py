@@ -71,6 +71,8 @@ async def launch(step: Detached, place: Place) -> None:
     if answer not in {"started", "again"}:
         raise ApplyFailed(f"{place.host}: the detached step {step.key} was not started: {answer or 'its wrapper ended at once'}")
     check_key(step)
+    if (claimed := identity_in(Path(step.folder))) is not None:
+        (Path(step.folder) / f"pid.{claimed.pid}").unlink(missing_ok=True)
 
 
 def stand(step: Detached) -> DetachedState:
@@ -90,6 +92,22 @@ def stand(step: Detached) -> DetachedState:
         timed_out=(folder / "timed_out").exists(),
         log_bytes=_size(folder / "log"),
     )
+
+
+async def wait_for_wrapper(step: Detached) -> None:
+    """Wait until the step's wrapper has ended: told by the kernel, whoever's child it is. At once if none lives."""
+    claimed = identity_in(Path(step.folder))
+    if claimed is None:
+        return
+    try:
+        handle = os.pidfd_open(claimed.pid)
+    except OSError:  # it is gone, or its number is none
+        return
+    try:
+        if is_alive(claimed):
+            await readable(handle, None)
+    finally:
+        os.close(handle)
 
 
 async def end(step: Detached) -> DetachedState:

@@ -4,7 +4,8 @@
 #
 # Returns at once. The wrapper behind it prints `started` or `again`, then lets go of stdin, stdout and stderr.
 # FOLDER/pid        the wrapper: pid, start time in clock ticks, boot id; in the next line the key. Made by link(2), which fails if it is
-#                   there: nothing starts twice
+#                   there: nothing starts twice. FOLDER/pid.PID is the same file; whoever asked takes that name away, as to start `rm`
+#                   takes longer than to start many a program
 # FOLDER/log        all that the program writes
 # FOLDER/timed_out  is there if the time was up
 # FOLDER/exit       the exit code (128 + signal) and a newline; without the newline it does not count
@@ -89,7 +90,7 @@ trap end_program TERM
     if look_at $$ && [ "$start" = "$my_start" ] && [ "$state" != Z ]; then kill -TERM $$; else end_program; fi
 ) &
 
-rm -f "$folder/pid.$$" "$folder/input"
+[ ! -e "$folder/input" ] || rm -f "$folder/input"
 
 # A signal interrupts `wait`, which then gives the signal's code; asked again it gives the program's, or 127 if it had told it already.
 code=127

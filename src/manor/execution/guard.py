@@ -73,10 +73,11 @@ class Guard:
         self._check_level(act.touch)
         self._check_names(act.touch)
         self._check_port(act)
-        for path in touched_paths(act):
-            self._check_path(path, str(path), act.touch)
-        for path in hidden_paths(act):
-            self._check_path(path, "a secret", act.touch)
+        if self.untouchable.paths:  # looking for paths in every word of a command takes longer than many an act
+            for path in touched_paths(act):
+                self._check_path(path, str(path), act.touch)
+            for path in hidden_paths(act):
+                self._check_path(path, "a secret", act.touch)
         for path in written_paths(act):
             self._check_root(path)
 

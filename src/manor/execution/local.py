@@ -93,6 +93,9 @@ class LocalRunner(Runner):
     async def _attach(self, step: Detached) -> DetachedState:
         return await in_thread(lambda: detached.stand(step))
 
+    async def _ended(self, step: Detached) -> None:
+        await detached.wait_for_wrapper(step)
+
     async def _log(self, step: Detached, offset: int) -> bytes:
         return await in_thread(lambda: reading.tail(step.folder / "log", offset, LOG_PIECE_BYTES))
 

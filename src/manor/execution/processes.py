@@ -126,8 +126,8 @@ async def _wait(process: subprocess.Popen[bytes], timeout_seconds: float, grace_
     return ended
 
 
-async def readable(number: int, timeout_seconds: float) -> bool:
-    """Wait until a file descriptor is readable (a pidfd: the process ended); False when time is up first."""
+async def readable(number: int, timeout_seconds: float | None) -> bool:
+    """Wait until a file descriptor is readable (a pidfd: the process ended); False when time is up first, None: never."""
     loop = asyncio.get_running_loop()
     seen = asyncio.Event()
     loop.add_reader(number, seen.set)

@@ -67,8 +67,10 @@ async def execute(
     except Paused as paused:
         state, summary = OperationState.PAUSED, str(paused)
     await store.write(operations.end, operation, lease.token, state, summary, at=store.clock.now())
-    execution.tell(What.PAUSED if state is OperationState.PAUSED else What.ENDED, f"{state}: {summary}" if summary else state)
-    return await standing(store, operation)
+    result = await standing(store, operation)
+    what, told = What.PAUSED if state is OperationState.PAUSED else What.ENDED, f"{state}: {summary}" if summary else str(state)
+    tell(Event(what, store.clock.now(), operation, told, hosts=result.hosts))
+    return result
 
 
 @dataclass

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeAlias
 
@@ -37,6 +37,8 @@ class Event:
     kind: str = ""
     seconds: float = 0.0
     """How long the step took; 0 before its end."""
+    hosts: Mapping[str, str] = field(default_factory=dict)
+    """At the end of an operation, or at its pause: how each host came off (docs/operations.md, outcome a host)."""
 
     def line(self) -> str:
         """Return the line for an operator, e.g. `prod/web-2  drain  12 requests in flight → 0  in 1.8 s`."""

@@ -17,7 +17,7 @@ from manor.state.journal import NewStep, StepRow
 from manor.state.leases import Lease
 from manor.state.operations import NewOperation, Operation
 from manor.state.store import Store
-from manor.state.words import OperationState
+from manor.state.words import OperationState, Outcome
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,11 @@ class Result:
     def failed(self) -> tuple[StepRow, ...]:
         """Return the steps that failed."""
         return tuple(step for step in self.steps if step.is_bad)
+
+    @property
+    def hosts(self) -> dict[str, Outcome]:
+        """Return how each host came off."""
+        return journal.host_outcomes(self.steps)
 
     def raise_unless_done(self) -> None:
         """Raise Paused, ApplyFailed (reverted) or NotRestored (not reverted) with the summary, unless all is done."""

@@ -6,9 +6,10 @@ a crash attaches to it, takes its recorded exit code, or sees that it is lost, a
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import shutil
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,8 +29,8 @@ from manor.state.runs import Run, RunStep
 from manor.state.words import RunState
 
 SCRIPT = Path(__file__).with_name("step.sh")
-SHORTEST_LOOK, LONGEST_LOOK = 0.001, 0.2
-LOOK_SHARE = 0.1
+LOOK_SECONDS = 0.2
+"""So often a running step is looked at, if nothing tells of its end before: it may have been cancelled."""
 WRAPPER_GRACE = 7.0
 MOST_LOST = 3
 MOST_COPIED, MOST_COPIED_BYTES = 40, 1_000_000
@@ -163,12 +164,14 @@ class Attempts:
         if not state.started:
             await in_thread(lambda: lay_out(Path(program.folder), task.source if task.is_copied_here else None))
             state = await runner.start(program)
-        began = clock.now()
         while state.code is None and not state.lost:
             if self.is_cancelled or clock.now() > deadline + WRAPPER_GRACE:
                 return await runner.cancel(program)
-            await clock.sleep(min(LONGEST_LOOK, max(SHORTEST_LOOK, (clock.now() - began) * LOOK_SHARE)))
+            looked = clock.now()
+            await first_of(runner.ended(program), clock.sleep(LOOK_SECONDS))
             state = await runner.attach(program)
+            if state.code is None and not state.lost and clock.now() < looked + LOOK_SECONDS:
+                await clock.sleep(LOOK_SECONDS)  # its wrapper is gone, what it started is not: of that nobody tells
         return state
 
     def _judge(self, state: DetachedState, row: RunStep, task: Task) -> tuple[RunState, Result]:
@@ -196,6 +199,17 @@ class Attempts:
         except ManorError as error:
             return RunState.FAILED, result.model_copy(update={"summary": str(error)})
         return verdict, result
+
+
+async def first_of(*work: Coroutine[object, object, None]) -> None:
+    """Wait for the first of several to end; the others are given up."""
+    tasks = [asyncio.ensure_future(one) for one in work]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def end_left(row: RunStep, folder: RunFolder, ports: PipelinePorts) -> RunStep:

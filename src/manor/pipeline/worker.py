@@ -6,6 +6,7 @@ Invariant: of a repository's ref one run is carried out at a time, under a lease
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable, Sequence
 
 from manor.errors import Busy, ManorError
@@ -20,6 +21,9 @@ from manor.state.words import RunState
 LOOK_SECONDS = 0.5
 LOOK_AGAIN_SECONDS = 0.05
 MOST_RUNS = 4
+REST_SECONDS = 30.0
+
+log = logging.getLogger(__name__)
 
 
 def ignore_trouble(_run: Run, _error: ManorError) -> None:
@@ -43,6 +47,8 @@ class Worker:
         self._most_runs = most_runs
         self._on_trouble = on_trouble
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._resting: dict[str, float] = {}
+        """Until when, by ref, nothing is begun: the last run broke off in a way that nobody foresaw."""
 
     async def work(self) -> None:
         """Look for runs for ever."""
@@ -55,8 +61,10 @@ class Worker:
 
     async def look(self) -> None:
         """Begin what can be begun now."""
-        self._tasks = {ref: task for ref, task in self._tasks.items() if not self._is_over(task)}
-        for run in next_runs(await self._ports.store.read(runs.open_runs), self._tasks, self._most_runs - len(self._tasks)):
+        self._tasks = {ref: task for ref, task in self._tasks.items() if not self._is_over(ref, task)}
+        now = self._ports.store.clock.now()
+        taken = {*self._tasks, *(ref for ref, until in self._resting.items() if until > now)}
+        for run in next_runs(await self._ports.store.read(runs.open_runs), taken, self._most_runs - len(self._tasks)):
             ref = lease_name(run.repository, run.ref)
             self._tasks[ref] = asyncio.create_task(self._carry_out(run, ref), name=f"run {run.id}")
 
@@ -78,11 +86,13 @@ class Worker:
         except ManorError as error:
             self._on_trouble(run, error)
 
-    @staticmethod
-    def _is_over(task: asyncio.Task[None]) -> bool:
+    def _is_over(self, ref: str, task: asyncio.Task[None]) -> bool:
+        """Tell whether a run's task has ended; what nobody foresaw is told, and keeps its own ref waiting, no other."""
         if not task.done():
             return False
-        task.result()
+        if (error := task.exception()) is not None:
+            self._resting[ref] = self._ports.store.clock.now() + REST_SECONDS
+            log.error("a run of %s broke off and is gone on with in %g s", ref, REST_SECONDS, exc_info=error)
         return True
 
     async def _stop(self) -> None:

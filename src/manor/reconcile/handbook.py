@@ -6,7 +6,7 @@ import shlex
 
 from manor.estate.topology import TierNode
 from manor.estate.wiring import Wiring
-from manor.execution.values import Act, Command, SocketCommand
+from manor.execution.values import Act, Command, PutFile, Remove, SocketCommand
 from manor.integrations.proxies.base import Proxy
 from manor.integrations.supervisors.base import SupervisedHost
 from manor.registry import product
@@ -61,6 +61,10 @@ def by_hand(act: Act) -> str:
             return shlex.join(str(word) for word in argv)
         case SocketCommand(socket=socket, line=line):
             return f"echo {shlex.quote(line)} | socat - UNIX-CONNECT:{socket}"
+        case PutFile(path=path, content=b""):
+            return f"touch {shlex.quote(str(path))}"
+        case Remove(path=path):
+            return f"rm -rf {shlex.quote(str(path))}"
         case _:
             return request_by_hand(act)
 

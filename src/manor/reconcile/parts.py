@@ -5,16 +5,21 @@ Invariant: of theirs nothing is written, started or stopped; of ours one file li
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from manor.errors import CommandFailed, ManorError, NotRestored, Refused, Unreachable
-from manor.estate.topology import TierNode, TrafficState
+from manor.estate.topology import ServiceView, TierNode, TrafficState
 from manor.execution.base import Runner
 from manor.execution.values import Completed, Effect, HostPath, MakeFolder, PutFile, Remove, Touch
 from manor.integrations.proxies.parts import Found, Master, Part, argv_file, is_caught, name_file, parse_argv, parse_pid, signals_file, tell
+from manor.observe.slots import held_out, read_slots, traffic_of
 from manor.reconcile.desired import DesiredHost, DesiredTier
+from manor.reconcile.returns import returned_traffic
 from manor.reconcile.site import POLL_SECONDS, READY_SECONDS, anyhow, with_parents
+from manor.state import releases
 from manor.state.clock import Clock
+from manor.state.store import Store
 
 
 def part_of(tier: DesiredTier) -> Part:
@@ -110,6 +115,31 @@ async def part_problem(tier: DesiredTier, runner: Runner) -> str:
     return tier.proxy.parse_loaded(tier.node, answer) or ""
 
 
+@dataclass(frozen=True)
+class Remembered:
+    """What the store says of an environment's slots."""
+
+    rows: tuple[releases.SlotRow, ...]
+    deployments: tuple[releases.Deployment, ...]
+
+
+async def remembered(store: Store, environment: str) -> Remembered:
+    """Return what the store says of an environment's slots."""
+    return Remembered(await read_slots(store, environment), tuple(await store.read(releases.deployments, environment)))
+
+
+async def untold(host: DesiredHost, tier: DesiredTier, view: ServiceView, runner: Runner, known: Remembered) -> Mapping[str, tuple[TrafficState, TrafficState]]:
+    """Return the servers that a balancer without a file of ours treats otherwise than is remembered: how, and how it should.
+
+    What a person took out since it was told stays out. Before the first time, and after a `down`, what is out is so by Manor.
+    """
+    seen = tier.proxy.parse_switch(tier.node, view, await runner.carry_out(tier.proxy.observe_switch(tier.node, view)))
+    wanted = {**traffic_of(view, known.rows), **await returned_traffic(runner, host.layout.guard(view.name), tier.proxy)}
+    mark = host.layout.loaded(tier.node.key)
+    held = held_out(view, known.rows, known.deployments, seen) if await runner.digest([mark]) else {}
+    return {one.name: (one.traffic, wanted[one.name]) for one in seen if one.traffic is not wanted[one.name] and one.name not in held}
+
+
 async def answer_of(tier: DesiredTier, runner: Runner) -> Completed | None:
     """Return what their program says of the files that it works by; None if nobody answers."""
     try:
@@ -134,9 +164,7 @@ async def withdraw(tier: DesiredTier, runner: Runner, folder: HostPath, clock: C
     except ManorError as error:
         await runner.change([Remove(own, touch_of(tier))])
         return f"{own} removed; {error}"
-    problems = await judge_without(tier, runner, folder) if is_there else ()
-    if problems:
-        raise Refused(f"{tier.node.key}: without {own} your files are refused: {'; '.join(problems)}; take out what names Manor's sections, then again")
+    await require_dispensable(tier, runner, folder)
     kept = (await runner.read([own])).get(own, b"")
     await runner.change([Remove(own, touch_of(tier))])
     await runner.run(tell(tier.node, part_of(tier).signal, master))
@@ -146,6 +174,20 @@ async def withdraw(tier: DesiredTier, runner: Runner, folder: HostPath, clock: C
             f"{tier.node.key}: your program went on with {own} for {READY_SECONDS:g} s after it was told to reload; what was there is back, see its log"
         )
     return f"{own} removed; your program works without it"
+
+
+async def require_dispensable(tier: DesiredTier, runner: Runner, folder: HostPath) -> None:
+    """Raise Refused if our file is there and their files don't hold without it. Of a program that does not run nothing is asked."""
+    own = tier.own_path
+    if own is None or own not in await runner.digest([own]):
+        return
+    try:
+        await find_master(tier, runner)
+    except ManorError:
+        return
+    problems = await judge_without(tier, runner, folder)
+    if problems:
+        raise Refused(f"{tier.node.key}: without {own} your files are refused: {'; '.join(problems)}; take out what names Manor's sections, then again")
 
 
 async def take_out(tier: DesiredTier, runner: Runner) -> str:

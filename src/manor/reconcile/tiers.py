@@ -6,10 +6,12 @@ Invariant: a tier that does not work with its new files gets the old ones back, 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 
 from manor.errors import ApplyFailed, CommandFailed, ManorError, NotRestored, Refused, Unreachable
 from manor.estate.layout import tier_program
+from manor.estate.topology import ServiceView, TrafficState
 from manor.execution.base import Runner
 from manor.execution.values import Effect, HostPath, MakeFolder, PutFile, Remove, Touch
 from manor.integrations.supervisors.base import ProgramStatus
@@ -17,7 +19,7 @@ from manor.observe.hosts import HostQuestion, observe_programs
 from manor.observe.slots import read_slots, traffic_of
 from manor.operations.step import Evidence, Here
 from manor.reconcile.desired import DesiredHost, DesiredTier
-from manor.reconcile.parts import find_master, judge_part, part_problem, pasted_problems, reload_part
+from manor.reconcile.parts import find_master, judge_part, part_problem, pasted_problems, reload_part, remembered, untold
 from manor.reconcile.returns import returned_traffic
 from manor.reconcile.site import POLL_SECONDS, READY_SECONDS, SLACK_SECONDS, HostStep, Site, anyhow, remove_strays, tell_supervisor, with_parents, write_changed
 
@@ -176,14 +178,28 @@ async def verify(tier: DesiredTier, host: DesiredHost, runner: Runner, ports: Si
 
 
 async def write_switch_files(ports: Site, tier: DesiredTier, runner: Runner) -> None:
-    """Write a switching tier's state files as the store has them, so that it starts and reloads with the right slots."""
+    """Write a switching tier's state files, so that it starts and reloads with the traffic that it has; as the store has it where it does not run."""
     if not tier.node.is_switching:
         return
     rows = await read_slots(ports.store, ports.wiring.environment.name)
     for view in tier.node.services:
-        guards = ports.hosts[tier.node.host].layout.guard(view.name)
-        traffic = {**traffic_of(view, rows), **await returned_traffic(runner, guards, tier.proxy)}
+        returned = await returned_traffic(runner, ports.hosts[tier.node.host].layout.guard(view.name), tier.proxy)
+        traffic = {**traffic_of(view, rows), **returned, **await traffic_now(tier, view, runner)}
         await runner.change(with_parents(tier.proxy.switch_files(tier.node, view, traffic)))
+
+
+async def traffic_now(tier: DesiredTier, view: ServiceView, runner: Runner) -> Mapping[str, TrafficState]:
+    """Return how a running process treats those servers of a service that it knows; nothing if it does not answer."""
+    try:
+        completed = await runner.carry_out(tier.proxy.observe_switch(tier.node, view))
+    except (Unreachable, CommandFailed):
+        return {}
+    found: dict[str, TrafficState] = {}
+    for server in view.servers:
+        with suppress(ManorError, ValueError):  # it works by older files, which do not have this one
+            known = tier.proxy.parse_switch(tier.node, replace(view, servers=(server,)), completed)
+            found.update({one.name: one.traffic for one in known})
+    return found
 
 
 async def loaded(host: DesiredHost, runner: Runner, tier: DesiredTier) -> str:
@@ -240,12 +256,14 @@ class TellTier(HostStep):
         return f"{self.key}: told which servers take traffic"
 
     async def act(self, ports: Site, here: Here) -> Evidence:
-        """Tell it."""
-        tier, runner = ports.tier(self.host, self.key), ports.runners[self.host]
-        rows = await read_slots(ports.store, ports.wiring.environment.name)
+        """Tell it what it does otherwise."""
+        tier, host, runner = ports.tier(self.host, self.key), ports.hosts[self.host], ports.runners[self.host]
+        known = await remembered(ports.store, ports.wiring.environment.name)
         for view in tier.node.services:
-            for act in tier.proxy.switch(tier.node, view, traffic_of(view, rows)):
+            changes = {name: wanted for name, (_, wanted) in (await untold(host, tier, view, runner, known)).items()}
+            for act in tier.proxy.switch(tier.node, view, changes) if changes else ():
                 await runner.carry_out(act)
+        await runner.change([PutFile(host.layout.loaded(self.key), f"{tier.digest}\n".encode())])
         return f"{self.key}: {len(tier.node.services)} services as remembered"
 
 

@@ -1,6 +1,8 @@
 """A service's traffic on every switching tier that knows it: read, set, remembered.
 
-Invariant: what the store says of traffic and what the switching tiers do change together: file, store, socket, in this order, under one lock a service.
+Invariant: file, store, socket, in this order, for what is taken out; file, socket, store for what is let in, under one lock a service. So the store
+says `ready` only of what every switching tier was told to use, and what is out all the same was taken out by a person.
+Invariant: a switching tier is told of servers that change, and of no others.
 """
 
 from __future__ import annotations
@@ -9,14 +11,15 @@ import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from manor.errors import CommandFailed, Unreachable
 from manor.estate.topology import ServiceView, TierNode, TrafficState
-from manor.execution.values import Act, Completed
+from manor.execution.values import Act, Completed, MakeFolder, PutFile
 from manor.integrations.proxies.base import Proxy, ServerView
-from manor.observe.slots import IN_STORE, read_slots, traffic_of
+from manor.observe.slots import IN_STORE, held_out, read_slots, traffic_of
 from manor.operations.step import Here
+from manor.reconcile.handbook import by_hand
 from manor.reconcile.parts import pasted_problems
 from manor.reconcile.returns import Mark
 from manor.reconcile.site import Site, fence, with_parents
@@ -28,6 +31,8 @@ from manor.state.words import Slot
 
 POLL_SECONDS = 0.2
 T = TypeVar("T")
+At: TypeAlias = tuple[str, str]
+"""Host and key of a tier."""
 
 
 @dataclass
@@ -129,23 +134,55 @@ class Balancing:
         """Bring servers to a state on every balancer."""
         async with self._lock:
             await self._fence_balancers(here)
-            rows = await self._learn(here)
-            wanted = {**traffic_of(self.view, rows), **changes}
-            await self._refresh(wanted, here)
-            for node in self._switching():
-                await self._switch_files(node, wanted)
-            for name, state in changes.items():
-                await self._remember_traffic(name, state, rows, here)
-            await all_done(self._switch(node, wanted) for node in self._switching())
+            await self._bring(changes, await self._learn(here), here)
+
+    async def _bring(self, changes: Mapping[str, TrafficState], rows: tuple[releases.SlotRow, ...], here: Here) -> None:
+        out = {name: state for name, state in changes.items() if state is not TrafficState.READY}
+        meant = await self._meant(rows)
+        wanted = {at: {**traffic, **changes} for at, traffic in meant.items()}
+        await self._refresh(wanted, here)
+        for node in self._switching():
+            await self._switch_files(node, wanted[node.host, node.key])
+        for name, state in out.items():
+            await self._remember_traffic(name, state, rows, here)
+        await all_done(self._switch(node, changes) for node in self._switching())
+        for name in changes.keys() - out:
+            await self._remember_traffic(name, TrafficState.READY, rows, here)
+
+    async def _meant(self, rows: tuple[releases.SlotRow, ...]) -> dict[At, Mapping[str, TrafficState]]:
+        """Return the traffic that each balancer is to come back with: as the store has it, and what a person took out stays out."""
+        return {(node.host, node.key): {**traffic_of(self.view, rows), **await self._held_at(node, rows)} for node in self._switching()}
+
+    async def _held_at(self, node: TierNode, rows: tuple[releases.SlotRow, ...]) -> Mapping[str, TrafficState]:
+        deployments = await self.site.store.read(releases.deployments, self.site.wiring.environment.name, self.service)
+        return held_out(self.view, rows, deployments, await self._traffic_at(node))
+
+    async def held(self) -> Mapping[str, str]:
+        """Return the servers that a person took out of traffic: where, and the command that ends it."""
+        rows = await read_slots(self.site.store, self.site.wiring.environment.name, self.service)
+        found: dict[str, str] = {}
+        for node in self._switching():
+            for name, state in (await self._held_at(node, rows)).items():
+                found[name] = "; ".join(filter(None, (found.get(name), self._told_held(node, name, state))))
+        return found
+
+    def _told_held(self, node: TierNode, name: str, state: TrafficState) -> str:
+        proxy, ready = self._proxy(node), {name: TrafficState.READY}
+        alone = replace(self.view, servers=tuple(server for server in self.view.servers if server.name == name))
+        acts = proxy.switch(node, alone, ready) or [act for act in proxy.switch_files(node, alone, ready) if not isinstance(act, MakeFolder)]
+        files = [str(act.path) for act in acts if isinstance(act, PutFile) and act.content]
+        way = f"it is in {', '.join(files)}" if files else f"end that with `{' && '.join(by_hand(act) for act in acts)}`"
+        return f"{node.host}: {node.key} has {name} out of traffic ({state.value}), and no operation of Manor's took it out; {way}"
 
     async def guard(self, server: str, instead: tuple[str, ...], here: Here) -> str:
         """Mark a server on every balancer before it is taken out, each mark watched by a guard; return where there is none, and why."""
         async with self._lock:
             await self._fence_balancers(here)
-            traffic = traffic_of(self.view, await self._learn(here))
+            rows = await self._learn(here)
+            traffic = await self._meant(rows)
             await self._refresh(traffic, here)
             mark = Mark(server, here.operation, self._now(), instead)
-            problems = [await guarding.put(mark, traffic, here) for guarding in self._guarding(server)]
+            problems = [await guarding.put(mark, traffic[guarding.at], here) for guarding in self._guarding(server)]
             self._marked = (here.operation, self._now())
         return "; ".join(problem for problem in problems if problem)
 
@@ -179,18 +216,19 @@ class Balancing:
         return [Guarding(self.site, node, view, self.guard_seconds) for node, view in views if view is not None]
 
     async def _learn(self, here: Here) -> tuple[releases.SlotRow, ...]:
-        """Remember what guards returned since somebody looked, and return what the store then says of slots."""
+        """Have what guards returned since somebody looked serve everywhere, and return what the store then says of slots."""
         environment = self.site.wiring.environment.name
         returned = {server: state for guarding in self._guarding() for server, state in (await guarding.returned()).items()}
         rows = await read_slots(self.site.store, environment, self.service)
         for server, state in sorted(returned.items()):
             word = "returned to traffic" if state is TrafficState.READY else "found dead and taken out"
             here.say(f"{server} was {word} by a guard: nobody had gone on in time")
-            await self._remember_traffic(server, state, rows, here)
+        if returned:
+            await self._bring(returned, rows, here)
         return await read_slots(self.site.store, environment, self.service) if returned else rows
 
-    async def _refresh(self, wanted: Mapping[str, TrafficState], here: Here) -> None:
-        is_marked = [await guarding.refresh(wanted, here, self._now()) for guarding in self._guarding()]
+    async def _refresh(self, wanted: Mapping[At, Mapping[str, TrafficState]], here: Here) -> None:
+        is_marked = [await guarding.refresh(wanted[guarding.at], here, self._now()) for guarding in self._guarding()]
         self._marked = (here.operation, self._now()) if any(is_marked) else None
 
     async def _fence_balancers(self, here: Here) -> None:
@@ -205,7 +243,8 @@ class Balancing:
 
     async def _switch(self, node: TierNode, wanted: Mapping[str, TrafficState]) -> None:
         view, proxy = self._view_at(node), self._proxy(node)
-        for act in proxy.switch(node, view, of(view, wanted)) if view is not None else ():
+        own = of(view, wanted) if view is not None else {}
+        for act in proxy.switch(node, view, own) if view is not None and own else ():
             await self._ask(node, act, done)
 
     async def _remember_traffic(self, server: str, state: TrafficState, rows: tuple[releases.SlotRow, ...], here: Here) -> None:
@@ -232,6 +271,15 @@ class Balancing:
             for act in proxy.maintenance(node, view, on) if view is not None else ():
                 await self._ask(node, act, done)
 
+    async def page_differs(self, *, on: bool) -> str:
+        """Return the hosts whose balancers don't show the maintenance page as it is to be; empty: none. Nobody sees that of a service without a route."""
+        found = [node.host for node in self._switching() if self.view.routes and await self._shows_page(node) is not on]
+        return ", ".join(dict.fromkeys(found))
+
+    async def _shows_page(self, node: TierNode) -> bool:
+        view, proxy = self._view_at(node) or self.view, self._proxy(node)
+        return await self._ask(node, proxy.observe_maintenance(node, view), partial(proxy.parse_maintenance, node, view))
+
 
 def done(_: Completed) -> None:
     """Ask for nothing but that it was carried out."""
@@ -253,4 +301,4 @@ async def all_done(work: Iterable[Coroutine[Any, Any, None]]) -> None:
 
 def of(view: ServiceView, wanted: Mapping[str, TrafficState]) -> Mapping[str, TrafficState]:
     """Return the part of a traffic state that concerns a tier's own servers."""
-    return {server.name: wanted[server.name] for server in view.servers}
+    return {server.name: wanted[server.name] for server in view.servers if server.name in wanted}

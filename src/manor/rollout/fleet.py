@@ -62,14 +62,19 @@ class ProbeSummary:
     sent: int
     lost: int
     first_losses: tuple[str, ...] = ()
-    is_whole: bool = True
-    """False: the probe did not come to its own end, so nobody knows what was lost after its last word."""
+    gap: str = ""
+    """Why the recording does not cover the rollout, so that nobody knows what was lost meanwhile; empty: it does."""
     outage_seconds: float = 0.0
     """The longest stretch without an answer."""
 
+    @property
+    def is_whole(self) -> bool:
+        """Tell whether the rollout was measured to its end."""
+        return not self.gap
+
     def __str__(self) -> str:
         """Return it for people."""
-        return f"sent {self.sent}, lost {self.lost}{'' if self.is_whole else '; it was killed before its end'}"
+        return f"sent {self.sent}, lost {self.lost}{f'; not measured to its end: {self.gap}' if self.gap else ''}"
 
 
 class Fleet(Protocol):
@@ -108,6 +113,10 @@ class Fleet(Protocol):
         """Return how the slot's program stands; None for a service without one."""
         ...
 
+    async def lives(self, slot: SlotRef) -> bool:
+        """Tell whether any process of the slot's program lives, also while its supervisor is dead."""
+        ...
+
     async def start(self, slot: SlotRef, here: Here) -> None:
         """Have the slot's program run, also after a restart of the host. Starting a running one is no error."""
         ...
@@ -120,6 +129,14 @@ class Fleet(Protocol):
         """Check the slot's health once, on its host."""
         ...
 
+    async def check_program(self, slot: SlotRef) -> Checked:
+        """Check the health of the slot's program once at its own port, past every tier; as `check` where that is not possible."""
+        ...
+
+    async def disturbed(self, since: float) -> tuple[str, ...]:
+        """Return which tiers do not run, or were started after a moment, in words."""
+        ...
+
     async def last_words(self, slot: SlotRef) -> str:
         """Return the last lines that the slot's program wrote."""
         ...
@@ -130,6 +147,10 @@ class Fleet(Protocol):
 
     async def set_traffic(self, service: str, changes: Mapping[str, TrafficState], here: Here) -> None:
         """Bring servers to a state on every balancer, remembered over their restarts."""
+        ...
+
+    async def held(self, service: str) -> Mapping[str, str]:
+        """Return the servers that are to serve and that a person took out of traffic: on which balancers, and the commands that end it."""
         ...
 
     async def guard(self, slot: SlotRef, instead: tuple[SlotRef, ...], here: Here) -> str:
@@ -147,6 +168,10 @@ class Fleet(Protocol):
         """Show the maintenance page, or end it."""
         ...
 
+    async def page_differs(self, service: str, *, on: bool) -> str:
+        """Return which balancers' hosts show the maintenance page though it is to be off, or the other way round; empty: none."""
+        ...
+
     async def start_probe(self, service: str, here: Here) -> None:
         """Have the outside probe run until it is stopped or its time is up, whatever becomes of this process."""
         ...
@@ -157,6 +182,10 @@ class Fleet(Protocol):
 
     async def active(self, service: str, host: str) -> SlotLetter | None:
         """Return the slot that is remembered to serve on a host; None: none."""
+        ...
+
+    async def is_remembered(self, slot: SlotRef) -> bool:
+        """Tell whether the slot is remembered to serve, and to have traffic."""
         ...
 
     async def set_active(self, service: str, host: str, slot: SlotLetter | None, here: Here) -> None:

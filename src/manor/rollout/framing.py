@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from manor.errors import ApplyFailed, Unreachable
+from manor.errors import ApplyFailed, CommandFailed, NotOurs, Unreachable
 from manor.operations.step import Evidence, Here, Holds, Step
 from manor.rollout.fleet import Fleet, ProbeSummary, SlotLetter, SlotRef
+from manor.rollout.shown import show_page
 
 BAKE_POLL_SECONDS = 1.0
 BAKE_SLACK_SECONDS = 86_400.0
@@ -54,6 +55,8 @@ class Preflight(ServiceStep):
 class StartProbe(ServiceStep):
     """Begin to ask from outside."""
 
+    baseline_seconds: float = 0.0
+    """So long it asks before the next step: where nothing else is done first that moves no traffic."""
     kind = "start-probe"
 
     @property
@@ -62,9 +65,11 @@ class StartProbe(ServiceStep):
         return f"{self.service}: the probe begins"
 
     async def act(self, ports: Fleet, here: Here) -> Evidence:
-        """Start it."""
+        """Start it. Raises ApplyFailed, TimedOut if it does not begin to ask."""
         await ports.start_probe(self.service, here)
-        return "runs"
+        if self.baseline_seconds:
+            await ports.sleep(self.baseline_seconds)
+        return "asks"
 
 
 @dataclass(frozen=True)
@@ -85,21 +90,22 @@ class StopProbe(ServiceStep):
         return f"{self.service}: the probe ends"
 
     async def act(self, ports: Fleet, here: Here) -> Evidence:
-        """Stop it. Raises ApplyFailed if more was lost than the budget allows, Unreachable if it was killed: that is no fault of the release."""
+        """Stop it. Raises ApplyFailed if more was lost than allowed, Unreachable if it did not measure to the end: that is no fault of the release."""
         seen = await ports.stop_probe(self.service, here)
         here.say(str(seen))
-        if self.judges and self.longest_outage is not None:
-            return self._judged_outage(seen, self.longest_outage)
-        if self.judges and seen.lost > self.budget:
-            raise ApplyFailed(f"{self.service}: the probe lost {seen.lost} of {seen.sent} requests: {'; '.join(seen.first_losses)}")
-        if self.judges and not seen.is_whole:
-            raise Unreachable(f"{self.service}: the probe was killed after {seen.sent} requests; what was lost later nobody knows, so nothing is certified")
+        if self.judges:
+            self._judge(seen)
         return seen
 
-    def _judged_outage(self, seen: ProbeSummary, longest: float) -> ProbeSummary:
-        if seen.outage_seconds > longest:
-            raise ApplyFailed(f"{self.service}: was away for {seen.outage_seconds:.1f} s, longest_outage is {longest:g} s")
-        return seen
+    def _judge(self, seen: ProbeSummary) -> None:
+        lost = f"the probe lost {seen.lost} of {seen.sent} requests: {'; '.join(seen.first_losses)}"
+        if self.longest_outage is None and seen.lost > self.budget:
+            raise ApplyFailed(f"{self.service}: {lost}")
+        if not seen.is_whole:
+            told = f"not measured to its end: {seen.gap}; {seen.sent} requests were seen"
+            raise Unreachable(f"{self.service}: {told}; what was lost beside them nobody knows, so nothing is certified")
+        if self.longest_outage is not None and seen.outage_seconds > self.longest_outage:
+            raise ApplyFailed(f"{self.service}: was away for {seen.outage_seconds:.1f} s, longest_outage is {self.longest_outage:g} s")
 
 
 @dataclass(frozen=True)
@@ -115,8 +121,8 @@ class SetMaintenance(ServiceStep):
         return f"{self.service}: maintenance page {'on' if self.on else 'off'}"
 
     async def act(self, ports: Fleet, here: Here) -> Evidence:
-        """Switch it."""
-        await ports.set_maintenance(self.service, here, on=self.on)
+        """Switch it, and read it back. Raises ApplyFailed if a balancer does not show it."""
+        await show_page(ports, self.service, here, on=self.on)
         return "on" if self.on else "off"
 
 
@@ -164,6 +170,7 @@ class Certify(ServiceStep):
         """Certify it."""
         await ports.certify(self.service, self.release, here)
         await ports.set_phase("certified", here)
+        await remind(ports, self.service, here)
         return self.release
 
 
@@ -186,6 +193,24 @@ class BurnRelease(ServiceStep):
 
 
 @dataclass(frozen=True)
+class SpareRelease(ServiceStep):
+    """Note why a release that could not be rolled out is not marked as failed."""
+
+    why: str = ""
+    kind = "spare"
+
+    @property
+    def text(self) -> str:
+        """Return one line for the operator."""
+        return f"{self.service} {self.release} is not marked as failed"
+
+    async def act(self, ports: Fleet, here: Here) -> Evidence:
+        """Note it."""
+        here.say(self.why)
+        return self.why
+
+
+@dataclass(frozen=True)
 class Conclude(ServiceStep):
     """End the way back: the last word of the phase, and for the operator what serves now."""
 
@@ -204,4 +229,15 @@ class Conclude(ServiceStep):
     async def act(self, ports: Fleet, here: Here) -> Evidence:
         """Note it."""
         await ports.set_phase("rolled_back", here)
+        await remind(ports, self.service, here)
         return self.text
+
+
+async def remind(ports: Fleet, service: str, here: Here) -> None:
+    """Say what a person took out of traffic; that a balancer can't be asked is said too, and stops nothing."""
+    try:
+        told = tuple((await ports.held(service)).values())
+    except (Unreachable, CommandFailed, NotOurs) as error:
+        told = (f"{service}: what a person may have taken out of traffic can't be asked: {error}",)
+    for each in told:
+        here.say(each)

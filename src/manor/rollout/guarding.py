@@ -36,6 +36,11 @@ class Guarding:
     expiry_seconds: float
 
     @property
+    def at(self) -> tuple[str, str]:
+        """Host and key of the tier."""
+        return self.node.host, self.node.key
+
+    @property
     def _runner(self) -> Runner:
         return self.site.runners[self.node.host]
 
@@ -78,18 +83,18 @@ class Guarding:
         choices = [marked, *([server] for server in marked if len(marked) > 1)]
         ways = []
         for servers in choices:
-            returned = [mark for mark in marks.values() if mark.server in servers]
-            acts = self._acts({**traffic, **traffic_after(returned, self._proxy)})
+            acts = self._acts(traffic, traffic_after([mark for mark in marks.values() if mark.server in servers], self._proxy))
             for act in acts:
                 self._runner.guard.check(act)
             ways.append({"servers": servers, "acts": [as_data(act) for act in acts]})
         checks = {server.name: check_data(self.view, server) for server in self.view.servers}
         return json.dumps({"checks": checks, "ways": ways}, indent=1).encode()
 
-    def _acts(self, traffic: Mapping[str, TrafficState]) -> Sequence[Act]:
-        """Return the acts after which the servers have this traffic, also after a restart, and no maintenance page is shown."""
-        node, view, own = self.node, self.view, {server.name: traffic[server.name] for server in self.view.servers}
-        return [*with_parents(self._proxy.switch_files(node, view, own)), *self._proxy.switch(node, view, own), *self._proxy.maintenance(node, view, False)]
+    def _acts(self, traffic: Mapping[str, TrafficState], returned: Mapping[str, TrafficState]) -> Sequence[Act]:
+        """Return the acts that return servers and say nothing of others, also after a restart, and end the maintenance page."""
+        node, view, proxy = self.node, self.view, self._proxy
+        whole = {server.name: returned.get(server.name, traffic[server.name]) for server in view.servers}
+        return [*with_parents(proxy.switch_files(node, view, whole)), *proxy.switch(node, view, returned), *proxy.maintenance(node, view, False)]
 
     async def returned(self) -> Mapping[str, TrafficState]:
         """Return the servers whose traffic a guard changed and nobody has learnt of since."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from manor.operations.step import Step
 from manor.rollout.fleet import Fleet
-from manor.rollout.framing import Bake, BurnRelease, Certify, Conclude, Preflight, SetMaintenance, StartProbe, StopProbe
-from manor.rollout.moving import AdmitSlot, DrainSlot, ForgetSlot, WithholdSlots
+from manor.rollout.framing import Bake, BurnRelease, Certify, Conclude, Preflight, SetMaintenance, SpareRelease, StartProbe, StopProbe
+from manor.rollout.moving import AdmitSlot, DrainSlot, ForgetSlot, KeepOut, WithholdSlots
 from manor.rollout.slots import PlaceRelease, StartSlot, WarmSlot
 from manor.rollout.stopping import StopSlot
 
@@ -23,7 +23,9 @@ KINDS: tuple[type[Step[Fleet]], ...] = (
     Bake,
     Certify,
     WithholdSlots,
+    KeepOut,
     ForgetSlot,
     BurnRelease,
+    SpareRelease,
     Conclude,
 )

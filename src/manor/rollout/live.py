@@ -6,9 +6,9 @@ Invariant: every act on a host is fenced by the token of its step.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import cast
@@ -20,18 +20,20 @@ from manor.estate.topology import ServiceView, SlotServer, TrafficState
 from manor.execution.base import Runner
 from manor.execution.values import Act, Completed, Connect, Effect, PutFile, Remove, Touch
 from manor.integrations.proxies.base import ServerView
-from manor.integrations.supervisors.base import ProgramStatus, ProgramView, program_of
-from manor.observe.slots import active_slot, read_slots
+from manor.integrations.supervisors.base import ProgramStatus, ProgramView, living, program_of
+from manor.observe.slots import active_slot, read_slots, traffic_of
 from manor.operations.step import Here
 from manor.reconcile.desired import DesiredHost
 from manor.reconcile.site import SLACK_SECONDS, Site, fence, with_parents
 from manor.reconcile.supervising import end_leftovers, start_supervisor
 from manor.rollout.balancing import Balancing
 from manor.rollout.checking import Checking
+from manor.rollout.disturbances import disturbances
 from manor.rollout.fleet import Balancer, Checked, ProbeSummary, SlotLetter, SlotRef
 from manor.rollout.probing import Prober
 from manor.rollout.progress import last_progress
 from manor.rollout.release import Release, Where, render_env, render_start, shared_places, slot_acts, slot_env, unpack_act
+from manor.rollout.room import Need, Room, Size, look_for_room, no_room, parse_room, size_of
 from manor.rollout.views import has_process
 from manor.state import journal, operations, releases
 from manor.state.leases import LIFETIME_SECONDS
@@ -101,10 +103,34 @@ class LiveFleet:
         problems = [] if (self.artifacts / f"{self.catalog[release].artifact}.tar").exists() else [f"the artifact of {release} is not in the store"]
         for name in dict.fromkeys((*(slot.host for slot in slots), *self.balancing.hosts)):
             await self._revive(name)
-        problems += await self.balancing.dead()
+        dead = await self.balancing.dead()
+        problems += dead or list((await self.balancing.held()).values())
         for slot in slots:
             problems += await self._in_the_way(slot)
-        return tuple(problems)
+        return (*problems, *(await self._without_room(slots, self.catalog[release]) if not problems else ()))
+
+    async def _without_room(self, slots: tuple[SlotRef, ...], release: Release) -> list[str]:
+        """Return which hosts lack disk, files or memory for the release."""
+        size = await asyncio.to_thread(size_of, self.artifacts / f"{release.artifact}.tar")
+        return [problem for slot in slots for problem in await self._no_room(slot, release, size)]
+
+    async def _no_room(self, slot: SlotRef, release: Release, size: Size) -> Sequence[str]:
+        host, runner = self._host(slot)
+        folder = host.layout.release(self.service, release.short)
+        room = parse_room(await runner.run(look_for_room(self.service, folder.parent, folder)))
+        return no_room(slot.host, folder.parent, room, await self._need(host, runner, release, size, room))
+
+    async def _need(self, host: DesiredHost, runner: Runner, release: Release, size: Size, room: Room) -> Need:
+        """Return what a rollout needs: memory by the declared limit, else what the running slot uses; with one slot that is free before."""
+        run = self._configured(release).run
+        if run is None or not self.view.has_program:
+            return Need(size)
+        names = {slot_program(self.service, letter) for letter in ("a", "b")}
+        views = host.supervisor.parse_status(await self._supervise(host, runner, host.supervisor.status(host.supervised)))
+        used = max((room.resident.get(view.pid or 0, 0) for view in views if view.name in names), default=0)
+        freed = 0 if self.declared.rollout.strategy == "rolling" else used
+        limit = run.limits.memory
+        return Need(size, max(0, limit - freed), "run.limits.memory") if limit else Need(size, used - freed, "as much as the running slot uses")
 
     async def _revive(self, name: str) -> None:
         """Have a host's supervisor run: without it, a program that dies in the rollout would not come back."""
@@ -186,6 +212,15 @@ class LiveFleet:
                 return view
         raise ManorError(f"{slot.host}: the supervisor does not know {wanted}; run `manor apply`")
 
+    async def lives(self, slot: SlotRef) -> bool:
+        """Tell whether any process of the slot's program lives: as its supervisor says, or by the mark in their environment while that is dead."""
+        host, runner = self._host(slot)
+        try:
+            return has_process(await self.program(slot))
+        except Unreachable:
+            completed = await runner.run(living(program_of(host.supervised, slot_program(self.service, slot.slot)), host.layout))
+            return bool(completed.out.strip())
+
     async def _supervise(self, host: DesiredHost, runner: Runner, act: Act) -> Completed:
         """Have a supervisor do or tell something; one that died is started again, and finds the programs that live on."""
         try:
@@ -240,6 +275,16 @@ class LiveFleet:
         """Check the slot's health once."""
         return await Checking(self.declared, self.view, self._server(slot), self._where(slot), self.site.runners[slot.host]).check()
 
+    async def check_program(self, slot: SlotRef) -> Checked:
+        """Check the health of the slot's program once, past the web tier."""
+        server = self._server(slot)
+        direct = replace(server, port=server.service_port or server.port)
+        return await Checking(self.declared, self.view, direct, self._where(slot), self.site.runners[slot.host]).check()
+
+    async def disturbed(self, since: float) -> tuple[str, ...]:
+        """Return which tiers do not run, or were started after a moment."""
+        return await disturbances(self.site, self.now() - since)
+
     async def last_words(self, slot: SlotRef) -> str:
         """Return the last lines that the slot's program wrote."""
         host, runner = self._host(slot)
@@ -255,6 +300,10 @@ class LiveFleet:
         """Bring servers to a state on every balancer."""
         await self.balancing.set(changes, here)
 
+    async def held(self, service: str) -> Mapping[str, str]:
+        """Return the servers that a person took out of traffic: where, and the command that ends it."""
+        return await self.balancing.held()
+
     async def guard(self, slot: SlotRef, instead: tuple[SlotRef, ...], here: Here) -> str:
         """Have every balancer's host watch over a slot that is about to be taken out."""
         return await self.balancing.guard(slot.server, tuple(other.server for other in instead), here)
@@ -266,6 +315,10 @@ class LiveFleet:
     async def set_maintenance(self, service: str, here: Here, *, on: bool) -> None:
         """Show the maintenance page, or end it."""
         await self.balancing.set_maintenance(here, on=on)
+
+    async def page_differs(self, service: str, *, on: bool) -> str:
+        """Return on which hosts the maintenance page is not as it is to be."""
+        return await self.balancing.page_differs(on=on)
 
     async def start_probe(self, service: str, here: Here) -> None:
         """Have the outside probe run."""
@@ -280,6 +333,12 @@ class LiveFleet:
         rows = await self.site.store.read(releases.deployments, self.site.wiring.environment.name, service)
         return cast("SlotLetter | None", active_slot(service, host, rows))
 
+    async def is_remembered(self, slot: SlotRef) -> bool:
+        """Tell whether the slot is remembered to serve, and to have traffic."""
+        rows = await read_slots(self.site.store, self.site.wiring.environment.name, self.service)
+        is_active = await self.active(self.service, slot.host) == slot.slot
+        return is_active and traffic_of(self.view, rows)[slot.server] is TrafficState.READY
+
     async def set_active(self, service: str, host: str, slot: SlotLetter | None, here: Here) -> None:
         """Remember which slot serves on a host."""
         name, instance = self.site.wiring.environment.name, instance_name(service, host)
@@ -290,7 +349,7 @@ class LiveFleet:
         """Return when an instance became healthy or an old one was emptied, else when the operation began: all from the journal."""
         steps = await self.site.store.read(journal.steps, here.operation)
         began = (await self.site.store.read(operations.get, here.operation)).started_at
-        return last_progress(steps, began or self.now())
+        return last_progress(steps, began or self.now(), await self.site.store.read(operations.pauses, here.operation))
 
     async def set_phase(self, phase: str, here: Here) -> None:
         """Remember where the rollout is."""

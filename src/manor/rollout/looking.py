@@ -1,6 +1,7 @@
 """What a service's instances are before a rollout: what is remembered, held against what balancers and supervisors say.
 
-Invariant: reads only. Where the two differ, what really serves counts: something may have been given up half-way.
+Invariant: reads only. Where the two differ, what really serves counts: something may have been given up half-way. What one of them can't say does not
+make the other unheard.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from manor.errors import CommandFailed, Unreachable
 from manor.rollout.fleet import Fleet, SlotLetter, SlotRef
 from manor.rollout.plan import InstanceNow
 from manor.rollout.stopping import StopSlot
-from manor.rollout.views import has_process, is_out, serves_everywhere
+from manor.rollout.views import is_out, serves_everywhere
 
 OTHER: Mapping[SlotLetter, SlotLetter] = {"a": "b", "b": "a"}
 
@@ -22,21 +23,29 @@ async def look_at_instances(ports: Fleet, service: str, hosts: Iterable[str], sl
 
 
 async def look_at(ports: Fleet, service: str, host: str, slots: tuple[SlotLetter, ...]) -> InstanceNow:
-    """Return one instance. What can't be asked now is taken to be as remembered; preflight says what does not answer."""
+    """Return one instance. Preflight says what does not answer."""
     remembered = await ports.active(service, host)
+    serving = await serving_slots(ports, service, host, slots)
+    active = remembered if serving is None or remembered in serving or not serving else serving[0]
+    idle = OTHER[active] if active else "a"
+    is_idle_used = idle in slots and await is_used(ports, SlotRef(service, host, idle))
+    return InstanceNow(host, active, is_healthy=serving is None or active is None or active in serving, is_idle_used=is_idle_used)
+
+
+async def serving_slots(ports: Fleet, service: str, host: str, slots: tuple[SlotLetter, ...]) -> list[SlotLetter] | None:
+    """Return the slots that every balancer gives traffic; None if one of them does not answer: then memory is all there is."""
     try:
-        serving = [slot for slot in slots if await serves_everywhere(ports, SlotRef(service, host, slot))]
-        active = remembered if remembered in serving or not serving else serving[0]
-        idle = OTHER[active] if active else "a"
-        is_idle_used = idle in slots and await is_used(ports, SlotRef(service, host, idle))
+        return [slot for slot in slots if await serves_everywhere(ports, SlotRef(service, host, slot))]
     except (Unreachable, CommandFailed):
-        return InstanceNow(host, remembered)
-    return InstanceNow(host, active, is_healthy=active is None or active in serving, is_idle_used=is_idle_used)
+        return None
 
 
 async def is_used(ports: Fleet, slot: SlotRef) -> bool:
-    """Tell whether a slot runs, or has a mark on a balancer."""
-    return has_process(await ports.program(slot)) or not await is_out(ports, slot)
+    """Tell whether a slot runs, or has a mark on a balancer; what can't be seen is taken for used: to clear an empty slot is harmless."""
+    try:
+        return await ports.lives(slot) or not await is_out(ports, slot)
+    except (Unreachable, CommandFailed):
+        return True
 
 
 async def is_any_replacement_dead(ports: Fleet, stops: Iterable[StopSlot]) -> bool:

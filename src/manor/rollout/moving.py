@@ -5,18 +5,17 @@ Invariant: nothing is taken out of traffic before the balancers were asked again
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
-from manor.errors import ApplyFailed, Paused
+from manor.errors import ApplyFailed, CommandFailed, Paused, Unreachable
 from manor.estate.topology import TrafficState
 from manor.operations.step import Evidence, Here, Holds, Step
 from manor.rollout.fleet import Fleet, SlotLetter, SlotRef
+from manor.rollout.shown import POLL_SECONDS, is_shown, show_page
 from manor.rollout.slots import SlotStep
-from manor.rollout.views import fewest_serving, in_flight, is_in_traffic, serves_anywhere, serves_everywhere, serving_everywhere
+from manor.rollout.views import fewest_serving, in_flight, is_in_traffic, is_out, is_ready_everywhere, serves_anywhere, serves_everywhere, serving_everywhere
 
-POLL_SECONDS = 0.2
-SHOWN_SECONDS = 30.0
-"""So long a balancer may take to show what it was told."""
 OTHERS_SECONDS = 10.0
 """So long a drain waits for enough others to be healthy before it holds and asks for a person."""
 EXTENSIONS = 3
@@ -40,22 +39,29 @@ class AdmitSlot(SlotStep):
 
     async def observe(self, ports: Fleet, here: Here) -> Holds:
         """Tell whether it serves on every balancer, and is remembered to."""
-        is_known = await ports.active(self.service, self.host) == self.slot
-        return Holds.post() if is_known and await serves_everywhere(ports, self.ref) else Holds.pre()
+        return Holds.post() if await ports.is_remembered(self.ref) and await serves_everywhere(ports, self.ref) else Holds.pre()
 
     async def act(self, ports: Fleet, here: Here) -> Evidence:
-        """Admit it and wait until each balancer shows it. Raises ApplyFailed if one does not."""
+        """Admit it and wait until each balancer shows it. Raises ApplyFailed if one does not, Paused if a person took its host out of traffic."""
         await ports.set_phase(self.phase, here)
+        await require_not_held(ports, self.ref)
         await ports.set_traffic(self.service, {self.ref.server: TrafficState.READY}, here)
-        limit = min(here.deadline - 1.0, ports.now() + SHOWN_SECONDS)
-        while self.must_serve and not await serves_everywhere(ports, self.ref):
-            if ports.now() >= limit:
-                why = (await ports.check(self.ref)).detail or "it answers here"
-                raise ApplyFailed(f"{self.host}: {why}; {self.name} was admitted but does not serve on every balancer")
-            await ports.sleep(POLL_SECONDS)
+        if not await is_shown(ports, here, partial(self._serves, ports)) and self.must_serve:
+            why = (await ports.check(self.ref)).detail or "it answers here"
+            raise ApplyFailed(f"{self.host}: {why}; {self.name} was admitted but does not serve on every balancer")
         await ports.unguard(self.ref, here)
         await ports.set_active(self.service, self.host, self.slot, here)
         return f"serves on {len(ports.balancers)}" if self.must_serve else "as it was before"
+
+    async def _serves(self, ports: Fleet) -> bool:
+        return await (serves_everywhere(ports, self.ref) if self.must_serve else is_ready_everywhere(ports, self.ref))
+
+
+async def require_not_held(ports: Fleet, ref: SlotRef) -> None:
+    """Raise Paused if a person took a slot of the host out of traffic: what serves in its place would undo that."""
+    for server, told in (await ports.held(ref.service)).items():
+        if server in {replace(ref, slot=slot).server for slot in ("a", "b")}:
+            raise Paused(f"{told}; then `manor resume {ref.service}`. Nothing on {ref.host} was let into traffic")
 
 
 @dataclass(frozen=True)
@@ -109,9 +115,12 @@ class DrainSlot(SlotStep):
     async def act(self, ports: Fleet, here: Here) -> Evidence:
         """Drain it.
 
-        Raises ApplyFailed when one of those in its place no longer serves, or under policy `abort`; Paused when too few others are healthy.
+        Raises ApplyFailed when one of those in its place no longer serves, or under policy `abort`; Paused when too few others are healthy, or a
+        person has taken it out.
         """
         await ports.set_phase(self.phase, here)
+        if self.guarded:  # what comes in its place is to serve
+            await require_not_held(ports, self.ref)
         before = await in_flight(ports, self.ref)
         unguarded = await self._take_out_in_time(ports, here)
         await self._require_shown(ports, here)
@@ -142,7 +151,7 @@ class DrainSlot(SlotStep):
             if unguarded:
                 here.say(unguarded)
             if has_traffic and self.behind_page:
-                await ports.set_maintenance(self.service, here, on=True)
+                await show_page(ports, self.service, here, on=True)
             if has_traffic:
                 await ports.set_traffic(self.service, {self.ref.server: TrafficState.DRAIN}, here)
             return unguarded
@@ -167,11 +176,11 @@ class DrainSlot(SlotStep):
             )
 
     async def _require_shown(self, ports: Fleet, here: Here) -> None:
-        limit = min(here.deadline - 1.0, ports.now() + SHOWN_SECONDS)
-        while await is_in_traffic(ports, self.ref):
-            if ports.now() >= limit:
-                raise ApplyFailed(f"{self.host}: {self.name} was to be drained, and a balancer still gives it traffic")
-            await ports.sleep(POLL_SECONDS)
+        async def is_taken_out() -> bool:
+            return not await is_in_traffic(ports, self.ref)
+
+        if not await is_shown(ports, here, is_taken_out):
+            raise ApplyFailed(f"{self.host}: {self.name} was to be drained, and a balancer still gives it traffic")
 
     async def _wait(self, ports: Fleet, here: Here, began: float) -> tuple[int | None, bool]:
         longest = self.drain_seconds * (EXTENSIONS if self.policy == "extend" else 1)
@@ -219,6 +228,47 @@ class WithholdSlots(Step[Fleet]):
             changes = {**dict.fromkeys(sorted(kept), TrafficState.READY), **dict.fromkeys(sorted(servers), TrafficState.DRAIN)}
             await ports.set_traffic(self.service, changes, here)
         return f"withheld; {count} others serve"
+
+
+@dataclass(frozen=True)
+class KeepOut(Step[Fleet]):
+    """Last on the way back: no balancer keeps a slot of what failed whose host could not be brought back; it would get traffic when the host does come back."""
+
+    service: str
+    slots: tuple[tuple[str, SlotLetter], ...]
+    others_needed: int
+    kind = "keep-out"
+
+    @property
+    def text(self) -> str:
+        """Return one line for the operator."""
+        return f"{self.service}: what failed stays out of traffic"
+
+    async def observe(self, ports: Fleet, here: Here) -> Holds:
+        """Doing it again is harmless."""
+        return Holds.pre()
+
+    async def act(self, ports: Fleet, here: Here) -> Evidence:
+        """Take out what serves nowhere, and what serves if enough others do. That a balancer does not answer is told, and stops nothing."""
+        try:
+            async with ports.alone():
+                changes = await self._changes(ports, here)
+                if changes:
+                    await ports.set_traffic(self.service, changes, here)
+        except (Unreachable, CommandFailed) as error:
+            return f"can't be made sure of: {error}"
+        return f"taken out: {', '.join(changes)}" if changes else "nothing more to take out"
+
+    async def _changes(self, ports: Fleet, here: Here) -> dict[str, TrafficState]:
+        refs = [SlotRef(self.service, host, slot) for host, slot in self.slots]
+        left = [ref for ref in refs if not await is_out(ports, ref)]
+        serving = frozenset([ref.server for ref in left if await serves_anywhere(ports, ref)])
+        count, where = await fewest_serving(ports, self.service, serving)
+        out = {ref.server: TrafficState.DRAIN if ref.server in serving else TrafficState.MAINT for ref in left}
+        if not serving or count >= self.others_needed:
+            return out
+        here.say(f"{where}: {', '.join(sorted(serving))} still serves what failed: only {count} others do, {self.others_needed} needed")
+        return {server: state for server, state in out.items() if server not in serving}
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from manor.rollout.slots import LOOK_SECONDS, PlaceRelease, StartSlot, WarmSlot
 from manor.rollout.stopping import StopSlot
 
 FAST_CHECK_SECONDS = 0.5
+BASELINE_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,8 @@ class RolloutOrder:
     loss_budget: int = 0
     is_return: bool = False
     """A return to a certified release: no waiting beyond the passes."""
+    beside: int = 0
+    """Instances that are left as they are."""
 
     @property
     def min_healthy_seconds(self) -> float:
@@ -65,7 +68,12 @@ class RolloutOrder:
     @property
     def others_needed(self) -> int:
         """Healthy servers that must be there whenever one is taken out."""
-        return math.ceil(len(self.instances) * self.rules.min_healthy)
+        return math.ceil(self.count * self.rules.min_healthy)
+
+    @property
+    def count(self) -> int:
+        """How many instances there are, those that are left as they are included."""
+        return len(self.instances) + self.beside
 
 
 Slots = tuple[tuple[str, SlotLetter], ...]
@@ -76,8 +84,8 @@ def plan_rollout(order: RolloutOrder) -> list[Planned[Fleet]]:
     """Return the steps forward; steps of one stage run together."""
     strategies = {"rolling": rolling_waves, "in_turn": in_turn_waves, "interrupt": interrupt_waves}
     hosts = tuple((now.host, slot_for(order, now)) for now in order.instances)
-    probe: Wave = [StartProbe(order.service, order.release)]
     served_before = any(now.active is not None for now in order.instances)
+    probe: Wave = [StartProbe(order.service, order.release, baseline_seconds(order))]
     before: list[Wave] = [[Preflight(order.service, order.release, hosts)], probe if served_before else []]
     after: list[Wave] = [
         [] if served_before else probe,
@@ -86,6 +94,12 @@ def plan_rollout(order: RolloutOrder) -> list[Planned[Fleet]]:
         [Certify(order.service, order.release)],
     ]
     return staged([*before, *strategies[order.rules.strategy](order), *after])
+
+
+def baseline_seconds(order: RolloutOrder) -> float:
+    """Return how long the probe asks before anything is done; with two slots there is time enough while the new one comes up beside the old one."""
+    served_before = any(now.active is not None for now in order.instances)
+    return BASELINE_SECONDS if served_before and order.rules.strategy != "rolling" else 0.0
 
 
 def outage_allowed(rules: RolloutRules) -> float | None:
@@ -115,7 +129,7 @@ def total_seconds(steps: Iterable[Planned[Fleet]]) -> float:
 def batches(order: RolloutOrder) -> list[tuple[InstanceNow, ...]]:
     """Return the instances in the order they are moved: unhealthy ones first, then one alone, then as many as may be missing at once."""
     ordered = in_order(order.instances)
-    size = max(1, len(ordered) - order.others_needed)
+    size = max(1, order.count - order.others_needed)
     rest = ordered[1:]
     return [tuple(ordered[:1]), *(tuple(rest[at : at + size]) for at in range(0, len(rest), size))]
 
@@ -180,7 +194,7 @@ def fill(order: RolloutOrder, host: str, slot: SlotLetter, release: str) -> list
 
 def others_in_turn(order: RolloutOrder) -> int:
     """Return how many healthy ones there must be beside one that has no second slot; a singleton has none."""
-    return min(order.others_needed, len(order.instances) - 1)
+    return min(order.others_needed, order.count - 1)
 
 
 def interrupt_waves(order: RolloutOrder) -> list[Wave]:

@@ -15,11 +15,16 @@ from manor.errors import ManorError
 from manor.observe.edge import EdgeCounts
 from manor.observe.probe.model import Loss, Target
 from manor.observe.probe.results import Recording
-from manor.observe.probe.summary import Latency, Outage, ProbeResult, measured_outage, summarize
+from manor.observe.probe.summary import Latency, Outage, judged, measured_outage, summarize
 from manor.observe.window import Window
+from manor.rollout.spans import ProbeSpan
 
 RULE_OF_THREE = 3.0
 """Of n independent trials without an event the true share is below 3/n with 95 % confidence."""
+UNSENT_SHARE = 0.01
+"""A probe that could not send more than this share of its requests did not measure."""
+
+Switch = Literal["counted", "timed"]
 
 
 @dataclass(frozen=True)
@@ -36,9 +41,16 @@ class ProbeColumn:
     losses: tuple[Loss, ...] = ()
     latency: Latency | None = None
     added: Latency | None = None
+    """Against the baseline; None: there is none, or too little was answered in it."""
+    baseline: Window | None = None
+    """From the first request to the first act on traffic."""
+    compared_with: int = 0
+    """Requests that were answered in it."""
     lateness_p99: float | None = None
     outage: Outage | None = None
     incomplete: tuple[str, ...] = ()
+    is_whole: bool = True
+    """False: it does not cover what it had to; nothing was certified by it."""
 
     @property
     def has_evidence(self) -> bool:
@@ -104,6 +116,16 @@ class Override:
 
 
 @dataclass(frozen=True)
+class HostEnd:
+    """How a host came off."""
+
+    host: str
+    outcome: Literal["ok", "failed", "unreachable", "skipped", "pending"]
+    why: str = ""
+    """The evidence of the step that failed."""
+
+
+@dataclass(frozen=True)
 class Timing:
     """A waiting time that was in force."""
 
@@ -133,7 +155,7 @@ class Receipt:
     strategy: Literal["rolling", "canary", "blue_green", "in_turn", "interrupt"]
     state: str
     """How the rollout ended: certified, rolled_back …"""
-    switch: Literal["counted", "timed"]
+    switch: Switch
     switch_product: str
     window: Window
     probe: ProbeColumn
@@ -150,6 +172,7 @@ class Receipt:
     approvers: tuple[str, ...] = ()
     overrides: tuple[Override, ...] = ()
     timings: tuple[Timing, ...] = ()
+    hosts: tuple[HostEnd, ...] = ()
 
     @property
     def incomplete(self) -> tuple[str, ...]:
@@ -184,9 +207,14 @@ def parse_receipt(text: str) -> Receipt:
         raise ManorError(f"not a receipt: {error}") from error
 
 
-def probe_column(recording: Recording, window: Window) -> ProbeColumn:
-    """Return what a recording says about a window."""
-    result = summarize(recording.outcomes, recording.config, window)
+def probe_column(recording: Recording, span: ProbeSpan) -> ProbeColumn:
+    """Return what a recording says, all of it, and what it lacks of what it had to cover."""
+    moments = [outcome.due for outcome in recording.outcomes]
+    window = Window(min(moments), max(max(moments) + 1e-6, min(span.window.end, recording.last_seen))) if moments else span.window
+    baseline = Window(window.begin, span.moved_at) if moments and span.moved_at is not None and span.moved_at > window.begin else None
+    gaps = probe_gaps(recording, span)
+    outcomes = judged(recording.outcomes, recording.config, baseline)
+    result = summarize(outcomes, recording.config, window, baseline)
     targets = recording.config.targets
     return ProbeColumn(
         requests=tuple(dict.fromkeys(f"{target.method} {path}" for target in targets for path in target.paths)),
@@ -197,25 +225,41 @@ def probe_column(recording: Recording, window: Window) -> ProbeColumn:
         losses=result.losses,
         latency=None if math.isnan(result.latency.p50) else result.latency,
         added=result.added,
+        baseline=baseline,
+        compared_with=result.compared_with,
         lateness_p99=None if math.isnan(result.lateness_p99) else result.lateness_p99,
-        outage=measured_outage(recording.outcomes, window),
-        incomplete=probe_gaps(recording, result, window),
+        outage=measured_outage(outcomes, window),
+        incomplete=(*gaps, *probe_notes(recording, span)),
+        is_whole=not gaps,
     )
 
 
-def probe_gaps(recording: Recording, result: ProbeResult, window: Window) -> tuple[str, ...]:
-    """Return why the probe's counts may be too small."""
-    expected = sum(requests_due(target, window) for target in recording.config.targets)
-    said = []
-    if not recording.ended and recording.last_seen < window.end:
-        said.append(f"it ended {window.end - recording.last_seen:.0f} s before the rollout, with {recording.in_flight} requests on their way")
-    elif not recording.ended:
-        said.append(f"it was not stopped in order; what became of {recording.in_flight} requests is not known")
-    if recording.unsent:
-        said.append(f"{recording.unsent} requests could not be sent: this machine was out of files, ports or memory")
-    if recording.ended and not recording.unsent and result.sent < 0.99 * expected - len(recording.config.targets):
-        said.append(f"{result.sent} requests were sent, {expected} were due")
-    return tuple(said)
+def probe_gaps(recording: Recording, span: ProbeSpan) -> tuple[str, ...]:
+    """Return why a recording does not cover what it had to: nothing may be certified by it."""
+    window, unsent = span.window, recording.unsent
+    sent = sum(window.holds(outcome.due) for outcome in recording.outcomes)
+    due = sum(requests_due(target, window) for target in recording.config.targets)
+    if recording.last_seen < window.end:
+        return (f"it ended {window.end - recording.last_seen:.0f} s before the rollout, with {recording.in_flight} requests on their way",)
+    if not recording.ended:
+        return (f"it was not stopped in order; what became of {recording.in_flight} requests is not known",)
+    if unsent > UNSENT_SHARE * (len(recording.outcomes) + unsent):
+        return (unsent_text(unsent),)
+    if sent + unsent < (1 - UNSENT_SHARE) * due - len(recording.config.targets):
+        return (f"{sent} requests were sent, {due} were due",)
+    return ()
+
+
+def probe_notes(recording: Recording, span: ProbeSpan) -> tuple[str, ...]:
+    """Return what else a reader of the counts must know."""
+    few = 0 < recording.unsent <= UNSENT_SHARE * (len(recording.outcomes) + recording.unsent)
+    later = "what was moved after it had ended, on the way back, was not probed"
+    return (*([unsent_text(recording.unsent)] if few else []), *([later] if span.was_moved_later else []))
+
+
+def unsent_text(unsent: int) -> str:
+    """Say what could not be sent."""
+    return f"{unsent} requests could not be sent: this machine was out of files, ports or memory"
 
 
 def requests_due(target: Target, window: Window) -> int:

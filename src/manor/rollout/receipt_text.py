@@ -40,6 +40,7 @@ def render_text(receipt: Receipt) -> str:
         loss_lines(receipt.probe.losses),
         timeline_lines(receipt),
         drain_lines(receipt),
+        section("HOSTS", rows((each.host, each.outcome, each.why) for each in receipt.hosts)),
         section("GATES", rows((gate.name, gate.verdict, gate.numbers) for gate in receipt.gates)),
         section("APPROVED BY", receipt.approvers),
         section("OVERRIDES", (f"{each.by}: {each.what}: {each.why}" for each in receipt.overrides)),
@@ -76,13 +77,14 @@ def head(receipt: Receipt) -> list[str]:
 
 def verdict(receipt: Receipt) -> str:
     """Return the end state and the one number that people look for."""
-    if not receipt.probe.has_evidence:
+    probe = receipt.probe
+    if not probe.has_evidence:
         return f"{receipt.state}, not probed: nothing shows whether requests were lost"
+    unsure = "" if not probe.incomplete else " (incomplete)" if probe.is_whole else " (incomplete: not measured to its end)"
     if receipt.strategy == "interrupt":
-        return f"{receipt.state}, {outage_text(receipt)}"
+        return f"{receipt.state}, {outage_text(receipt)}{unsure}"
     budget = "" if receipt.is_within_budget else f", more than the {receipt.loss_budget} allowed"
-    unsure = " (incomplete)" if receipt.probe.incomplete else ""
-    return f"{receipt.state}, lost {receipt.probe.lost:,} of {receipt.probe.sent:,}{unsure}{budget}"
+    return f"{receipt.state}, lost {probe.lost:,} of {probe.sent:,}{unsure}{budget}"
 
 
 def outage_text(receipt: Receipt) -> str:
@@ -103,7 +105,7 @@ def probe_lines(receipt: Receipt) -> list[str]:
     title = f"PROBE    from outside{how}"
     if not probe.has_evidence:
         return [title, "  nothing was sent: the probe shows nothing"]
-    return [title, *(f"  {line}" for line in (counts_text(receipt), bound_text(receipt), *latency_text(probe, receipt.window.seconds)) if line)]
+    return [title, *(f"  {line}" for line in (counts_text(receipt), bound_text(receipt), *latency_text(probe)) if line)]
 
 
 def counts_text(receipt: Receipt) -> str:
@@ -123,12 +125,21 @@ def bound_text(receipt: Receipt) -> str:
     return f"with 95 % confidence at most {100 * bound:.2g} % of such requests were lost (3/n)"
 
 
-def latency_text(probe: ProbeColumn, seconds: float) -> list[str]:
+def latency_text(probe: ProbeColumn) -> list[str]:
     """Return latency, what the rollout added to it, and how exact the probe was."""
     lines = [f"latency from the due time: {quantiles(probe.latency)}"] if probe.latency else []
-    lines += [f"against the {seconds:.0f} s before: {quantiles(probe.added, sign='+')}"] if probe.added else []
     late = probe.lateness_p99
-    return [*lines, *([f"the probe itself sent 99 % of them within {milliseconds(late)} of their time"] if late is not None else [])]
+    return [*lines, *added_text(probe), *([f"the probe itself sent 99 % of them within {milliseconds(late)} of their time"] if late is not None else [])]
+
+
+def added_text(probe: ProbeColumn) -> list[str]:
+    """Return what was added to the latency once traffic was moved, or why that can't be said."""
+    if probe.baseline is None:
+        return []
+    before = f"the {probe.baseline.seconds:.1f} s before anything was moved"
+    if probe.added is None:
+        return [f"added latency: not known, {probe.compared_with} requests were answered in {before}"]
+    return [f"against {before} (n = {probe.compared_with:,}): {quantiles(probe.added, sign='+')}"]
 
 
 def quantiles(latency: Latency, sign: str = "") -> str:

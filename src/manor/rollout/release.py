@@ -13,10 +13,12 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict
 
+from manor.errors import InvalidEstate
 from manor.estate.layout import HostLayout, short
 from manor.estate.model import Limits, Service
+from manor.estate.placeholders import fill
 from manor.estate.ports import slot_ports
-from manor.estate.units import format_size
+from manor.estate.units import CONTROL, VARIABLE, format_size
 from manor.execution.values import Effect, FileAct, HostPath, MakeFolder, PutFile, PutLink, PutTree, Remove, Touch
 
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -158,7 +160,13 @@ def port_of(service: Service, slot: str) -> int:
 
 
 def render_env(env: Mapping[str, str]) -> bytes:
-    """Return the file that the wrapper reads: `KEY=value` lines, values verbatim."""
+    """Return the file that the wrapper reads: `KEY=value` lines, values verbatim.
+
+    Raises InvalidEstate for a name or value that would make lines of its own.
+    """
+    wrong = [key for key, value in env.items() if not VARIABLE.fullmatch(key) or CONTROL.search(value)]
+    if wrong:
+        raise InvalidEstate([f"run.env.{key!r}: the name or value holds a control character; write it as one line" for key in sorted(wrong)])
     return "".join(f"{key}={value}\n" for key, value in sorted(env.items())).encode()
 
 
@@ -180,5 +188,5 @@ def render_start(service: Service, where: Where) -> bytes:
 
 
 def command_words(command: str, address: str, port: int) -> list[str]:
-    """Return a command's words with `{address}` and `{port}` replaced."""
-    return [word.replace("{address}", address).replace("{port}", str(port)) for word in shlex.split(command)]
+    """Return a command's words with `{address}` and `{port}` replaced, and `{{word}}` as `{word}`."""
+    return [fill(word, {"address": address, "port": str(port)}) for word in shlex.split(command)]

@@ -6,6 +6,7 @@ Invariant: nothing is stopped that a balancer may still send requests to, and no
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from manor.errors import ApplyFailed, ManorError
 from manor.estate.topology import TrafficState
@@ -13,6 +14,7 @@ from manor.integrations.supervisors.base import ProgramStatus
 from manor.operations.step import Evidence, Here, Holds
 from manor.rollout.fleet import Fleet
 from manor.rollout.moving import DrainSlot
+from manor.rollout.shown import is_shown
 from manor.rollout.slots import SlotStep
 from manor.rollout.views import has_process, is_in_traffic, is_out
 
@@ -53,6 +55,8 @@ class StopSlot(SlotStep):
         if await is_in_traffic(ports, self.ref):
             raise ManorError(f"{self.host}: {self.name} still takes traffic; it is not stopped")
         await ports.set_traffic(self.service, {self.ref.server: TrafficState.MAINT}, here)
+        if not await is_shown(ports, here, partial(is_out, ports, self.ref)):
+            raise ApplyFailed(f"{self.host}: {self.name} was to be out of every balancer, and one still has it; it is not stopped")
         await ports.stop(self.ref, here)
         view = await ports.program(self.ref)
         if view is not None and has_process(view):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from manor.rollout.framing import Bake, StopProbe
+from manor.rollout.framing import Bake, SpareRelease, StopProbe
 from manor.rollout.moving import AdmitSlot, DrainSlot
 from manor.rollout.plan import RolloutOrder
 from manor.rollout.slots import StartSlot, WarmSlot
@@ -32,15 +32,21 @@ def told_end(order: RolloutOrder, environment: str, state: OperationState, rows:
     steps = tuple(rows)
     why = failure_of(order, steps).why
     what = f"{order.service} {order.release}"
+    spared = next((f"; that is not held against the release: {row.evidence}" for row in steps if row.kind == SpareRelease.kind and row.evidence), "")
     if state is OperationState.REVERTED:
-        return f"{what} was turned round in {environment}: {why}; {left(order)}; receipt {operation}"
+        return f"{what} was turned round in {environment}: {why}{spared}; {left(order)}; receipt {operation}"
     second = next((row for row in reversed(steps) if row.is_bad and row.plan), None)
     back = (
         f"and the way back failed: {second.host + ': ' if second and second.host not in second.evidence else ''}{second.evidence}"
         if second
         else "and there was no way back"
     )
-    return f"{what} failed in {environment}: {why}; {back}; `manor status {environment}` shows what serves; receipt {operation}"
+    return f"{what} failed in {environment}: {why}; {back}; `manor status {environment}` shows what serves{again(order)}; receipt {operation}"
+
+
+def again(order: RolloutOrder) -> str:
+    """Say how hosts that were not brought back come to the certified release."""
+    return f", `manor resume {order.service} --only failed` brings what was not brought back to {order.certified}" if order.certified else ""
 
 
 def left(order: RolloutOrder) -> str:

@@ -66,6 +66,11 @@ async def is_in_traffic(ports: Fleet, ref: SlotRef) -> bool:
     return any(view.traffic is TrafficState.READY for view in (await all_views(ports, ref)).values())
 
 
+async def is_ready_everywhere(ports: Fleet, ref: SlotRef) -> bool:
+    """Tell whether every balancer would send the slot requests, if its checks pass."""
+    return await holds_everywhere(ports, ref, lambda view: view.traffic is TrafficState.READY)
+
+
 async def is_out(ports: Fleet, ref: SlotRef) -> bool:
     """Tell whether the slot is in maintenance on every balancer."""
     return await holds_everywhere(ports, ref, lambda view: view.traffic is TrafficState.MAINT)

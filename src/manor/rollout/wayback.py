@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from manor.operations.step import Planned, Step
 from manor.rollout.fleet import Fleet, SlotLetter
-from manor.rollout.framing import BurnRelease, Conclude, SetMaintenance, StartProbe, StopProbe
-from manor.rollout.moving import AdmitSlot, DrainSlot, ForgetSlot, WithholdSlots
+from manor.rollout.framing import BurnRelease, Conclude, SetMaintenance, SpareRelease, StartProbe, StopProbe
+from manor.rollout.moving import AdmitSlot, DrainSlot, ForgetSlot, KeepOut, WithholdSlots
 from manor.rollout.plan import InstanceNow, RolloutOrder, Wave, drain, fill, in_order, others_in_turn, returning, rolling_batch, staged, warm
 from manor.rollout.slots import PlaceRelease, SlotStep, StartSlot, WarmSlot
 from manor.rollout.stopping import StopSlot
@@ -24,6 +24,8 @@ class Failure:
     why: str
     is_of_release: bool
     """The release itself failed, not what it was put on."""
+    spared: str = ""
+    """Why it is not blamed though it looked like it."""
 
 
 class Begun:
@@ -54,7 +56,8 @@ def plan_return(order: RolloutOrder, begun: Sequence[Step[Fleet]], failure: Fail
     waves = strategies[order.rules.strategy](order, done)
     probe: Wave = [StopProbe(order.service, order.release, judges=False)] if done.any(StartProbe) else []
     burn: Wave = [BurnRelease(order.service, order.release, failure.why)] if failure.is_of_release else []
-    return staged([*waves, probe, burn, [Conclude(order.service, order.release, serves_after(order))]])
+    spare: Wave = [SpareRelease(order.service, order.release, failure.spared)] if failure.spared else []
+    return staged([*waves, probe, burn, spare, [Conclude(order.service, order.release, serves_after(order))]])
 
 
 def serves_after(order: RolloutOrder) -> str:
@@ -79,6 +82,7 @@ def rolling_back(order: RolloutOrder, done: Begun) -> list[Wave]:
         [drain_new(order, now) for now in admitted],
         [StopSlot(order.service, now.host, now.idle, order.release) for now in out],
         [ForgetSlot(order.service, now.host, now.idle, order.release) for now in admitted if now.active is None],
+        [KeepOut(order.service, tuple((now.host, now.idle) for now in out), order.others_needed)] if out else [],
         *(wave for now in touched for wave in to_certified(order, now)),
     ]
 

@@ -207,11 +207,14 @@ def retry_failed(connection: sa.Connection, operation: str, token: int, *, at: f
 
 
 def host_outcomes(found: Iterable[StepRow]) -> dict[str, Outcome]:
-    """Return how each host came off: the worst of its steps; `ok` only if all are."""
+    """Return how each host came off: the worst of its steps forward and of those of the last way back; `ok` only if all are."""
     worst = (Outcome.FAILED, Outcome.UNREACHABLE, Outcome.PENDING, Outcome.SKIPPED, Outcome.OK)
+    steps_ = tuple(found)
+    counted = {0, max((step.plan for step in steps_), default=0)}
     by_host: dict[str, set[Outcome]] = {}
-    for step in found:
-        by_host.setdefault(step.host, set()).add(step.outcome)
+    for step in steps_:
+        if step.plan in counted:
+            by_host.setdefault(step.host, set()).add(step.outcome)
     return {host: next(word for word in worst if word in outcomes) for host, outcomes in sorted(by_host.items()) if host}
 
 

@@ -16,6 +16,7 @@ from manor.errors import Busy
 
 WAIT_SECONDS = 10.0
 POLL_SECONDS = 0.05
+OPEN_ELSEWHERE = "is open in another process, e.g. `manor serve`; stop that first"
 
 
 def share(path: Path) -> IO[str]:
@@ -23,10 +24,25 @@ def share(path: Path) -> IO[str]:
     return take(path, fcntl.LOCK_SH, "is being migrated or restored by another process", WAIT_SECONDS)
 
 
+def become_alone(file: IO[str], path: Path) -> None:
+    """Turn a shared lock into one that nobody else shares. Raises Busy, and shares it as before, while another process has the folder open."""
+    limit = time.monotonic() + WAIT_SECONDS
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            fcntl.flock(file, fcntl.LOCK_SH)  # the attempt may have let go of it: flock(2), converting a lock
+            if time.monotonic() >= limit:
+                raise Busy(f"{path.parent} {OPEN_ELSEWHERE}") from error
+            time.sleep(POLL_SECONDS)
+        else:
+            return
+
+
 @contextmanager
 def alone(path: Path, wait_seconds: float = 0.0) -> Iterator[None]:
     """Have the folder to oneself. Raises Busy while another process has it open."""
-    with take(path, fcntl.LOCK_EX, "is open in another process, e.g. `manor serve`; stop that first", wait_seconds):
+    with take(path, fcntl.LOCK_EX, OPEN_ELSEWHERE, wait_seconds):
         yield
 
 

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from manor.errors import FencedOff, Paused, UsageError
 from manor.state import audit, rows, tables
 from manor.state.leases import assign, exclude, lease_name
-from manor.state.words import FINAL, OperationState
+from manor.state.words import FINAL, OperationState, Outcome
 
 
 @dataclass(frozen=True)
@@ -110,6 +110,13 @@ def recent(
     return rows.all_of(connection, query, Operation)
 
 
+def summaries(connection: sa.Connection, identifiers: Sequence[str]) -> dict[str, str]:
+    """Return how operations ended, in words, by id."""
+    table = tables.operations
+    found = connection.execute(sa.select(table.c.id, table.c.summary).where(table.c.id.in_(identifiers)))
+    return {row.id: row.summary for row in found}
+
+
 def last_of_delivery(connection: sa.Connection, delivery: str, environment: str | None = None) -> Operation | None:
     """Return the newest operation of a delivery that was begun, in one environment if given."""
     table = tables.operations
@@ -157,7 +164,44 @@ def begin(connection: sa.Connection, identifier: str, token: int, *, at: float) 
     change(connection, identifier, token=token, state=OperationState.RUNNING, started_at=operation.started_at or at, summary="")
     assign(connection, token, identifier)
     note(connection, operation, operation.state, OperationState.RUNNING, at)
+    for pause in pauses(connection, identifier)[-1:]:
+        put_off(connection, operation, pause.seconds if pause.ended == at else 0.0)
     return get(connection, identifier)
+
+
+@dataclass(frozen=True)
+class Pause:
+    """A time in which an operation waited for a person."""
+
+    began: float
+    ended: float
+
+    @property
+    def seconds(self) -> float:
+        """How long it was."""
+        return max(0.0, self.ended - self.began)
+
+
+def pauses(connection: sa.Connection, identifier: str) -> tuple[Pause, ...]:
+    """Return the pauses of an operation that are over, oldest first."""
+    found: list[Pause] = []
+    began: float | None = None
+    for line in audit.lines(connection, operation=identifier):
+        if line.after.partition(":")[0] == OperationState.PAUSED:
+            began = line.at
+        elif began is not None and line.before == OperationState.PAUSED:
+            found.append(Pause(began, line.at))
+            began = None
+    return tuple(found)
+
+
+def put_off(connection: sa.Connection, operation: Operation, seconds: float) -> None:
+    """Move the deadlines of an operation and of its open steps: what waited for a person was not slow."""
+    if operation.deadline is not None:
+        change(connection, operation.id, deadline=operation.deadline + seconds)
+    table = tables.steps
+    open_steps = (table.c.operation == operation.id) & (table.c.outcome == Outcome.PENDING) & table.c.deadline.is_not(None)
+    connection.execute(table.update().where(open_steps).values(deadline=table.c.deadline + seconds))
 
 
 def reopen(connection: sa.Connection, identifier: str, token: int, *, at: float) -> Operation:

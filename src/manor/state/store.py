@@ -22,7 +22,7 @@ from manor.state import migrate, tables
 from manor.state.clock import Clock, SystemClock
 from manor.state.connecting import BUSY_SECONDS, connect
 from manor.state.folder import StateFolder
-from manor.state.lock import share
+from manor.state.lock import become_alone, share
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -85,6 +85,10 @@ class Store:
         """`read` for callers without an event loop."""
         with plain_errors(self.folder), self._engine.begin() as connection:
             return do(connection, *args, **kwargs)
+
+    async def have_alone(self) -> None:
+        """Keep every other process out until this one closes it. Raises Busy while one has it open."""
+        await asyncio.get_running_loop().run_in_executor(None, become_alone, self._lock, self.folder.lock)
 
     def close(self) -> None:
         """Finish what is under way and let go of the file."""

@@ -22,6 +22,7 @@ from manor.state import tokens
 from manor.state.holder import process_start
 from manor.state.lock import take
 from manor.state.runs import Run
+from manor.web import uploads
 from manor.web.api import ApiPorts, Handed
 from manor.web.app import WebPorts, make_app
 from manor.web.git import GitPorts, GitServer
@@ -35,7 +36,7 @@ from manor.workflows.serving import Controller, default_wheelhouse
 from manor.workflows.up import ways_in
 
 FIRST_PORT, LAST_PORT = 7080, 7179
-LEDGER_SECONDS, ADOPT_SECONDS, HOUSE_SECONDS, RELOAD_SECONDS, PACK_SECONDS = 10.0, 2.0, 5.0, 2.0, 86400.0
+LEDGER_SECONDS, ADOPT_SECONDS, HOUSE_SECONDS, RELOAD_SECONDS, CLEAN_SECONDS, PACK_SECONDS = 10.0, 2.0, 5.0, 2.0, 3600.0, 86400.0
 
 
 async def control(context: Context, address: str, port: int | None, say: Callable[[str], None]) -> None:
@@ -50,6 +51,7 @@ async def control_alone(context: Context, address: str, port: int | None, say: C
     await controller.prepare()
     listener, stopping = listen(context, address, port), asyncio.Event()
     git = GitServer(git_ports(controller, listener))
+    incoming = context.store.folder.artifacts / "incoming"
     readings = Readings(context.store, context.estate.name, environment_facts(context))
     api = ApiPorts(
         status=readings.status,
@@ -62,8 +64,9 @@ async def control_alone(context: Context, address: str, port: int | None, say: C
         receipts=readings.receipts,
         receipt=readings.receipt,
         ship=shipping(controller),
-        incoming=context.store.folder.artifacts / "incoming",
+        incoming=incoming,
     )
+    uploads.sweep(incoming)
     sessions = Sessions(session_key(context.folder / "web.key"))
     app = make_app(WebPorts(token_check(context.store), sessions, api, git, stopping))
     announce(context, listener, say)
@@ -157,6 +160,7 @@ def workers(controller: Controller, readings: Readings) -> list[Worker]:
         every(ADOPT_SECONDS, "deliveries", controller.deliveries.catch_up),
         every(HOUSE_SECONDS, "housekeeping", controller.keep_house),
         every(RELOAD_SECONDS, "estate", reloading(controller, readings)),
+        every(CLEAN_SECONDS, "retention", controller.clean),
         every(PACK_SECONDS, "packing", controller.repositories.housekeeping),
     ]
 

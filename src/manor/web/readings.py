@@ -26,6 +26,7 @@ from manor.web.views import (
 
 SERVING = "serving"
 TRAFFIC_WORDS = {Traffic.READY: SERVING, Traffic.DRAINING: "draining", Traffic.NONE: "idle"}
+WISHED = ("certified", "deployed")
 UNDER_WAY = (OperationState.PLANNED, OperationState.RUNNING, OperationState.PAUSED)
 
 
@@ -73,7 +74,7 @@ class Readings:
 
     async def receipts(self, limit: int) -> Sequence[ReceiptView]:
         """Return receipts without their bodies, newest first."""
-        return [receipt_view(row) for row in await self._store.read(receipts.recent, None, None, limit)]
+        return await self._store.read(receipt_views, limit)
 
     async def receipt(self, operation: str) -> ReceiptView | None:
         """Return an operation's receipt, with its body."""
@@ -89,7 +90,7 @@ class Readings:
             environments=tuple(environment_view(connection, facts) for facts in self._environments),
             operations=tuple(operation_view(row) for row in under_way),
             runs=tuple(run_view(row) for row in runs.recent(connection, limit=10)),
-            receipts=tuple(receipt_view(row) for row in receipts.recent(connection, limit=10)),
+            receipts=tuple(receipt_views(connection, 10)),
         )
 
 
@@ -148,8 +149,16 @@ def operation_view(row: operations.Operation) -> OperationView:
     return OperationView.model_validate({name: getattr(row, name) for name in OperationView.model_fields})
 
 
-def receipt_view(row: receipts.ReceiptRow, *, with_body: bool = False) -> ReceiptView:
+def receipt_views(connection: Connection, limit: int) -> list[ReceiptView]:
+    """Return the last receipts without their bodies."""
+    rows = receipts.recent(connection, limit=limit)
+    why = operations.summaries(connection, [row.operation for row in rows])
+    return [receipt_view(row, why.get(row.operation, "")) for row in rows]
+
+
+def receipt_view(row: receipts.ReceiptRow, summary: str = "", *, with_body: bool = False) -> ReceiptView:
     """Return a receipt as the API shows it."""
-    values = {name: getattr(row, name) for name in ReceiptView.model_fields if name not in {"sent", "state"}}
+    values = {name: getattr(row, name) for name in ReceiptView.model_fields if name not in {"sent", "state", "why"}}
     receipt = parse_receipt(row.body)
-    return ReceiptView.model_validate({**values, "sent": receipt.probe.sent, "state": receipt.state, "body": row.body if with_body else ""})
+    why = "" if receipt.state in WISHED else summary
+    return ReceiptView.model_validate({**values, "sent": receipt.probe.sent, "state": receipt.state, "why": why, "body": row.body if with_body else ""})

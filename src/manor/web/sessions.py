@@ -14,6 +14,7 @@ from cryptography.fernet import Fernet, InvalidToken
 from starlette.requests import Request
 from starlette.responses import Response
 
+from manor.execution.durable import write_durably
 from manor.execution.values import Secret
 
 COOKIE = "manor_session"
@@ -57,6 +58,5 @@ class Sessions:
 def session_key(file: Path) -> Secret:
     """Return the key in `file`, made there (0600) the first time."""
     if not file.exists():
-        file.touch(mode=0o600)
-        file.write_bytes(Fernet.generate_key())
+        write_durably(file, Fernet.generate_key(), 0o600)
     return Secret(file.read_text())

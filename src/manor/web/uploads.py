@@ -17,6 +17,11 @@ from pathlib import Path
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 
+IDLE_SECONDS = 120.0
+"""A client that sends nothing for so long is given up."""
+MOST_AT_ONCE = 8
+PREFIX = "incoming-"
+
 
 @dataclass(frozen=True)
 class Upload:
@@ -28,13 +33,26 @@ class Upload:
     size_bytes: int
 
 
+def under_way(folder: Path) -> list[Path]:
+    """Return the files of uploads that have not ended."""
+    return list(folder.glob(f"{PREFIX}*"))
+
+
+def sweep(folder: Path) -> None:
+    """Remove what a controller that was killed left half received; only while no other one runs."""
+    for left in under_way(folder):
+        remove(left)
+
+
 @asynccontextmanager
-async def received(request: Request, folder: Path, largest_bytes: int) -> AsyncIterator[Upload]:
-    """Give the request's body as a file, which is removed afterwards unless it was moved away. Raises HTTPException 413, 422."""
+async def received(request: Request, folder: Path, largest_bytes: int, idle_seconds: float = IDLE_SECONDS) -> AsyncIterator[Upload]:
+    """Give the request's body as a file, which is removed afterwards unless it was moved away. Raises HTTPException 408, 413, 422, 503."""
     number, file = new_file(folder)
     try:
         with os.fdopen(number, "wb") as target:
-            digest, size = await _copy(request, target.write, largest_bytes)
+            if len(under_way(folder)) > MOST_AT_ONCE:
+                raise HTTPException(503, f"{MOST_AT_ONCE} uploads are under way; try again when one has ended")
+            digest, size = await _copy(request, target.write, largest_bytes, idle_seconds)
             target.flush()
             await asyncio.to_thread(os.fsync, target.fileno())
         _require(digest, request.query_params.get("sha256", digest), size)
@@ -46,7 +64,7 @@ async def received(request: Request, folder: Path, largest_bytes: int) -> AsyncI
 def new_file(folder: Path) -> tuple[int, Path]:
     """Make an empty file that only we can read; return its descriptor and path."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    number, name = tempfile.mkstemp(prefix="incoming-", dir=folder)
+    number, name = tempfile.mkstemp(prefix=PREFIX, dir=folder)
     return number, Path(name)
 
 
@@ -55,15 +73,17 @@ def remove(file: Path) -> None:
     file.unlink(missing_ok=True)
 
 
-async def _copy(request: Request, write: Callable[[bytes], object], largest_bytes: int) -> tuple[str, int]:
-    digest, size = hashlib.sha256(), 0
+async def _copy(request: Request, write: Callable[[bytes], object], largest_bytes: int, idle_seconds: float) -> tuple[str, int]:
+    digest, size, chunks = hashlib.sha256(), 0, request.stream()
     try:
-        async for chunk in request.stream():
+        while (chunk := await asyncio.wait_for(anext(chunks, None), idle_seconds)) is not None:
             size += len(chunk)
             if size > largest_bytes:
                 raise HTTPException(413, f"larger than {largest_bytes} bytes")
             digest.update(chunk)
             write(chunk)
+    except TimeoutError:
+        raise HTTPException(408, f"nothing came for {idle_seconds:g} s; send it again") from None
     except ClientDisconnect:
         raise HTTPException(400, "the upload ended before it was complete") from None
     return digest.hexdigest(), size

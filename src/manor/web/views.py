@@ -122,6 +122,8 @@ class ReceiptView(View):
     release: str
     state: str = ""
     """How the rollout ended: `certified`, `rolled_back`, `not restored`, `abandoned`."""
+    why: str = ""
+    """What the operation says of an end that was not wished for."""
     lost: int
     sent: int
     """Requests of the probe; 0: nothing was probed, and `lost` says nothing."""

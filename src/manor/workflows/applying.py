@@ -6,15 +6,14 @@ import asyncio
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from manor.errors import DifferencesFound, ManorError, UsageError
 from manor.estate.layout import tier_program
-from manor.execution.base import Runner
 from manor.execution.values import HostPath
 from manor.integrations.supervisors.base import ProgramStatus
 from manor.observe.hosts import HostQuestion, ObservedHost, observe_host
-from manor.observe.slots import read_slots, traffic_of
+from manor.observe.slots import read_slots
 from manor.operations.chaos import Chaos, no_chaos
 from manor.operations.engine import OnFailure, execute
 from manor.operations.events import Listener, silent
@@ -25,7 +24,7 @@ from manor.operations.step import StepKinds
 from manor.operations.stop import Stop
 from manor.reconcile.apply import apply_steps, confirming_steps
 from manor.reconcile.desired import DesiredHost, DesiredTier
-from manor.reconcile.parts import left_beside
+from manor.reconcile.parts import Remembered, left_beside, remembered, untold
 from manor.reconcile.plan import ABSENT, SUPERVISOR_MARK, Action, Observed, Plan, plan_environment
 from manor.reconcile.site import Site
 from manor.reconcile.steps import KINDS
@@ -63,24 +62,24 @@ async def observe_site(site: Site) -> Observed:
     hosts = dict(zip(names, found, strict=True))
     rows = await read_slots(site.store, site.wiring.environment.name)
     slots = {f"{row.instance}/{row.slot}": f"{row.release} {row.traffic}" for row in rows}
-    return Observed(hosts, await differing_texts(site, hosts), await tool_versions(site), slots, await untold_tiers(site, rows))
+    return Observed(hosts, await differing_texts(site, hosts), await tool_versions(site), slots, await untold_tiers(site))
 
 
-async def untold_tiers(site: Site, rows: Sequence[releases.SlotRow]) -> dict[tuple[str, str], tuple[str, ...]]:
+async def untold_tiers(site: Site) -> dict[tuple[str, str], tuple[str, ...]]:
     """Return where balancers that keep no file of ours do otherwise than is remembered; what can't be asked is told by its check."""
     pasted = [(name, tier) for name, host in site.hosts.items() for tier in host.tiers if not tier.node.has_files]
-    found = {(name, tier.node.key): await untold(tier, site.runners[name], rows) for name, tier in pasted}
+    known = await remembered(site.store, site.wiring.environment.name)
+    found = {(name, tier.node.key): await told_otherwise(site, name, tier, known) for name, tier in pasted}
     return {at: told for at, told in found.items() if told}
 
 
-async def untold(tier: DesiredTier, runner: Runner, rows: Sequence[releases.SlotRow]) -> tuple[str, ...]:
-    """Return which servers a balancer treats otherwise than is remembered."""
+async def told_otherwise(site: Site, host: str, tier: DesiredTier, known: Remembered) -> tuple[str, ...]:
+    """Return which servers a balancer treats otherwise than is remembered, in words."""
     told = []
     try:
         for view in tier.node.services:
-            servers = tier.proxy.parse_switch(tier.node, view, await runner.carry_out(tier.proxy.observe_switch(tier.node, view)))
-            wanted = traffic_of(view, rows)
-            told += [f"{view.name} {one.name} is {one.traffic}, not {wanted[one.name]}" for one in servers if one.traffic is not wanted[one.name]]
+            found = await untold(site.hosts[host], tier, view, site.runners[host], known)
+            told += [f"{view.name} {name} is {now}, not {wanted}" for name, (now, wanted) in found.items()]
     except ManorError:
         return ()
     return tuple(told)
@@ -123,8 +122,9 @@ async def apply_plan(
     wait_seconds: float = 0.0,
     allow_destroy: bool = False,
     chaos: Chaos = no_chaos,
+    only: frozenset[str] = frozenset(),
 ) -> Result | None:
-    """Carry a plan out as an operation; None if there is nothing to do.
+    """Carry a plan out as an operation, on all its hosts or on some; None if there is nothing to do.
 
     Raises DifferencesFound if `expected` (a plan's hash) is not what would be done now, UsageError for destruction that was not allowed,
     ApplyFailed, NotRestored, Refused, Busy.
@@ -135,14 +135,15 @@ async def apply_plan(
     if done is not None:
         return await standing(context.store, done.id)
     require_expected(plan, expected)
+    plan = on_hosts(plan, only)
     if plan.is_empty:
         return None
     require_allowed(plan, context.estate.removed, allow_destroy=allow_destroy)
     await require_drained(context, plan.environment)
     await require_withdrawn(planned.site)
-    new = NewOperation(
-        "apply", plan.environment, actor=actor, estate_digest=plan.estate_digest, plan_hash=plan.hash, arguments=json.dumps({"environment": plan.environment})
-    )
+    arguments = json.dumps({"environment": plan.environment, **({"only": sorted(only)} if only else {})})
+    whole = "" if only else plan.hash  # what is carried out in part is not that plan
+    new = NewOperation("apply", plan.environment, actor=actor, estate_digest=plan.estate_digest, plan_hash=whole, arguments=arguments)
     async with hold(context.store, plan.environment, wait_seconds=wait_seconds) as lease:
         await context.store.read(operations.require_none_unfinished, plan.environment)
         await require_unmoved(context, plan)
@@ -162,6 +163,11 @@ def require_expected(plan: Plan, expected: str) -> None:
         raise DifferencesFound(
             f"the plan {expected[:12]} is not what would be done now ({plan.hash[:12]}); estate or hosts have changed since: `manor plan -e {plan.environment}`"
         )
+
+
+def on_hosts(plan: Plan, only: frozenset[str]) -> Plan:
+    """Return the part of a plan that concerns some hosts; all of it if none is named."""
+    return replace(plan, changes=tuple(change for change in plan.changes if change.host in only)) if only else plan
 
 
 def require_plan_hash(expected: str) -> None:

@@ -7,8 +7,11 @@ import os
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from manor.errors import Refused
+from manor.estate.load import load_located
+from manor.estate.model import Estate
 from manor.estate.topology import TierNode
 from manor.estate.wiring import tls_files
 from manor.execution.guard import Guard
@@ -17,7 +20,9 @@ from manor.execution.values import HostPath, MakeFolder, PutFile
 from manor.reconcile.desired import DesiredHost, DesiredTier, certificate_files
 from manor.reconcile.parts import judge_part, pasted_problems
 from manor.reconcile.site import anyhow, with_parents
-from manor.workflows.context import Context
+from manor.state.folder import StateFolder
+from manor.workflows.context import Context, require_environment, state_folder
+from manor.workflows.refusals import refuse_unrendered
 
 AT_ONCE = max(2, os.cpu_count() or 2)
 
@@ -33,16 +38,25 @@ class Accepted:
     version: str
 
 
+def check_offline(file: Path, environments: Iterable[str]) -> Estate:
+    """Return the estate if Manor's own rules and every tier's renderer accept it. Raises InvalidEstate with everything that they do not."""
+    loaded = load_located(file)
+    names = tuple(environments) or tuple(loaded.estate.environments)
+    for name in names:
+        require_environment(loaded.estate, name)
+    refuse_unrendered(loaded, file, StateFolder(state_folder(file)).hosts, names)
+    return loaded.estate
+
+
 async def check_tools(context: Context, environments: Iterable[str]) -> list[Accepted]:
     """Return what was accepted. Raises Refused with everything that was not."""
     limit = asyncio.Semaphore(AT_ONCE)
+    names = tuple(environments)
+    context.refuse_unrendered(names)
+    tiers = [(name, host, tier) for name in names for host in context.desired(context.wiring(name)).values() for tier in host.tiers]
     with tempfile.TemporaryDirectory(prefix="manor-check-") as folder:
-        jobs = [
-            check_one(name, host, tier, HostPath(folder) / name / host.name / tier.node.key, limit)
-            for name in environments
-            for host in context.desired(context.wiring(name)).values()
-            for tier in host.tiers
-        ]
+        # Numbers, not names: a socket's path has 107 bytes at most, and the real one is short.
+        jobs = [check_one(*one, HostPath(folder) / str(number), limit) for number, one in enumerate(tiers)]
         found = await asyncio.gather(*jobs)
     problems = [problem for one in found if not isinstance(one, Accepted) for problem in one]
     if problems:
@@ -69,7 +83,7 @@ async def check_one(environment: str, host: DesiredHost, tier: DesiredTier, fold
             problems = tier.proxy.parse_check(await runner.run(anyhow(tier.proxy.check(node), node.folders.run)))
         version = tier.proxy.parse_version(await runner.run(tier.proxy.version()))
     if problems:
-        return [f"{environment}/{host.name}: {node.key} refused: {problem}" for problem in problems]
+        return [f"{environment}/{host.name}: {node.key} refused: {problem.replace(f'{folder}/', '')}" for problem in problems]
     return Accepted(environment, host.name, node.key, tier.proxy.name, version)
 
 

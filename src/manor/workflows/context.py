@@ -6,7 +6,7 @@ Invariant: opening changes nothing on any host; only the state folder and, for l
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from manor.errors import InvalidEstate, UsageError
 from manor.estate.layout import HostLayout, sockets_folder
-from manor.estate.load import load_estate
+from manor.estate.load import load_estate, load_located
 from manor.estate.model import Environment, Estate, Host
 from manor.estate.placement import hosts_of_tier
 from manor.estate.ports import front_ports
@@ -34,6 +34,7 @@ from manor.state.authority import Authority
 from manor.state.leases import lease_name
 from manor.state.scratch import open_copy
 from manor.state.store import Store
+from manor.workflows.refusals import read_extras, refuse_unrendered
 
 STATE_FOLDER = Path(".manor/state")
 
@@ -59,9 +60,7 @@ class Context:
 
     def environment(self, name: str) -> Environment:
         """Return an environment. Raises UsageError if it is not declared."""
-        if name not in self.estate.environments:
-            raise UsageError(f"there is no environment {name!r}; there are: {', '.join(self.estate.environments)}")
-        return self.estate.environments[name]
+        return require_environment(self.estate, name)
 
     def service(self, name: str) -> str:
         """Return a service's name. Raises UsageError if no environment has it."""
@@ -74,14 +73,7 @@ class Context:
         """Return an environment with the addresses of its hosts."""
         environment = self.environment(name)
         traits: Mapping[str, ProxyTraits] = {tier.product: product("proxies", tier.product).traits for tier in environment.traffic.chain}
-        return Wiring(self.estate, environment, self.addressing(environment), traits, self._extras(environment))
-
-    def _extras(self, environment: Environment) -> Mapping[str, bytes]:
-        named = {path for service in environment.services.values() for parts in service.extra.values() for path in parts.values()}
-        missing = sorted(path for path in named if not (self.file.parent / path).is_file())
-        if missing:
-            raise InvalidEstate([f"{self.file}: extra: {path}: there is no such file beside the estate" for path in missing])
-        return {path: (self.file.parent / path).read_bytes() for path in named}
+        return Wiring(self.estate, environment, self.addressing(environment), traits, read_extras(self.file.parent, environment))
 
     def addressing(self, environment: Environment) -> Addressing:
         """Return where an environment's hosts are; local ones get an address that they keep."""
@@ -100,7 +92,9 @@ class Context:
             self.machine.claim_network(self.folder)
             front = self.machine.claim_front(self.folder, tuple(front_ports(number) for number in FRONTS))
             taken = {other.number for other in self.store.read_now(places.environments)}
-            number = next(n for n in range(1, 255) if n not in taken)
+            number = next((n for n in range(1, 255) if n not in taken), 0)
+            if not number:
+                raise UsageError("254 environments have a place on this machine, and there is no other; end one that is no longer used with `manor down`")
             place = self.store.write_now(places.keep_environment, places.EnvironmentPlace(environment.name, number, *front_ports(front)))
         return place.http_port, place.https_port
 
@@ -110,7 +104,11 @@ class Context:
             raise UsageError(f"{environment.name} has no place on this machine")
         network = self.machine.claim_network(self.folder)
         taken = {entry.address for entry in self.store.read_now(places.hosts, environment.name)}
-        address = next(found for last in range(1, 255) if (found := f"127.{network}.{place.number}.{last}") not in taken)
+        address = next((found for last in range(1, 255) if (found := f"127.{network}.{place.number}.{last}") not in taken), "")
+        if not address:
+            raise UsageError(
+                f"every address of {environment.name} on this machine belongs to a host, or did: `manor down -e {environment.name}` gives them back"
+            )
         self.store.write_now(places.keep_host, places.HostPlace(environment.name, host.name, address))
         return address
 
@@ -131,7 +129,15 @@ class Context:
     def desired(self, wiring: Wiring) -> dict[str, DesiredHost]:
         """Return what is to be on each host of an environment."""
         wrapper = (resources("manor.execution") / "exec.sh").read_bytes()
-        return {host.name: host for host in desired_hosts(wiring, Material(wrapper, self._certificates(wiring)))}
+        try:
+            return {host.name: host for host in desired_hosts(wiring, Material(wrapper, self._certificates(wiring)))}
+        except InvalidEstate:
+            self.refuse_unrendered([wiring.environment.name])
+            raise
+
+    def refuse_unrendered(self, environments: Iterable[str]) -> None:
+        """Raise InvalidEstate with all that the tiers' products refuse, each with file and line."""
+        refuse_unrendered(load_located(self.file), self.file, self.store.folder.hosts, environments)
 
     def _certificates(self, wiring: Wiring) -> Mapping[str, bytes]:
         names = {name for view in wiring.services() for route in view.routes for name in route.hosts}
@@ -147,6 +153,13 @@ class Context:
         environment = wiring.environment
         runners = {key: self.runner(environment, environment.hosts[key], host.layout, host.beside) for key, host in hosts.items()}
         return Site(wiring, hosts, runners, self.store, self.store.state_id, lease_name(name, service))
+
+
+def require_environment(estate: Estate, name: str) -> Environment:
+    """Return an environment. Raises UsageError if it is not declared."""
+    if name not in estate.environments:
+        raise UsageError(f"there is no environment {name!r}; there are: {', '.join(estate.environments)}")
+    return estate.environments[name]
 
 
 def guard_of(environment: Environment, host: Host, layout: HostLayout, beside: tuple[HostPath, ...] = ()) -> Guard:

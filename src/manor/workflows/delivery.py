@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 from manor.errors import DifferencesFound, ManorError, UsageError
 from manor.operations.planning import Result
@@ -40,6 +40,8 @@ class Delivered:
     verdict: str = ""
     """The receipt's one sentence; one without a probe claims nothing about losses."""
     note: str = ""
+    hosts: Mapping[str, str] = field(default_factory=dict)
+    """How each host came off."""
 
 
 def path_from(context: Context, start: str, *, to: str = "") -> tuple[str, ...]:
@@ -103,7 +105,7 @@ async def finish(context: Context, environment: str, result: Result | None, rele
     receipt, why_not = await receipt_or_reason(context, result)
     require_done_beside(result, why_not)
     told = verdict(receipt_of(receipt)) if receipt else why_not
-    return Delivered(environment, release, result.operation.id, receipt.lost if receipt else 0, told)
+    return Delivered(environment, release, result.operation.id, receipt.lost if receipt else 0, told, hosts=result.hosts)
 
 
 def require_done_beside(result: Result, why_not: str) -> None:

@@ -1,78 +1,102 @@
-"""Take local environments down: programs and supervisors ended, sockets and addresses given back; files and state stay unless purged."""
+"""Take local environments down: programs and supervisors ended, sockets and addresses given back; files and state stay unless purged.
+
+Invariant: nothing is ended before every lease that it needs is held.
+"""
 
 from __future__ import annotations
 
-import asyncio
+import json
 import shutil
+from collections.abc import Iterable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
-from manor.errors import CommandFailed, Unreachable
-from manor.execution.base import Runner
-from manor.execution.values import Effect, Remove, Touch
-from manor.observe.hosts import observe_programs
-from manor.operations.events import Event, Listener, What, silent
+from manor.errors import UsageError
+from manor.operations.engine import execute
 from manor.operations.leasing import hold
-from manor.reconcile.desired import DesiredHost
-from manor.reconcile.parts import withdraw
-from manor.reconcile.returns import end_guards
-from manor.reconcile.supervising import end_leftovers
-from manor.state import operations, places
-from manor.workflows.applying import question_of
+from manor.operations.planning import Result, create
+from manor.state import places
+from manor.state.leases import Lease
+from manor.state.operations import NewOperation, Operation
 from manor.workflows.context import Context
-from manor.workflows.probing import LocalProber
+from manor.workflows.controlling import stop_controller
+from manor.workflows.ending_hosts import DOWN_KINDS, VERB, LiveEnding, parts_of, plan_down, raise_unless_down, unfinished_down
+from manor.workflows.rolling import Carrying
+from manor.workflows.snapshots import context_at, keep_estate
+from manor.workflows.up import prefixed
 
-MOST_OPERATIONS = 100
+
+@dataclass(frozen=True)
+class Extent:
+    """What is to be ended."""
+
+    environments: tuple[str, ...]
+    ends_controller: bool = False
+    purges: bool = False
 
 
-async def take_down(context: Context, environments: tuple[str, ...], tell: Listener = silent) -> None:
-    """End every program and supervisor of the environments, under each one's lease."""
-    known = {place.name for place in await context.store.read(places.environments)}
-    for name in environments:
-        if name not in known:
-            continue
+async def take_down(context: Context, extent: Extent, carrying: Carrying) -> dict[str, Result]:
+    """End the environments that are up, as one operation each, and return how these ended.
+
+    Raises UsageError for a purge that others would miss, Busy while somebody changes one of them: then nothing has been ended.
+    Raises Refused, Paused, NotRestored.
+    """
+    if extent.purges:
+        require_no_other(await places_of(context), extent.environments)
+    keep_estate(context)
+    async with AsyncExitStack() as leases:
+        held = {
+            name: await leases.enter_async_context(hold(context.store, name, wait_seconds=carrying.wait_seconds))
+            for name in extent.environments
+            if name in await places_of(context)
+        }
+        if extent.ends_controller:
+            await stop_controller(context)
+        if extent.purges:
+            await context.store.have_alone()
+            require_no_other(await places_of(context), extent.environments)
+        results = {name: await end_environment(context, name, lease, carrying) for name, lease in held.items()}
+    for result in results.values():
+        raise_unless_down(result)
+    return results
+
+
+async def places_of(context: Context) -> tuple[str, ...]:
+    """Return the environments that have their place on this machine, declared or not."""
+    return tuple(place.name for place in await context.store.read(places.environments))
+
+
+def require_no_other(up: Iterable[str], named: Iterable[str]) -> None:
+    """Raise UsageError if the state folder is needed by other environments than those named."""
+    others = sorted(set(up) - set(named))
+    if others:
+        raise UsageError(f"--purge removes the whole state, and {', '.join(others)} is still up: take that down too, or leave --purge out")
+
+
+async def end_environment(context: Context, name: str, lease: Lease, carrying: Carrying) -> Result:
+    """End one environment: go on with the end that was begun, else begin one."""
+    begun = await unfinished_down(context.store, name)
+    if begun is None:
         site = context.site(name)
-        await end_probes(context, name)
-        async with hold(context.store, name):
-            for key, host in site.hosts.items():
-                await withdraw_parts(host, site.runners[key], tell, name, context)
-            await asyncio.gather(*(end_host(host, site.runners[key], tell, name, context) for key, host in site.hosts.items()))
-            await context.store.write(places.give_back, name)
+        new = NewOperation(VERB, name, actor=carrying.actor, estate_digest=context.estate.digest, arguments=json.dumps({"environment": name}))
+        begun = await create(context.store, new, plan_down(tuple(site.hosts), parts_of(site)), DOWN_KINDS)
+    return await carry_out_down(context, begun, lease, carrying)
 
 
-async def end_probes(context: Context, environment: str) -> None:
-    """Have the probes of an environment's rollouts end: an operation that was never gone on with leaves one behind."""
-    for operation in await context.store.read(operations.recent, environment, None, (), MOST_OPERATIONS):
-        if operation.service:
-            await LocalProber(context, environment, operation.service).end(operation.id)
+async def carry_out_down(context: Context, operation: Operation, lease: Lease, carrying: Carrying) -> Result:
+    """Execute, or go on with, the end of an environment under the estate that it was begun with. One host that does not end keeps none of the others."""
+    ending = LiveEnding(context_at(context, operation.estate_digest), operation.environment)
+    tell = prefixed(carrying.tell, operation.environment)
+    hosts = len(ending.context.environment(operation.environment).hosts)
+    return await execute(context.store, operation.id, ending, DOWN_KINDS, lease, tell=tell, stop=carrying.stop, chaos=carrying.chaos, budget=hosts)
 
 
-async def withdraw_parts(host: DesiredHost, runner: Runner, tell: Listener, environment: str, context: Context) -> None:
-    """Take our files out of other people's programs, the outermost first, before anything behind them ends. Raises Refused, NotRestored."""
-    for tier in (tier for tier in host.tiers if tier.node.theirs is not None):
-        told = await withdraw(tier, runner, host.layout.operation("down") / tier.node.key, context.store.clock)
-        if told:
-            tell(Event(What.SAID, context.store.clock.now(), "down", f"{tier.node.key}: {told}", host=f"{environment}/{host.name}"))
-
-
-async def end_host(host: DesiredHost, runner: Runner, tell: Listener, environment: str, context: Context) -> None:
-    """End what runs on a host."""
-    await end_guards(host, runner)
-    if host.is_supervised and await observe_programs(question_of(host), runner) is not None:
-        for act in host.supervisor.stop(host.supervised):
-            try:
-                host.supervisor.parse_done(act, await runner.carry_out(act))
-            except (Unreachable, CommandFailed) as error:
-                tell(Event(What.SAID, context.store.clock.now(), "down", str(error), host=f"{environment}/{host.name}"))
-    if await has_wrapper(host, runner):
-        await end_leftovers(host, runner, host.supervised.programs)
-    touch = Touch(effect=Effect.INCLUDE)
-    await runner.change([Remove(host.layout.sockets, touch), *(Remove(host.layout.loaded(tier.node.key), touch) for tier in host.tiers)])
-    tell(Event(What.DONE, context.store.clock.now(), "down", "ended", host=f"{environment}/{host.name}", kind="down"))
-
-
-async def has_wrapper(host: DesiredHost, runner: Runner) -> bool:
-    """Tell whether anything can ever have been started on a host."""
-    return host.layout.exec in await runner.digest([host.layout.exec])
+async def finish_downs(context: Context, environments: Iterable[str], carrying: Carrying) -> None:
+    """Bring ends that were begun to their end, before anything is brought up again. Raises Busy, Paused, NotRestored."""
+    for name in environments:
+        if await unfinished_down(context.store, name) is not None:
+            await take_down(context, Extent((name,)), carrying)
 
 
 def give_machine_back(context: Context) -> None:
@@ -86,7 +110,7 @@ def give_machine_back(context: Context) -> None:
 
 
 def purge_state(context: Context) -> None:
-    """Remove the state folder with everything in it: releases, receipts, audit. For demonstrations."""
+    """Remove the state folder with everything in it: releases, receipts, audit. For demonstrations. Nobody else has it open."""
     folder = context.folder
     context.store.close()
     shutil.rmtree(folder)

@@ -6,7 +6,7 @@ Invariant: nothing waits: a lease that somebody holds is told as the refusal tha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -28,6 +28,8 @@ from manor.workflows.context import Context
 from manor.workflows.controlling import find_controller
 from manor.workflows.deliveries import SHIP, accept_and_write_down, entrance, find_orphans, promotion
 from manor.workflows.delivery import may_not_enter, path_from, prepare_return
+from manor.workflows.down import require_no_other
+from manor.workflows.ending_hosts import EndHost, EndPart, parts_of
 from manor.workflows.removing import plan_removal, prepare_removal
 from manor.workflows.rolling import Rollout, is_done, prepare_rollout, require_done
 from manor.workflows.services import prepare_restart
@@ -99,16 +101,19 @@ async def foreseen_apply(context: Context, environment: str, verb: str, expected
     return Foreseen(verb, environment, foreseen_steps(steps_of(planned)), f"`manor plan -e {environment}` shows every difference")
 
 
-async def foresee_down(context: Context, environments: Iterable[str], show: Show, *, is_whole: bool, purge: bool) -> None:
-    """Show what a down would end: what runs now, host by host. Raises Busy."""
+async def foresee_down(context: Context, environments: Sequence[str], show: Show, *, is_whole: bool, purge: bool) -> None:
+    """Show what a down would end: what runs now, host by host. Raises Busy, and UsageError for a purge that others would miss."""
+    up = {place.name for place in await context.store.read(places.environments)}
+    if purge:
+        require_no_other(up, environments)
+    for name in up & set(environments):
+        await context.store.read(leases.require_free, name, holder=this_process(), now=context.store.clock.now())
     if is_whole and await find_controller(context) is not None:
         show(Foreseen("down", "", note="the controller would be ended"))
-    up = {place.name for place in await context.store.read(places.environments)}
     for name in environments:
         if name not in up:
             show(Foreseen("down", name, note="nothing to do; it is not up"))
             continue
-        await context.store.read(leases.require_free, name, holder=this_process(), now=context.store.clock.now())
         show(Foreseen("down", name, await ending_steps(context, name), "then its addresses would be given back"))
     if purge:
         show(Foreseen("down", "", note=f"{context.folder} would be removed: releases, receipts, audit and all"))
@@ -117,14 +122,15 @@ async def foresee_down(context: Context, environments: Iterable[str], show: Show
 async def ending_steps(context: Context, environment: str) -> tuple[ForeseenStep, ...]:
     """Return what of an environment runs now and would be ended, a line a host."""
     site, found = context.site(environment), []
+    for stage, (name, key) in enumerate(parts_of(site)):
+        own = site.tier(name, key).own_path
+        found.append(ForeseenStep(stage, name, EndPart.kind, f"{key}: {f'{own} goes from your program' if own else 'its servers go into maintenance'}"))
+    stage = len(found)
     for name, host in site.hosts.items():
-        parts = [(tier.node.key, tier.own_path) for tier in host.tiers if tier.node.theirs is not None]
-        told = [(key, f"{own} goes from your program" if own else "its servers go into maintenance") for key, own in parts]
-        found += [ForeseenStep(0, name, "down", f"{key}: {what}") for key, what in told]
         views = await observe_programs(question_of(host), site.runners[name]) if host.is_supervised else None
         if views is not None:
             running = sorted(view.name for view in views if view.pid)
-            found.append(ForeseenStep(0, name, "down", f"{host.supervisor.name} ends{': ' if running else ''}{', '.join(running)}"))
+            found.append(ForeseenStep(stage, name, EndHost.kind, f"{host.supervisor.name} ends{': ' if running else ''}{', '.join(running)}"))
     return tuple(found)
 
 

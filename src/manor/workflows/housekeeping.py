@@ -21,6 +21,7 @@ from manor.reconcile.supervising import start_supervisor
 from manor.state import places
 from manor.workflows.applying import question_of
 from manor.workflows.context import Context
+from manor.workflows.ending_hosts import unfinished_down
 
 LARGEST_LOG_BYTES = 64 * 1024 * 1024
 KEPT_LOGS = 5
@@ -48,9 +49,9 @@ async def revive(context: Context) -> list[str]:
 
 
 async def environments_up(context: Context) -> list[str]:
-    """Return the declared environments that have their place on this machine."""
+    """Return the declared environments that have their place on this machine and are not being taken down."""
     known = {place.name for place in await context.store.read(places.environments)}
-    return [name for name in context.estate.environments if name in known]
+    return [name for name in context.estate.environments if name in known and await unfinished_down(context.store, name) is None]
 
 
 async def revive_environment(site: Site, name: str) -> list[str]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from manor.errors import NotOurs, TimedOut
+from manor.errors import ApplyFailed, NotOurs, TimedOut
 from manor.estate.model import Probe, Service
 from manor.estate.topology import Listener, ServiceView
 from manor.estate.wiring import Wiring
@@ -22,16 +21,26 @@ from manor.observe.edge import LogMark, mark_log
 from manor.observe.probe.model import Loss, ProbeConfig, Target
 from manor.observe.probe.process import argv
 from manor.observe.probe.results import Recording, read_results
-from manor.observe.probe.summary import ProbeResult, measured_outage, summarize
-from manor.observe.window import Window
 from manor.reconcile.desired import DesiredTier
 from manor.rollout.fleet import ProbeSummary
+from manor.rollout.framing import BAKE_SLACK_SECONDS
+from manor.rollout.receipt import ProbeColumn, probe_column
+from manor.rollout.spans import ProbeSpan, probe_span
+from manor.state import journal, operations
 from manor.workflows.context import Context
 
 MARKS: TypeAdapter[dict[str, LogMark]] = TypeAdapter(dict[str, LogMark])
 LONGEST_SECONDS = 3600.0 * 4
+"""A probe that nobody ends lasts so long, or as long as its rollout may without a crash."""
+BEGIN_SECONDS = 20.0
 WAIT_SECONDS = 30.0
+POLL_SECONDS = 0.05
 SHOWN_LOSSES = 5
+LAST_WORDS_BYTES = 600
+NOT_ASKED = ProbeColumn(
+    (), 0.0, 0, 0, 0, incomplete=("not asked: the probe never began, the way in is not Manor's, or no route leads to the path to ask for; declare `probe`",)
+)
+TOO_SHORT = ProbeColumn((), 0.0, 0, 0, 0, incomplete=("it ended before its first request was written down",), is_whole=False)
 
 
 @dataclass(frozen=True)
@@ -49,21 +58,39 @@ class LocalProber:
     def _runner(self) -> LocalRunner:
         return LocalRunner("controller", Guard("controller"))
 
-    def _step(self, operation: str) -> Detached:
+    def _step(self, operation: str, longest_seconds: float = LONGEST_SECONDS) -> Detached:
         folder = self.folder(operation)
-        command = Command(argv(str(folder / "config.json")), Touch(effect=Effect.RUNTIME), timeout_seconds=LONGEST_SECONDS)
-        return Detached(f"{operation}-probe", HostPath(folder / "process"), command, timeout_seconds=LONGEST_SECONDS)
+        command = Command(argv(str(folder / "config.json")), Touch(effect=Effect.RUNTIME), timeout_seconds=longest_seconds)
+        return Detached(f"{operation}-probe", HostPath(folder / "process"), command, timeout_seconds=longest_seconds)
 
     async def start(self, operation: str) -> None:
-        """Have the probe run; one that runs already goes on. A service without a way in is not probed."""
-        config = self.config(operation)
+        """Have the probe run and ask; one that runs already goes on. A service without a way in is not probed. Raises ApplyFailed, TimedOut."""
+        now = self.context.store.clock.now()
+        total = (await self.context.store.read(operations.get, operation)).deadline or 0.0
+        deadline = max(now + LONGEST_SECONDS, total - BAKE_SLACK_SECONDS)
+        config = self.config(operation, deadline)
         if config is None:
             return
         folder = HostPath(self.folder(operation))
         runner = self._runner()
         await runner.change([MakeFolder(folder, 0o700), PutFile(folder / "config.json", config.model_dump_json(indent=1).encode())])
         await self._mark(operation)
-        await runner.start(self._step(operation))
+        await runner.start(self._step(operation, deadline - now + WAIT_SECONDS))
+        await self._until_it_asks(operation)
+
+    async def _until_it_asks(self, operation: str) -> None:
+        """Wait for the head of its results, which is written right before the first request."""
+        runner, step, clock = self._runner(), self._step(operation), self.context.store.clock
+        limit = clock.now() + BEGIN_SECONDS
+        results = HostPath(self.folder(operation) / "results.jsonl")
+        while b"\n" not in (await runner.read([results])).get(results, b""):
+            state = await runner.attach(step)
+            if state.code is not None or state.lost:
+                words = (await runner.log(step))[-LAST_WORDS_BYTES:].decode("utf-8", "replace").strip()
+                raise ApplyFailed(f"the probe of {operation} ended before its first request: {words}")
+            if clock.now() >= limit:
+                raise TimedOut(f"the probe of {operation} did not begin within {BEGIN_SECONDS:g} s")
+            await clock.sleep(POLL_SECONDS)
 
     async def _mark(self, operation: str) -> None:
         """Remember once how the outer tiers' logs stand, so that the receipt can tell what was cut off meanwhile."""
@@ -89,12 +116,21 @@ class LocalProber:
         runner = self._runner()
         await runner.change([PutFile(HostPath(folder / "stop"), b"")])
         await self._wait(operation)
+        return summary_of(await self.column(operation, self.context.store.clock.now()))
+
+    async def column(self, operation: str, until: float) -> ProbeColumn:
+        """Return what it saw, and what it lacks of the rollout as the journal has it; `until` is when that ended at the latest."""
+        folder = self.folder(operation)
+        span = await self._span(operation, until)
+        if span is None or not (folder / "config.json").exists():
+            return NOT_ASKED
         if not (folder / "results.jsonl").exists():
-            return ProbeSummary(0, 0, is_whole=False)
-        result, recording = self.result(operation), self.recording(operation)
-        outage = measured_outage(recording.outcomes, Window(0.0, math.inf))
-        losses = tuple(loss_line(loss) for loss in result.losses[:SHOWN_LOSSES])
-        return ProbeSummary(result.sent, result.lost, losses, recording.ended, outage.seconds if outage else 0.0)
+            return TOO_SHORT
+        return probe_column(self.recording(operation), span)
+
+    async def _span(self, operation: str, until: float) -> ProbeSpan | None:
+        store = self.context.store
+        return probe_span(await store.read(journal.steps, operation), await store.read(journal.history, operation), until)
 
     async def end(self, operation: str) -> None:
         """End it if it still runs: an operation that was given up, or failed, may not have come to it. Raises TimedOut."""
@@ -110,7 +146,7 @@ class LocalProber:
         try:
             async with asyncio.timeout(WAIT_SECONDS):
                 while (state := await runner.attach(step)).code is None and not state.lost:
-                    await self.context.store.clock.sleep(0.05)
+                    await self.context.store.clock.sleep(POLL_SECONDS)
         except TimeoutError as error:
             raise TimedOut(f"the probe of {operation} did not end within {WAIT_SECONDS:g} s of being told to") from error
 
@@ -118,26 +154,18 @@ class LocalProber:
         """Return all that the probe has written."""
         return read_results(self.folder(operation) / "results.jsonl")
 
-    def result(self, operation: str) -> ProbeResult:
-        """Return what was seen from its first to its last request."""
-        recording = self.recording(operation)
-        moments = [outcome.due for outcome in recording.outcomes]
-        window = Window(min(moments), max(moments) + 1e-6) if moments else Window(0.0, 0.0)
-        return summarize(recording.outcomes, recording.config, window)
-
-    def config(self, operation: str) -> ProbeConfig | None:
+    def config(self, operation: str, deadline: float | None = None) -> ProbeConfig | None:
         """Return what the probe asks: the declared probes, by default GET of the health path; None without a route or a path."""
         wiring = self.context.wiring(self.environment)
         service, view = wiring.environment.services[self.service], wiring.service(self.service)
-        declared, doors = service.probe or default_probe(service), self._doors(wiring)
+        declared, doors = service.probe or default_probe(service, view), self._doors(wiring)
         if not view.routes or not declared or not doors:
             return None
         folder = self.folder(operation)
-        targets = tuple(self._target(probe, view, door, probe.rate / len(doors)) for probe in declared for door in doors)
-        now = self.context.store.clock.now()
-        return ProbeConfig(targets=targets, results=str(folder / "results.jsonl"), stop_file=str(folder / "stop"), deadline=now + LONGEST_SECONDS)
+        targets = tuple(self._target(probe, view, host, len(doors), door) for probe in declared for host, door in doors.items())
+        return ProbeConfig(targets=targets, results=str(folder / "results.jsonl"), stop_file=str(folder / "stop"), deadline=deadline)
 
-    def _doors(self, wiring: Wiring) -> tuple[Listener, ...]:
+    def _doors(self, wiring: Wiring) -> dict[str, Listener]:
         """Return a TLS listener of the first tier on each of its hosts that knows the service; the machine's own where there is one.
 
         None where the way in is somebody else's.
@@ -145,20 +173,21 @@ class LocalProber:
         ours = {name for name, host in wiring.environment.hosts.items() if host.manage != "never"}
         listening = [node for node in wiring.nodes() if node.is_first and node.has_files and node.host in ours]
         behind = [node for node in listening if any(view.name == self.service for view in node.services)]
-        return tuple(next(listener for listener in reversed(node.listeners) if listener.tls) for node in behind)
+        return {node.host: next(listener for listener in reversed(node.listeners) if listener.tls) for node in behind}
 
-    def _target(self, probe: Probe, view: ServiceView, door: Listener, rate: float) -> Target:
+    def _target(self, probe: Probe, view: ServiceView, host: str, doors: int, door: Listener) -> Target:
         return Target(
-            name=f"{probe.method} {probe.path}",
+            name=f"{probe.method} {probe.path}{f' at {host}' if doors > 1 else ''}",
             address=door.address,
             port=door.port,
-            host=view.health_host,
-            rate=rate,
+            host=host_for(view, probe.path) or view.health_host,
+            rate=probe.rate / doors,
             method=probe.method,
             paths=(probe.path,),
             body=probe.body or "",
             ca_file=str(self.context.authority.certificate_file),
             expected=(probe.status,) if probe.status else tuple(range(200, 500)),
+            follows_baseline=probe.status is None,
         )
 
 
@@ -170,9 +199,27 @@ async def mark_of(runner: Runner, tier: DesiredTier) -> LogMark | None:
         return None
 
 
-def default_probe(service: Service) -> tuple[Probe, ...]:
-    """Return what is asked where nothing is declared: GET of the health path; no other request is ever made up."""
-    return (Probe(path=service.health.http),) if service.health.http else ()
+def default_probe(service: Service, view: ServiceView) -> tuple[Probe, ...]:
+    """Return what is asked where nothing is declared: GET of the health path, with the status that health is; no other request is ever made up.
+
+    Nothing where no route leads to that path: the front door would answer for somebody else.
+    """
+    health = service.health
+    return (Probe(path=health.http, status=health.status),) if health.http and host_for(view, health.http) else ()
+
+
+def host_for(view: ServiceView, path: str) -> str:
+    """Return a host name under which the front door takes a path for this service; empty: there is none."""
+    bare = path.partition("?")[0]
+    fitting = [route for route in view.routes if bare == route.path or bare.startswith(route.path.rstrip("/") + "/")]
+    return max(fitting, key=lambda route: len(route.path)).hosts[0] if fitting else ""
+
+
+def summary_of(column: ProbeColumn) -> ProbeSummary:
+    """Return what a rollout has to know of it."""
+    losses = tuple(loss_line(loss) for loss in column.losses[:SHOWN_LOSSES])
+    gap = "" if column.is_whole else "; ".join(column.incomplete)
+    return ProbeSummary(column.sent, column.lost, losses, gap, column.outage.seconds if column.outage else 0.0)
 
 
 def loss_line(loss: Loss) -> str:

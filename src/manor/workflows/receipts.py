@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import reduce
 
@@ -11,33 +11,21 @@ from manor.observe.edge import EdgeCounts, LogMark, observe_edge, restarts_withi
 from manor.observe.hosts import observe_programs
 from manor.observe.window import Window
 from manor.operations.planning import Result, standing
-from manor.operations.step import decode_evidence
 from manor.reconcile.desired import DesiredHost, DesiredTier
 from manor.reconcile.site import Site
-from manor.rollout.moving import AdmitSlot, Drained, DrainSlot
-from manor.rollout.plan import RolloutOrder
-from manor.rollout.receipt import Drain, EdgeColumn, Gate, Moment, Origin, ProbeColumn, Receipt, Timing, probe_column, render_json
+from manor.rollout.composing import Witnessed, begun_steps, compose_receipt, window_of
+from manor.rollout.receipt import EdgeColumn, Origin, Receipt, render_json
 from manor.state import receipts, releases
 from manor.state.clock import Clock
-from manor.state.journal import StepRow
-from manor.state.words import OperationState, Outcome
 from manor.workflows.applying import question_of
 from manor.workflows.context import Context
 from manor.workflows.probing import LocalProber
-from manor.workflows.rolling import ORDER, load_release
+from manor.workflows.rolling import ORDER, load_release, read_again
 from manor.workflows.snapshots import context_at
 
-ENDS = {
-    OperationState.DONE: "certified",
-    OperationState.REVERTED: "rolled_back",
-    OperationState.FAILED: "not restored",
-    OperationState.ABANDONED: "abandoned",
-}
 VERBS_WITH_RECEIPT = ("ship", "promote", "rollback", "restart")
 LOG_FLUSH_SECONDS = 1.5
 """A tier writes its access log at least once a second."""
-NOT_ASKED = ProbeColumn((), 0.0, 0, 0, 0, incomplete=("not asked: the probe never began, or there is no route or no path to ask for",))
-TOO_SHORT = ProbeColumn((), 0.0, 0, 0, 0, incomplete=("it was ended before its first request was due; a first release is probed during its bake time only",))
 
 
 async def write_receipt(context: Context, result: Result) -> receipts.ReceiptRow:
@@ -88,53 +76,24 @@ async def write_missing_receipts(context: Context) -> list[str]:
 
 async def make_receipt(context: Context, result: Result) -> Receipt:
     """Return the receipt of an ended rollout."""
-    operation = result.operation
+    operation, store = result.operation, context.store
     order = ORDER.validate_json(operation.arguments)
-    begun = [row for row in result.steps if row.intent_at is not None]
-    window = (
-        Window(begun[0].intent_at or operation.created_at, (operation.ended_at or context.store.clock.now()) + 1e-3)
-        if begun
-        else Window(operation.created_at, operation.created_at)
-    )
-    prober = LocalProber(context, operation.environment, order.service)
-    site = context.site(operation.environment, order.service)
-    edge, missing = await edge_column(site, prober.marks(operation.id), order.service, window)
-    release = await load_release(context, (await context.store.read(releases.get_release, order.release)).id)
-    artifact = await context.store.read(releases.get_artifact, release.artifact)
+    release = await load_release(context, (await store.read(releases.get_release, order.release)).id)
+    artifact = await store.read(releases.get_artifact, release.artifact)
+    origin = Origin(artifact.digest, artifact.commit, artifact.build_url)
+    return compose_receipt(result, order, await witnessed(context, result, order.service), origin, read_again(operation.arguments))
+
+
+async def witnessed(context: Context, result: Result, service: str) -> Witnessed:
+    """Return what probe and logs say of a rollout."""
+    operation = result.operation
+    window = window_of(operation, begun_steps(result.steps), context.store.clock.now())
+    prober = LocalProber(context, operation.environment, service)
+    site = context.site(operation.environment, service)
+    edge, missing = await edge_column(site, prober.marks(operation.id), service, window)
     switching = next(tier.node for host in site.hosts.values() for tier in host.tiers if tier.node.is_switching)
-    return Receipt(
-        operation=operation.id,
-        service=order.service,
-        environment=operation.environment,
-        release=order.release,
-        previous=next((now.release for now in order.instances if now.release), ""),
-        strategy=order.rules.strategy,
-        state=ENDS[operation.state],
-        switch="counted" if site.wiring.traits[switching.product].switch.value == "counted" else "timed",
-        switch_product=switching.product,
-        window=window,
-        probe=probe_part(prober, operation.id),
-        edge=edge,
-        edge_missing=missing,
-        loss_budget=order.loss_budget,
-        longest_outage=order.rules.longest_outage,
-        origin=Origin(artifact.digest, artifact.commit, artifact.build_url),
-        timeline=timeline(begun),
-        drains=drains(begun),
-        gates=gates(begun),
-        timings=timings(order),
-    )
-
-
-def probe_part(prober: LocalProber, operation: str) -> ProbeColumn:
-    """Return the probe's column; one that says why there is nothing where nothing was asked."""
-    if not (prober.folder(operation) / "config.json").exists():
-        return NOT_ASKED
-    if not (prober.folder(operation) / "results.jsonl").exists():
-        return TOO_SHORT
-    recording = prober.recording(operation)
-    moments = [outcome.due for outcome in recording.outcomes]
-    return probe_column(recording, Window(min(moments), max(moments) + 1e-6)) if moments else TOO_SHORT
+    is_counted = site.wiring.traits[switching.product].switch.value == "counted"
+    return Witnessed(await prober.column(operation.id, window.end), edge, missing, "counted" if is_counted else "timed", switching.product)
 
 
 async def edge_column(site: Site, marks: dict[str, LogMark], service: str, window: Window) -> tuple[EdgeColumn | None, str]:
@@ -147,10 +106,16 @@ async def edge_column(site: Site, marks: dict[str, LogMark], service: str, windo
         found = await tier_counts(site, 0, marks, service, window)
         if len(chain) > 1 and not site.wiring.traits[chain[0].product].logs_slots:
             inner = await tier_counts(site, 1, marks, service, window)
-            found = tuple(replace(outer, cached=below.cached, reached_slot=below.reached_slot) for outer, below in zip(found, inner, strict=True))
+            found = tuple(with_inner(outer, below) for outer, below in zip(found, inner, strict=True))
     except ManorError as error:
         return None, str(error)
     return EdgeColumn(*found), ""
+
+
+def with_inner(outer: EdgeCounts, below: EdgeCounts) -> EdgeCounts:
+    """Return the first tier's counts with what only the next tier can tell, and what that one lacks."""
+    lacking = tuple(f"next tier: {each}" for each in below.incomplete)
+    return replace(outer, cached=below.cached, reached_slot=below.reached_slot, incomplete=outer.incomplete + lacking)
 
 
 async def tier_counts(site: Site, place: int, marks: dict[str, LogMark], service: str, window: Window) -> tuple[EdgeCounts, ...]:
@@ -176,51 +141,3 @@ async def counts_of(site: Site, host: DesiredHost, tier: DesiredTier, mark: LogM
 def total(counts: Iterable[EdgeCounts]) -> EdgeCounts:
     """Return the sum over hosts."""
     return reduce(EdgeCounts.plus, counts, EdgeCounts())
-
-
-def timeline(begun: Sequence[StepRow]) -> tuple[Moment, ...]:
-    """Return what was done when, step by step; a batch begins with each admission wave."""
-    batches = {stage: number for number, stage in enumerate(sorted({row.stage for row in begun if row.kind == AdmitSlot.kind and row.plan == 0}), 1)}
-    return tuple(moment_of(row, batches) for row in sorted(begun, key=lambda row: (row.done_at or 0.0, row.seq)))
-
-
-def moment_of(row: StepRow, batches: dict[int, int]) -> Moment:
-    """Return one line of the timeline."""
-    word = "" if row.outcome is Outcome.OK else f" · {row.outcome}"
-    back = "on the way back: " if row.plan else ""
-    return Moment(row.done_at or row.intent_at or 0.0, row.host, f"{back}{row.kind} {row.text}{word}", batch_of(row, batches))
-
-
-def batch_of(row: StepRow, batches: dict[int, int]) -> int | None:
-    """Return the batch that a step belongs to: those of an instance lie around its admission."""
-    if row.plan or not row.host:
-        return None
-    later = [number for stage, number in batches.items() if stage >= row.stage - 2]
-    return min(later) if later else None
-
-
-def drains(begun: Sequence[StepRow]) -> tuple[Drain, ...]:
-    """Return how each slot was emptied."""
-    found = []
-    for row in begun:
-        if row.kind == DrainSlot.kind and row.outcome is Outcome.OK and row.evidence:
-            drained = decode_evidence(row, Drained)
-            slot = f"{row.host} {row.text.split(' ')[0]}"
-            found.append(Drain(slot, drained.seconds, drained.in_flight_at_start, drained.left, drained.was_cut, drained.unguarded))
-    return tuple(found)
-
-
-def gates(begun: Sequence[StepRow]) -> tuple[Gate, ...]:
-    """Return the conditions that were judged within the rollout."""
-    return tuple(Gate(row.kind, "pass" if row.outcome is Outcome.OK else "fail", row.evidence) for row in begun if row.kind in {"preflight", "bake"})
-
-
-def timings(order: RolloutOrder) -> tuple[Timing, ...]:
-    """Return the waiting times that were in force."""
-    rules = order.rules
-    return (
-        Timing("min_healthy_time", order.min_healthy_seconds),
-        Timing("bake", order.bake_seconds),
-        Timing("drain_timeout", order.drain_seconds),
-        Timing("settle", rules.settle),
-    )

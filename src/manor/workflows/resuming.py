@@ -14,7 +14,10 @@ from manor.state.store import Store
 from manor.state.words import OperationState
 from manor.workflows.applying import APPLY_KINDS, confirming_changes
 from manor.workflows.context import Context
-from manor.workflows.receipts import receipt_or_reason
+from manor.workflows.down import carry_out_down
+from manor.workflows.ending_hosts import VERB as DOWN
+from manor.workflows.ending_hosts import raise_unless_down
+from manor.workflows.receipts import VERBS_WITH_RECEIPT, receipt_or_reason
 from manor.workflows.removing import VERB as REMOVAL
 from manor.workflows.removing import resume_removal
 from manor.workflows.rolling import Carrying, require_done, resumed_rollout, run_operation
@@ -33,13 +36,15 @@ async def resume_operation(context: Context, operation: Operation, carrying: Car
             site = context_at(context, now.estate_digest).site(now.environment)
             back = confirming_changes(context.store)
             return await execute(context.store, now.id, site, APPLY_KINDS, lease, on_failure=back, tell=heard, stop=carrying.stop, chaos=carrying.chaos)
+        if now.verb == DOWN:
+            return await carry_out_down(context, now, lease, carrying)
         if now.verb == REMOVAL:
             return await resume_removal(context, now, lease, Carrying(carrying.actor, heard, carrying.stop, carrying.chaos))
         rollout = await resumed_rollout(context, now)
         return await run_operation(rollout, now, lease, Carrying(carrying.actor, heard, carrying.stop, carrying.chaos))
 
     result = await adopt(context.store, operation, carry_out, wait_seconds=carrying.wait_seconds)
-    if result.operation.verb not in {"apply", REMOVAL} and result.operation.state.is_final:
+    if result.operation.verb in VERBS_WITH_RECEIPT and result.operation.state.is_final:
         _, why_not = await receipt_or_reason(context, result)
         if why_not:
             heard(Event(What.SAID, context.store.clock.now(), result.operation.id, why_not))
@@ -50,6 +55,8 @@ def require_ended_well(result: Result) -> None:
     """Raise what an operation's end means for the exit code, by its verb."""
     if result.operation.verb == "apply":
         raise_unless_applied(result)
+    elif result.operation.verb == DOWN:
+        raise_unless_down(result)
     elif result.operation.verb == REMOVAL:
         result.raise_unless_done()
     else:

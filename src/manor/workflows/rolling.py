@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -17,15 +18,15 @@ from manor.operations.leasing import hold
 from manor.operations.planning import Result, create
 from manor.operations.step import Planned, StepKinds
 from manor.operations.stop import Stop
+from manor.rollout.blame import blame
 from manor.rollout.fleet import Fleet, SlotLetter
 from manor.rollout.kinds import KINDS
 from manor.rollout.live import LiveFleet
-from manor.rollout.looking import is_any_replacement_dead, look_at_instances
+from manor.rollout.looking import look_at_instances
 from manor.rollout.plan import InstanceNow, RolloutOrder, plan_rollout, total_seconds
 from manor.rollout.probing import Prober
 from manor.rollout.release import Release, make_release
-from manor.rollout.stopping import StopSlot
-from manor.rollout.story import failure_of, told_end
+from manor.rollout.story import told_end
 from manor.rollout.wayback import plan_return
 from manor.state import journal, operations, releases
 from manor.state.journal import StepRow
@@ -42,6 +43,9 @@ ORDER: TypeAdapter[RolloutOrder] = TypeAdapter(RolloutOrder)
 REMOTE_BAKE_SECONDS = 600.0
 
 
+AGAIN_KEY = "again"
+
+
 @dataclass(frozen=True)
 class Rollout:
     """A rollout about to be carried out."""
@@ -50,6 +54,8 @@ class Rollout:
     environment: str
     order: RolloutOrder
     fleet: LiveFleet
+    again: str = ""
+    """Why a release that failed here before is rolled out once more; empty: it had not failed."""
 
 
 async def prepare_rollout(context: Context, environment: str, service: str, artifact: str, *, again: str = "") -> Rollout:
@@ -62,13 +68,17 @@ async def prepare_rollout(context: Context, environment: str, service: str, arti
     standing = await context.store.read(releases.standing_of, environment, service, release.id)
     if standing is not None and standing.standing is Standing.BURNED and not again:
         raise UsageError(f"release {release.short} failed in {environment} before ({standing.reason}); to try it once more add --again 'why'")
-    return await rollout_of(context, environment, service, release)
+    is_burned = standing is not None and standing.standing is Standing.BURNED
+    return replace(await rollout_of(context, environment, service, release), again=again if is_burned else "")
 
 
-async def rollout_of(context: Context, environment: str, service: str, release: Release, *, is_return: bool = False) -> Rollout:
-    """Return the rollout of a release from what runs now."""
+async def rollout_of(
+    context: Context, environment: str, service: str, release: Release, *, is_return: bool = False, only: frozenset[str] = frozenset()
+) -> Rollout:
+    """Return the rollout of a release from what runs now, on all hosts or on some."""
     declared = context.environment(environment).services[service]
-    instances, known = await instances_now(context, environment, service)
+    every, known = await instances_now(context, environment, service)
+    instances = tuple(now for now in every if now.host in only or not only)
     certified = await context.store.read(releases.last_certified, environment, service)
     view = context.wiring(environment).service(service)
     local = all(host.address is None for host in context.environment(environment).hosts.values())
@@ -83,6 +93,7 @@ async def rollout_of(context: Context, environment: str, service: str, release: 
         bake_seconds=declared.rollout.bake if declared.rollout.bake is not None else default_bake,
         certified=short(certified.id) if certified else "",
         is_return=is_return,
+        beside=len(every) - len(instances),
     )
     returned_to = [await load_release(context, certified.id)] if certified else []
     catalog = {entry.short: entry for entry in (release, *known, *returned_to)}
@@ -148,7 +159,7 @@ async def carry_out_rollout(rollout: Rollout, carrying: Carrying, verb: str, del
             service,
             actor=carrying.actor,
             estate_digest=context.estate.digest,
-            arguments=ORDER.dump_json(rollout.order).decode(),
+            arguments=write_arguments(rollout.order, rollout.again),
             deadline=context.store.clock.now() + total_seconds(steps),
             delivery=delivery,
         )
@@ -159,7 +170,19 @@ async def carry_out_rollout(rollout: Rollout, carrying: Carrying, verb: str, del
 async def looked_at_again(rollout: Rollout) -> Rollout:
     """Return the rollout as it is to be now that nobody else can change what it starts from."""
     order = rollout.order
-    return await rollout_of(rollout.context, rollout.environment, order.service, rollout.fleet.catalog[order.release], is_return=order.is_return)
+    release, only = rollout.fleet.catalog[order.release], frozenset(now.host for now in order.instances) if order.beside else frozenset[str]()
+    now = await rollout_of(rollout.context, rollout.environment, order.service, release, is_return=order.is_return, only=only)
+    return replace(now, again=rollout.again)
+
+
+def write_arguments(order: RolloutOrder, again: str = "") -> str:
+    """Return the arguments of a rollout's operation: its order and, beside it, what was set aside for it. Readers of the order alone pass over the rest."""
+    return json.dumps({**ORDER.dump_python(order, mode="json"), **({AGAIN_KEY: again} if again else {})})
+
+
+def read_again(arguments: str) -> str:
+    """Return why a release that had failed here before was rolled out once more; empty: it had not."""
+    return str(json.loads(arguments).get(AGAIN_KEY, ""))
 
 
 async def run_operation(rollout: Rollout, operation: Operation, lease: Lease, carrying: Carrying) -> Result:
@@ -181,12 +204,9 @@ def turning_round(store: Store, order: RolloutOrder) -> OnFailure[Fleet]:
     """Return what plans the way back from the steps that were begun."""
 
     async def plan(operation: Operation, failed: Sequence[StepRow], ports: Fleet) -> Sequence[Planned[Fleet]] | None:
-        rows = await store.read(journal.steps, operation.id, 0)
-        begun = [ROLLOUT_KINDS.decode(row) for row in rows if row.intent_at is not None]
-        failure = failure_of(order, rows)
-        unstopped = [step for row in failed if isinstance(step := ROLLOUT_KINDS.decode(row), StopSlot)]
-        is_of_release = failure.is_of_release or await is_any_replacement_dead(ports, unstopped)
-        return plan_return(order, begun, replace(failure, is_of_release=is_of_release))
+        rows = await store.read(journal.steps, operation.id)
+        begun = [ROLLOUT_KINDS.decode(row) for row in rows if row.intent_at is not None and row.plan == 0]
+        return plan_return(order, begun, await blame(order, rows, ports, ROLLOUT_KINDS))
 
     return plan
 

@@ -39,8 +39,10 @@ from manor.workflows.ledger import Ledger
 from manor.workflows.receipts import write_missing_receipts
 from manor.workflows.repositories import HostedRepositories
 from manor.workflows.resuming import resume_operation
+from manor.workflows.retention import clean
 from manor.workflows.rolling import Carrying
 
+REST_SECONDS = 10.0
 log = logging.getLogger(__name__)
 DELIVERY = "deliver"
 DELIVERY_PLACE = 1_000_000
@@ -61,6 +63,8 @@ class Controller:
     def __post_init__(self) -> None:
         """Find the repositories and the ledger."""
         self._adopting: dict[str, asyncio.Task[None]] = {}
+        self._resting: dict[str, float] = {}
+        """Until when, by its id, an operation that could not be gone on with is not tried again."""
         self._told: set[str] = set()
         self.deliveries = Deliveries(lambda: self.context, self.settle, Carrying(ACTOR, log_event, wait_seconds=WAIT_SECONDS, chaos=self.chaos))
         self.runner = LocalRunner("controller", Guard("controller"))
@@ -166,8 +170,9 @@ class Controller:
 
     async def adopt(self) -> None:
         """Go on with operations whose executor died, side by side; those of an open delivery are gone on with by that."""
+        now = self.context.store.clock.now()
         for operation in await find_orphans(self.context.store):
-            if await delivery_of(self.context, operation) is None:
+            if self._resting.get(operation.id, now) <= now and await delivery_of(self.context, operation) is None:
                 self._adoption(operation, Carrying(ACTOR, log_event, chaos=self.chaos))
 
     def _adoption(self, operation: Operation, carrying: Carrying) -> asyncio.Task[None]:
@@ -178,11 +183,16 @@ class Controller:
         return self._adopting[operation.id]
 
     async def _adopt(self, operation: Operation, carrying: Carrying) -> None:
-        """Go on with one operation. One that fails is told and left for a person."""
+        """Go on with one operation. One that can't be gone on with is told, and tried again after a rest."""
+        self._resting[operation.id] = self.context.store.clock.now() + REST_SECONDS
         try:
             await resume_operation(self.context, operation, carrying)
         except ManorError as error:
             log.warning("%s %s: %s", operation.verb, operation.lease, error)
+        except Exception:
+            log.exception("%s %s could not be gone on with", operation.verb, operation.lease)
+        else:
+            self._resting.pop(operation.id, None)
 
     async def hand_in(self, service: str, file: Path, *, commit: str, build_url: str, to: str, actor: str) -> Operation:
         """Take an artifact in and deliver it in the background; return the operation of its first rollout. Raises UsageError, Refused."""
@@ -196,6 +206,11 @@ class Controller:
         """Revive what died, rotate what grew, write receipts that a crash kept from being written."""
         done = (*await revive(self.context), *await rotate_logs(self.context), *await rotate_own_logs(self.context, self.runner))
         for line in (*done, *await self._missing_receipts()):
+            log.info("%s", line)
+
+    async def clean(self) -> None:
+        """Remove what nobody needs any more."""
+        for line in await clean(self.context):
             log.info("%s", line)
 
     async def _missing_receipts(self) -> list[str]:

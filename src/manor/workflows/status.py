@@ -48,6 +48,8 @@ class ServiceStatus:
     certified: str
     slots: tuple[SlotStatus, ...]
     problem: str = ""
+    taken_out: tuple[str, ...] = ()
+    """What a person took out of traffic: where, and how to end it."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ class EnvironmentStatus:
     @property
     def is_well(self) -> bool:
         """Tell whether nothing needs a person."""
-        return not any(host.problem or host.not_running for host in self.hosts) and not any(service.problem for service in self.services)
+        return not any(host.problem or host.not_running for host in self.hosts) and not any(each.problem or each.taken_out for each in self.services)
 
 
 async def environment_status(context: Context, name: str) -> EnvironmentStatus:
@@ -143,16 +145,17 @@ async def service_status(context: Context, environment: str, service: str) -> Se
     rows = await read_slots(context.store, environment, service)
     fleet = make_fleet(context, environment, service, {})
     seen: dict[str, list[ServerView]] = {}
-    problem = ""
+    problem, taken_out = "", tuple[str, ...]()
     try:
         for balancer in fleet.balancers:
             for view in await fleet.traffic(balancer, service):
                 seen.setdefault(view.name, []).append(view)
+        taken_out = tuple((await fleet.held(service)).values())
     except ManorError as error:
         problem = str(error)
     held = {(row.instance, str(row.slot)): row for row in rows}
     slots = tuple(slot_status(server.name, server.host, held.get((server.instance, server.slot)), seen.get(server.name, [])) for server in fleet.view.servers)
-    return ServiceStatus(service, short(certified.id) if certified else "", slots, problem)
+    return ServiceStatus(service, short(certified.id) if certified else "", slots, problem, taken_out)
 
 
 def slot_status(server: str, host: str, row: releases.SlotRow | None, seen: list[ServerView]) -> SlotStatus:

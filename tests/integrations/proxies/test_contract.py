@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 import yaml
 
+from manor.estate.model import Cache
+from manor.estate.source import parse_yaml
+from manor.estate.timeouts import CLASS_TIMES, ClassTimes, RouteClass
 from manor.estate.topology import Listener, Role, Switch, TierNode, TrafficState
+from manor.estate.translate import validate
 from manor.execution.values import Completed
 from manor.integrations.proxies.base import Proxy
 from manor.registry import INTEGRATIONS, product, products
@@ -97,6 +101,55 @@ def test_traits_are_consistent(name: str) -> None:
     assert traits.switch is Switch.NONE or traits.in_flight_source
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_a_wrong_option_is_one_fault_at_its_own_key(name: str) -> None:
+    options = product("proxies", name).options
+    for key in options.model_fields:
+        for wrong in ("x y", [1], {"a": 1}):
+            text = parse_yaml(json.dumps({key: wrong}), "estate.yaml")
+            found = validate(options, text, {})[1]
+            assert [finding.path for finding in found] == [(key,)], found
+            assert all("; " in finding.wrong and "Input should" not in finding.wrong for finding in found), found
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_verbatim_text_stands_where_the_traits_say(name: str) -> None:
+    proxy: Proxy = product("proxies", name)
+    for place in proxy.traits.extra_places:
+        service = nodes.service(extra={name: {place: b"# owner's word"}})
+        node = replace(node_of(proxy, min(proxy.traits.roles)), services=(service,))
+        assert [file.name for file in proxy.render(node) if b"# owner's word" in file.content], f"{name} does not render {place}"
+
+
+LONG = ClassTimes(3607.0, 71.0, 67.0)
+TIMES: dict[RouteClass, ClassTimes] = {
+    "page": ClassTimes(61.0, 31.0, 67.0),
+    "stream": LONG,
+    "upload": ClassTimes(613.0, 601.0, 617.0),
+    "websocket": LONG,
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("is_first", [True, False])
+def test_times_come_from_the_one_table(name: str, is_first: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a table of other numbers none of the usual ones is left in any file."""
+    for class_, times in TIMES.items():
+        monkeypatch.setitem(CLASS_TIMES, class_, times)
+    proxy: Proxy = product("proxies", name)
+    is_first = is_first and proxy.traits.can_be_first
+    routes = [nodes.route("a.example", path=f"/{class_}", class_=class_) for class_ in TIMES]
+    service = nodes.service(routes=routes, response_seconds=3607.0, drain_seconds=601.0, cache=Cache(ttl=5.0))
+    role = min(proxy.traits.roles)
+    ends = (nodes.endpoint("edge-1", "127.202.0.11", 9030),)
+    for is_switching in {False, proxy.traits.switch is not Switch.NONE}:
+        node = nodes.node(
+            name, role, 0 if is_first else 2, services=[service], is_first=is_first, is_switching=is_switching, next_=() if is_switching else ends
+        )
+        text = "".join(file.content.decode() for file in proxy.render(replace(node, is_web=role is Role.WEB)))
+        assert re.findall(r"\b(?:60|600|3600)(?:000ms|s|\.000s?)", text) == []
+
+
 def test_each_role_has_at_most_one_default() -> None:
     for role in Role:
         assert len([name for name in NAMES if role in product("proxies", name).traits.default_for]) <= 1
@@ -140,6 +193,9 @@ def test_switching_is_idempotent_and_names_no_other_service(name: str) -> None:
     assert proxy.switch_files(node, service, traffic) == proxy.switch_files(node, service, traffic)
     assert proxy.switch_files(node, service, traffic), "a restart would not come back with this traffic"
     assert "crm" not in repr(proxy.switch(node, service, traffic))
+    changed = service.servers[0].name
+    said = repr(proxy.switch(node, service, {changed: TrafficState.READY}))
+    assert not [server.name for server in service.servers[1:] if server.name in said], "who changes one server says nothing of the others"
 
 
 @pytest.mark.parametrize("name", NAMES)

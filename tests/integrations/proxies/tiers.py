@@ -156,9 +156,14 @@ class Tier:
         return await self.servers(service)
 
     async def page(self, service: ServiceView, on: bool) -> None:
-        """Show the maintenance page, or end it."""
+        """Show the maintenance page, or end it, and read that back as a rollout does."""
         for act in self.proxy.maintenance(self.node, service, on):
             await self.runner.carry_out(act)
+        await self._until(f"maintenance page {on}", lambda: self._shows_page(service, on))
+
+    async def _shows_page(self, service: ServiceView, on: bool) -> bool:
+        completed = await self.runner.carry_out(self.proxy.observe_maintenance(self.node, service))
+        return self.proxy.parse_maintenance(self.node, service, completed) is on
 
     def lines(self) -> list[str]:
         """Return its access log."""

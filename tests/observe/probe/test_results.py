@@ -84,11 +84,11 @@ def outcome(due: float, seconds: float = 0.01, kind: LossKind | None = None) -> 
     return Outcome(0, Lane.KEPT, due, due + 0.002, due + seconds, 0 if kind else 200, kind)
 
 
-def test_a_window_counts_by_due_time_beside_the_window_before() -> None:
+def test_a_window_counts_by_due_time_beside_a_baseline() -> None:
     before = [outcome(90 + number / 10, 0.010) for number in range(100)]
     inside = [outcome(100 + number / 10, 0.030) for number in range(99)] + [outcome(109.95, 5.0, LossKind.TIMED_OUT)]
     after = [outcome(110.0, kind=LossKind.RESET)]
-    result = summarize([*before, *inside, *after], CONFIG, Window(100.0, 110.0))
+    result = summarize([*before, *inside, *after], CONFIG, Window(100.0, 110.0), Window(90.0, 100.0))
     assert (result.sent, result.lost, result.new_connections) == (100, 1, 0)
     assert [(loss.target, loss.kind, round(loss.seconds)) for loss in result.losses] == [("health", LossKind.TIMED_OUT, 5)]
     assert result.latency.p99 == pytest.approx(0.030)

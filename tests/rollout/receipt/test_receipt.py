@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from manor.errors import ManorError
 from manor.observe.probe import Lane, LossKind, Outcome, ProbeConfig, Recording, Target
+from manor.observe.probe.summary import LEAST_COMPARED
 from manor.observe.window import Window
+from manor.rollout.composing import AGAIN, ENDS, JUDGED
 from manor.rollout.receipt import Receipt, parse_receipt, probe_column, render_json
-from manor.rollout.receipt_text import render_text
+from manor.rollout.receipt_text import probe_lines, render_text, verdict
+from manor.rollout.spans import ProbeSpan
 
 CASES = sorted(path for path in (Path(__file__).parent / "cases").iterdir() if path.is_dir())
 WINDOW = Window(100.0, 110.0)
+SPAN = ProbeSpan(WINDOW)
 
 
 def load(name: str) -> Receipt:
@@ -51,8 +58,8 @@ def test_losses_beyond_the_budget_and_outages_beyond_the_limit_fail() -> None:
     assert load("interrupt_measured").is_within_budget
 
 
-def target(rate: float = 10.0) -> Target:
-    return Target(name="health", address="127.0.0.1", port=8443, host="shop.localhost", rate=rate)
+def target(rate: float = 10.0, **more: Any) -> Target:
+    return Target(name="health", address="127.0.0.1", port=8443, host="shop.localhost", rate=rate, **more)
 
 
 def recording(outcomes: list[Outcome], *, ended: bool = True, in_flight: int = 0, unsent: int = 0, last_seen: float = 111.0) -> Recording:
@@ -67,19 +74,19 @@ def outcomes(count: int, lost: range = range(0)) -> list[Outcome]:
 
 
 def test_a_whole_recording_has_a_bound_and_no_gaps() -> None:
-    column = probe_column(recording(outcomes(100)), WINDOW)
+    column = probe_column(recording(outcomes(100)), SPAN)
     assert (column.sent, column.lost, column.bound, column.incomplete, column.outage) == (100, 0, 0.03, (), None)
 
 
 def test_losses_have_an_outage_and_no_bound() -> None:
-    column = probe_column(recording(outcomes(100, lost=range(20, 35))), WINDOW)
+    column = probe_column(recording(outcomes(100, lost=range(20, 35))), SPAN)
     assert (column.lost, column.bound) == (15, None)
     assert column.outage is not None
     assert (column.outage.begin, column.outage.seconds) == pytest.approx((102.0, 1.5))
 
 
 def test_an_outage_that_does_not_end_lasts_to_the_end() -> None:
-    column = probe_column(recording(outcomes(100, lost=range(90, 100))), WINDOW)
+    column = probe_column(recording(outcomes(100, lost=range(90, 100))), SPAN)
     assert column.outage is not None
     assert column.outage.seconds == pytest.approx(1.0)
 
@@ -91,11 +98,98 @@ def test_an_outage_that_does_not_end_lasts_to_the_end() -> None:
         (recording(outcomes(100), ended=False, in_flight=2), "it was not stopped in order; what became of 2 requests is not known"),
         (recording(outcomes(90), unsent=10), "10 requests could not be sent: this machine was out of files, ports or memory"),
         (recording(outcomes(80)), "80 requests were sent, 100 were due"),
+        (recording(outcomes(60), last_seen=106.0), "it ended 4 s before the rollout, with 0 requests on their way"),
+        (recording(outcomes(98), unsent=2), "2 requests could not be sent: this machine was out of files, ports or memory"),
     ],
 )
 def test_a_recording_with_gaps_says_so(made: Recording, gap: str) -> None:
-    assert probe_column(made, WINDOW).incomplete == (gap,)
+    column = probe_column(made, SPAN)
+    assert column.incomplete == (gap,)
+    assert not column.is_whole
+
+
+def test_one_request_in_two_hundred_that_was_not_sent_is_told_and_hinders_nothing() -> None:
+    column = probe_column(recording(outcomes(199), unsent=1, last_seen=121.0), ProbeSpan(Window(100.0, 119.9)))
+    assert column.is_whole
+    assert column.incomplete == ("1 requests could not be sent: this machine was out of files, ports or memory",)
+
+
+def test_what_was_asked_before_and_after_the_span_counts_too() -> None:
+    column = probe_column(recording(outcomes(100, lost=range(99, 100))), ProbeSpan(Window(101.0, 109.0)))
+    assert (column.sent, column.lost, column.incomplete) == (100, 1, ())
+
+
+def test_what_was_moved_after_the_probe_is_told() -> None:
+    column = probe_column(recording(outcomes(100)), replace(SPAN, was_moved_later=True))
+    assert column.is_whole
+    assert column.incomplete == ("what was moved after it had ended, on the way back, was not probed",)
+
+
+def slower(made: list[Outcome], since: float, seconds: float) -> list[Outcome]:
+    return [each._replace(done=each.done + seconds) if each.due >= since else each for each in made]
+
+
+def test_added_latency_is_against_what_was_before_anything_was_moved() -> None:
+    column = probe_column(recording(slower(outcomes(100), 103.0, 0.020)), replace(SPAN, moved_at=103.0))
+    assert column.baseline == Window(100.0, 103.0)
+    assert column.compared_with == 30
+    assert column.added is not None
+    assert column.added.p50 == pytest.approx(0.020)
+    told = "\n".join(probe_lines(replace(load("nothing_seen"), probe=column)))
+    assert "against the 3.0 s before anything was moved (n = 30): p50 +20.0 ms" in told
+
+
+def test_too_little_to_compare_with_is_no_comparison() -> None:
+    column = probe_column(recording(outcomes(100)), replace(SPAN, moved_at=100.45))
+    assert (column.added, column.compared_with) == (None, 5)
+    told = "\n".join(probe_lines(replace(load("nothing_seen"), probe=column)))
+    assert "added latency: not known, 5 requests were answered in the 0.5 s before anything was moved" in told
+
+
+def answering(status: int, since: float, *, before: int = 200, follows: bool = True) -> Recording:
+    changed = [each._replace(status=status if each.due >= since else before) for each in outcomes(100)]
+    config = ProbeConfig(targets=(target(expected=tuple(range(200, 500)), follows_baseline=follows),))
+    return Recording(config, tuple(changed), 0, 0, ended=True, last_seen=111.0)
+
+
+@pytest.mark.parametrize(
+    ("made", "moved_at", "lost"),
+    [
+        (answering(404, since=106.0), 103.0, 40),
+        (answering(404, since=100.0), None, 100),
+        (answering(401, since=100.0), 103.0, 0),
+        (answering(403, since=106.0, before=401), 103.0, 0),
+        (answering(302, since=106.0), 103.0, 0),
+        (answering(200, since=106.0, before=404), 103.0, 0),
+        (answering(404, since=106.0, follows=False), 103.0, 0),
+    ],
+    ids=["lost its route", "never had one", "always refused", "refused otherwise", "redirected", "got a route", "declared"],
+)
+def test_another_class_of_status_than_before_is_a_loss(made: Recording, moved_at: float | None, lost: int) -> None:
+    column = probe_column(made, replace(SPAN, moved_at=moved_at))
+    assert column.lost == lost
+    assert {loss.kind for loss in column.losses} <= {LossKind.BAD_STATUS}
+
+
+def test_what_was_not_measured_to_its_end_says_so_in_its_first_line() -> None:
+    column = probe_column(recording(outcomes(50), ended=False, last_seen=105.0), SPAN)
+    for name in ("interrupt_measured", "rolling_nothing_lost"):
+        assert "(incomplete: not measured to its end)" in verdict(replace(load(name), probe=column))
 
 
 def test_nothing_seen_is_not_within_any_budget() -> None:
     assert not load("nothing_seen").is_within_budget
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_a_case_says_only_what_a_rollout_can(case: Path) -> None:
+    receipt = load(case.name)
+    probe = receipt.probe
+    assert receipt.state in ENDS.values()
+    assert probe.is_whole or receipt.state != "certified"
+    assert (probe.added is not None) == (probe.baseline is not None and probe.compared_with >= LEAST_COMPARED)
+    assert {gate.name for gate in receipt.gates} <= JUDGED
+    assert {override.what for override in receipt.overrides} <= {AGAIN}
+    assert receipt.approvers == ()
+    assert {timing.name for timing in receipt.timings} <= {"probe_baseline", "min_healthy_time", "bake", "drain_timeout", "settle"}
+    assert all(re.fullmatch(r"[\w-]+ shop/[ab]", drain.slot) for drain in receipt.drains)

@@ -28,7 +28,8 @@ def printer(*, as_json: bool) -> Listener:
         click.echo(f"{stamp}  {click.style(columns(event), fg=STYLES.get(event.what))}")
 
     def as_object(event: Event) -> None:
-        click.echo(json.dumps({"event": event.what, **{key: value for key, value in dataclasses.asdict(event).items() if key != "what"}}))
+        told = {key: value for key, value in dataclasses.asdict(event).items() if key != "what" and (key != "hosts" or value)}
+        click.echo(json.dumps({"event": event.what, **told}))
 
     return as_object if as_json else as_line
 
@@ -36,10 +37,16 @@ def printer(*, as_json: bool) -> Listener:
 def columns(event: Event) -> str:
     """Return an event as a line whose host, kind and text stand below those of the other lines."""
     is_told_apart = event.kind and event.what not in {What.DONE, What.SAID}
-    said = event.text.partition(":")[0] if event.what is What.ENDED else event.text  # why it ended is the verb's last line
+    said = event.text.partition(":")[0] + not_ok(event) if event.what is What.ENDED else event.text  # why it ended is the verb's last line
     text = f"{event.what}: {said}" if is_told_apart else said
     took = f"in {event.seconds:.1f} s" if event.seconds >= SHORTEST_SHOWN else ""
     return f"{event.host:<14}  {event.kind or event.what:<11}  {text}  {took}".rstrip()
+
+
+def not_ok(event: Event) -> str:
+    """Return the hosts that did not come off well, e.g. ` · web-2 failed, web-3 skipped`; nothing where all did."""
+    found = ", ".join(f"{host} {outcome}" for host, outcome in event.hosts.items() if outcome != "ok")
+    return f" · {found}" if found else ""
 
 
 def print_result(result: Any, *, as_json: bool, text: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from manor.estate.environments import OVERLAYS
 from manor.estate.model import Environment
 from manor.estate.overlays import Path, changes
-from manor.estate.problems import Finding, dotted
+from manor.estate.problems import Finding, dotted, suggestion
 from manor.estate.rules.context import Context
 from manor.estate.source import Node
 
@@ -18,14 +18,36 @@ NAMES = ("host", "body")
 def check_parity(environment: Environment, context: Context) -> Iterator[Finding]:
     """Yield each value that differs from the estate's own without a reason under `differences`."""
     declared = context.declared
+    differing: list[Path] = []
     for section in OVERLAYS:
         if declared.own.child(section) is None:
             continue
-        base, merged = declared.base.child(section), declared.merged.child(section)
+        nothing = Node({}, declared.own.mark)
+        base, merged = declared.base.child(section) or nothing, declared.merged.child(section) or nothing
         for below in changes(base, merged):
             path = (section, *below)
-            if not _is_free(path, base, merged) and not _has_reason(path, environment.differences):
+            differing.append(path)
+            if not _is_free(path, base, merged) and not any(_names(reason, path) for reason in environment.differences):
                 yield Finding(path, _message(path, environment.name))
+    yield from _check_reasons(environment, differing)
+
+
+def _check_reasons(environment: Environment, differing: list[Path]) -> Iterator[Finding]:
+    """Yield reasons for all there is, which say nothing, and reasons for what does not differ, which would go unnoticed one day."""
+    for reason in environment.differences:
+        if reason in OVERLAYS:
+            yield Finding(("differences", reason), f"a reason for all {reason} at once; name what differs, e.g. {_example(reason, differing)}")
+        elif not any(_names(reason, path) for path in differing):
+            yield Finding(("differences", reason), f"nothing of this name differs; {_way_out(reason, differing)}")
+
+
+def _example(section: str, differing: list[Path]) -> str:
+    return next((dotted(path[:2]) for path in differing if path[0] == section and len(path) > 1), f"{section}.<name>")
+
+
+def _way_out(reason: str, differing: list[Path]) -> str:
+    known = {spelling for path in differing for length in range(2, len(path) + 1) for spelling in _spellings(path[:length])}
+    return f"{suggestion(reason, known)}, or remove the reason".replace("?, or", "? Or") if known else "remove it"
 
 
 def _message(path: Path, environment: str) -> str:
@@ -53,7 +75,12 @@ def _without_names(route: Node) -> object:
     return {key: child.plain() for key, child in route.entries.items() if key not in NAMES}
 
 
-def _has_reason(path: Path, differences: dict[str, str]) -> bool:
-    """Tell whether a reason names the path or something above it; `services.` may be left out."""
+def _names(reason: str, path: Path) -> bool:
+    """Tell whether a reason names the path or something above it."""
+    return bool(reason) and reason not in OVERLAYS and any(f"{spelling}.".startswith(f"{reason}.") for spelling in _spellings(path))
+
+
+def _spellings(path: Path) -> tuple[str, str]:
+    """Return the two ways to write a path; the section may be left out."""
     whole = dotted(path)
-    return any(spelling == reason or spelling.startswith(f"{reason}.") for reason in differences for spelling in (whole, whole.removeprefix(f"{path[0]}.")))
+    return whole, whole.removeprefix(f"{path[0]}.")

@@ -155,7 +155,10 @@ class Proxy(ABC):
         raise NotImplementedError(f"{self.name} does not switch")
 
     def switch(self, node: TierNode, service: ServiceView, traffic: Mapping[str, TrafficState]) -> tuple[Act, ...]:
-        """Return the acts that bring a running process to this traffic; idempotent, after `switch_files` was written."""
+        """Return the acts that bring a running process to this traffic; idempotent, after `switch_files` was written.
+
+        `traffic` has the servers that are to change; the acts say nothing of others, of whom somebody else may have said something.
+        """
         raise NotImplementedError(f"{self.name} does not switch")
 
     def observe_switch(self, node: TierNode, service: ServiceView) -> Act:
@@ -168,4 +171,12 @@ class Proxy(ABC):
 
     def maintenance(self, node: TierNode, service: ServiceView, on: bool) -> tuple[Act, ...]:
         """Return the acts, files first, that show the maintenance page in place of the service, over restarts too; or end that."""
+        raise NotImplementedError(f"{self.name} does not switch")
+
+    def observe_maintenance(self, node: TierNode, service: ServiceView) -> Act:
+        """Return the act that reads whether the running process shows the maintenance page."""
+        raise NotImplementedError(f"{self.name} does not switch")
+
+    def parse_maintenance(self, node: TierNode, service: ServiceView, completed: Completed) -> bool:
+        """Tell whether it shows it. Raises ManorError if it does not say."""
         raise NotImplementedError(f"{self.name} does not switch")

@@ -104,6 +104,12 @@ def ended(program: Program, layout: HostLayout) -> Command:
     return Command((*words, "--end", program.stop_signal, "--within", str(seconds), "--"), touch=touch, timeout_seconds=seconds + KILL_SECONDS)
 
 
+def living(program: Program, layout: HostLayout) -> Command:
+    """Return what lists the processes of a program by the mark in their environment, whether or not its supervisor lives; reads only."""
+    find = 'grep -szlxF "MANOR_INSTANCE=$1" /proc/[0-9]*/environ'
+    return Command(("sh", "-c", find, "sh", layout.instance_mark(program.name)), Touch(program.subject), ok_codes=frozenset({0, 1, 2}))
+
+
 class Supervisor(ABC):
     """A product that keeps programs running."""
 

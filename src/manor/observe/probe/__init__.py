@@ -7,7 +7,7 @@ from manor.observe.probe.engine import Probe
 from manor.observe.probe.model import Lane, Loss, LossKind, Outcome, ProbeConfig, Target
 from manor.observe.probe.process import argv, run_process
 from manor.observe.probe.results import Recording, read_results
-from manor.observe.probe.summary import Latency, Outage, ProbeResult, measured_outage, summarize
+from manor.observe.probe.summary import Latency, Outage, ProbeResult, judged, measured_outage, summarize
 from manor.observe.window import Window
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "Target",
     "Window",
     "argv",
+    "judged",
     "measured_outage",
     "read_results",
     "run_process",

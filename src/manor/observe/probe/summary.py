@@ -1,6 +1,6 @@
 """Outcomes of a window → what the receipt's first column says.
 
-Invariant: pure; a request belongs to the window in which it was due.
+Invariant: pure; a request belongs to the window in which it was due, and is compared only with what was measured before.
 """
 
 from __future__ import annotations
@@ -9,8 +9,13 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from manor.observe.probe.model import Lane, Loss, Outcome, ProbeConfig
+from manor.observe.probe.model import Lane, Loss, LossKind, Outcome, ProbeConfig
 from manor.observe.window import Window
+
+GOOD = 3
+"""Class of a status below 400."""
+LEAST_COMPARED = 10
+"""So many answers are needed in a baseline before anything is compared with it."""
 
 
 @dataclass(frozen=True)
@@ -45,27 +50,54 @@ class ProbeResult:
     losses: tuple[Loss, ...]
     latency: Latency
     added: Latency | None
-    """Against the window of the same length before; None if nothing was answered in it."""
+    """By how much what was due after the baseline took longer; None without a baseline, or if too little was answered in it."""
+    compared_with: int
+    """Requests that were answered in the baseline."""
     lateness_p99: float
     """How late the probe itself was in sending, seconds."""
 
 
-def summarize(outcomes: Iterable[Outcome], config: ProbeConfig, window: Window) -> ProbeResult:
-    """Return what was seen in a window, beside the window of the same length before."""
+def summarize(outcomes: Iterable[Outcome], config: ProbeConfig, window: Window, baseline: Window | None = None) -> ProbeResult:
+    """Return what was seen in a window; latency also against a baseline, which may be the window's beginning."""
     everything = list(outcomes)
     inside = [each for each in everything if window.holds(each.due)]
-    latency = latency_of(inside)
-    before = latency_of(each for each in everything if window.before().holds(each.due))
     losses = tuple(sorted((loss_of(each, config) for each in inside if each.kind), key=lambda loss: loss.due))
+    before = [each for each in everything if baseline and baseline.holds(each.due) and each.kind is None]
     return ProbeResult(
         sent=len(inside),
         lost=len(losses),
         new_connections=sum(each.lane is Lane.NEW for each in inside),
         losses=losses,
-        latency=latency,
-        added=None if math.isnan(before.p50) or math.isnan(latency.p50) else latency.added_to(before),
+        latency=latency_of(inside),
+        added=added_latency(before, [each for each in inside if baseline and each.due >= baseline.end and each.kind is None]),
+        compared_with=len(before),
         lateness_p99=quantile(sorted(each.sent - each.due for each in inside), 0.99),
     )
+
+
+def added_latency(before: Sequence[Outcome], after: Sequence[Outcome]) -> Latency | None:
+    """Return by how much answers took longer; None if too few were there to compare with."""
+    return latency_of(after).added_to(latency_of(before)) if len(before) >= LEAST_COMPARED and after else None
+
+
+def judged(outcomes: Iterable[Outcome], config: ProbeConfig, baseline: Window | None) -> tuple[Outcome, ...]:
+    """Return the outcomes with those as lost whose class of status a target that states none had not answered before.
+
+    Below 400 is one class and always good. Without a baseline nothing else is.
+    """
+    everything = tuple(outcomes)
+    before = {(each.target, status_class(each.status)) for each in everything if baseline and baseline.holds(each.due) and each.kind is None}
+
+    def is_new(each: Outcome) -> bool:
+        kind = status_class(each.status)
+        return each.kind is None and config.targets[each.target].follows_baseline and kind > GOOD and (each.target, kind) not in before
+
+    return tuple(each._replace(kind=LossKind.BAD_STATUS) if is_new(each) else each for each in everything)
+
+
+def status_class(status: int) -> int:
+    """Return the first digit of a status, one for all below 400."""
+    return max(status // 100, GOOD)
 
 
 def measured_outage(outcomes: Iterable[Outcome], window: Window) -> Outage | None:

@@ -186,6 +186,7 @@ async def test_every_kind_of_request(root: HostPath, sockets: HostPath, address:
             forged_headers(running),
             big_post(running),
             too_big_post(running),
+            too_big_in_chunks(running),
             server_sent_events(running),
             web_socket(running),
             http2(running),
@@ -230,6 +231,33 @@ async def too_big_post(running: Chain) -> None:
     assert status == 413
     status, _, _ = await ask(running.front, "POST", HOST, "/smallest", body=b"x" * 1001)
     assert status == 200
+
+
+async def too_big_in_chunks(running: Chain) -> None:
+    """A body of unknown length is measured as it comes in, over many reads, whatever the route of its service allows that has no limit."""
+    for path, size, wanted in (
+        ("/small/few", 900, 200),
+        ("/small/more", 1001, 413),
+        ("/small/many", 300_000, 413),
+        ("/x", 300_000, 200),
+        ("/static/x", 300_000, 200),
+    ):
+        reader, writer = await asyncio.open_connection(*running.front)
+        writer.write(request("PUT", HOST, path, headers=["Transfer-Encoding: chunked", "X-Manor-Body: 1"]))
+        try:
+            for begin in range(0, size, 100_000):
+                part = b"x" * min(100_000, size - begin)
+                writer.write(b"%x\r\n%s\r\n" % (len(part), part))
+                await writer.drain()
+                await asyncio.sleep(0.05)
+            writer.write(b"0\r\n\r\n")
+            await writer.drain()
+        except ConnectionError:
+            assert wanted == 413
+        async with asyncio.timeout(10):
+            line = await reader.readline()
+        assert int(line.split()[1]) == wanted, (path, size, line)
+        writer.close()
 
 
 async def server_sent_events(running: Chain) -> None:

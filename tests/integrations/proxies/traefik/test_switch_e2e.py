@@ -53,6 +53,12 @@ class Bench:
         assert self.tier is not None
         return product.parse_switch(self.node, self.service, await self.tier.runner.carry_out(product.observe_switch(self.node, self.service)))
 
+    async def shows_page(self) -> bool:
+        """Tell whether the process says that it shows the maintenance page."""
+        assert self.tier is not None
+        completed = await self.tier.runner.carry_out(product.observe_maintenance(self.node, self.service))
+        return product.parse_maintenance(self.node, self.service, completed)
+
     async def until(self, holds: object, seconds: float = 5.0) -> None:
         """Wait for the process's own view."""
         end = asyncio.get_running_loop().time() + seconds
@@ -122,10 +128,12 @@ async def test_pages_of_ours(bench: Bench) -> None:
         for act in product.maintenance(bench.node, bench.service, True):
             await bench.tier.runner.carry_out(act)
         live.wait_for(lambda: "our maintenance" in bench.get(), "no maintenance page")
+        assert await bench.shows_page()
         assert bench.get().endswith(" 503 30")
         for act in product.maintenance(bench.node, bench.service, False):
             await bench.tier.runner.carry_out(act)
         live.wait_for(lambda: " 200" in bench.get(), "the maintenance page stays")
+        assert not await bench.shows_page()
     await bench.until(lambda views: views[0].is_healthy is False)
     assert "our 503" in bench.get()
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from manor.errors import InvalidEstate
 from manor.estate.model import Bypass, Cache
 from manor.integrations.proxies.varnish import native, product
+from manor.integrations.proxies.varnish.vcl import cookie_conditions
 from tests.integrations.proxies import nodes
 from tests.integrations.proxies.golden import assert_golden
 from tests.integrations.proxies.varnish.cases import CASES, tier
@@ -25,6 +26,14 @@ def test_cases(name: str, request: pytest.FixtureRequest) -> None:
     files = product.render(CASES[name])
     assert [file.name for file in files] == sorted(file.name for file in files)
     assert_golden(request, HERE / "cases" / name, {file.name: file.content for file in files if file.name != "reload.sh"})
+
+
+@pytest.mark.parametrize(
+    ("declared", "conditions"),
+    [(None, ["req.http.Cookie"]), ((), []), (("b", "a.b"), [r'req.http.Cookie ~ "(?:^|;)[ \t]*a\x2eb[ \t]*="', r'req.http.Cookie ~ "(?:^|;)[ \t]*b[ \t]*="'])],
+)
+def test_cookies_that_keep_a_request_out(declared: tuple[str, ...] | None, conditions: list[str]) -> None:
+    assert cookie_conditions(declared) == conditions
 
 
 @given(st.text(min_size=1), st.text())

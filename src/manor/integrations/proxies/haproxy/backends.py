@@ -7,13 +7,12 @@ Vendor's page: https://docs.haproxy.org/2.6/configuration.html#5.2
 from __future__ import annotations
 
 from manor.estate.model import Health
+from manor.estate.timeouts import silence_seconds, tunnel_seconds
 from manor.estate.topology import Endpoint, ServiceView, SlotServer, TierNode
 from manor.integrations.proxies.haproxy import names
-from manor.integrations.proxies.haproxy.front import HTML, PAUSE_SECONDS, extra_lines
+from manor.integrations.proxies.haproxy.front import HTML, extra_lines
 from manor.integrations.proxies.haproxy.options import HAProxyOptions
 from manor.integrations.proxies.haproxy.quoting import block, identifier, log_format, milliseconds, word
-
-TUNNEL_SECONDS = 3600.0
 
 
 def backends(node: TierNode, options: HAProxyOptions) -> tuple[str, ...]:
@@ -116,8 +115,8 @@ def class_timeouts(node: TierNode) -> tuple[str, ...]:
     if not node.is_first:
         return ()
     return (
-        "http-request set-timeout server 600s if { var(txn.class) -m str upload }",
-        "http-request set-timeout server 3600s if { var(txn.class) -m str websocket stream }",
+        f"http-request set-timeout server {milliseconds(silence_seconds({'upload'}))} if {{ var(txn.class) -m str upload }}",
+        f"http-request set-timeout server {milliseconds(tunnel_seconds())} if {{ var(txn.class) -m str websocket stream }}",
     )
 
 
@@ -128,5 +127,5 @@ def service_timeouts(node: TierNode) -> tuple[str, ...]:
     return tuple(
         f"http-request set-timeout server {milliseconds(service.response_seconds)} if {{ var(txn.service) -m str -- {identifier(service.name)} }}"
         for service in node.services
-        if service.response_seconds != PAUSE_SECONDS
+        if service.response_seconds != silence_seconds({"page"})
     )

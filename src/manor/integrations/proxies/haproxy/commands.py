@@ -67,8 +67,8 @@ def switch_files(node: TierNode, service: ServiceView, traffic: Mapping[str, Tra
 
 
 def switch(node: TierNode, service: ServiceView, traffic: Mapping[str, TrafficState]) -> tuple[Act, ...]:
-    """Return the act that brings the worker to this traffic; servers to be ready come first."""
-    ordered = sorted(service.servers, key=lambda server: (ORDER.index(traffic[server.name]), server.name))
+    """Return the act that brings these servers of the worker to this traffic; servers to be ready come first."""
+    ordered = sorted((server for server in service.servers if server.name in traffic), key=lambda server: (ORDER.index(traffic[server.name]), server.name))
     words = [word for server in ordered for word in state_words(f"{names.backend(node, service)}/{server.name}", traffic[server.name])]
     return (SocketCommand(names.admin_socket(node), "; ".join(words), changing(node)),) if words else ()
 
@@ -99,6 +99,11 @@ def maintenance(node: TierNode, service: ServiceView, on: bool) -> tuple[Act, ..
     state = TrafficState.READY if on else TrafficState.MAINT
     line = f"set server {names.page_backend(node, service)}/{names.PAGE_SERVER} state {state.value}"
     return (*maintenance_files(node, service, on), SocketCommand(names.admin_socket(node), line, changing(node)))
+
+
+def observe_maintenance(node: TierNode, service: ServiceView) -> Act:
+    """Return the act that reads whether the server is ready that stands for the page."""
+    return SocketCommand(names.admin_socket(node), f"show servers state {names.page_backend(node, service)}", reading(node))
 
 
 def reading(node: TierNode) -> Touch:

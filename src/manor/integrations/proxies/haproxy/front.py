@@ -5,6 +5,7 @@ Vendor's page: https://docs.haproxy.org/2.6/configuration.html#4.2
 
 from __future__ import annotations
 
+from manor.estate.timeouts import pause_seconds
 from manor.estate.topology import Listener, TierNode
 from manor.integrations.proxies.haproxy import maps, names
 from manor.integrations.proxies.haproxy.options import HAProxyOptions
@@ -12,8 +13,6 @@ from manor.integrations.proxies.haproxy.quoting import block, log_format, millis
 
 FORGED = r"(?i)^(x[-_]manor[-_].*|x[-_]request[-_]id|forwarded|x[-_]real[-_]ip|x[-_]forwarded[-_](for|host|proto|port|server|prefix))$"
 HTML = "text/html; charset=utf-8"
-UPLOAD_PAUSE_SECONDS = 600.0
-PAUSE_SECONDS = 60.0
 
 
 def frontend(node: TierNode, options: HAProxyOptions) -> str:
@@ -65,9 +64,9 @@ def bind(node: TierNode, listener: Listener) -> str:
 
 def timeouts(node: TierNode, options: HAProxyOptions) -> tuple[str, ...]:
     """Return the client's side: how long it may pause in a body, send headers, and be idle."""
-    has_uploads = any(route.class_ == "upload" for service in node.services for route in service.routes)
+    classes = {route.class_ for service in node.services for route in service.routes}
     return (
-        f"timeout client {milliseconds(UPLOAD_PAUSE_SECONDS if has_uploads else PAUSE_SECONDS)}",
+        f"timeout client {milliseconds(pause_seconds(classes))}",
         f"timeout http-request {milliseconds(options.header_timeout)}",
         f"timeout http-keep-alive {milliseconds(node.accept_idle_seconds)}",
     )
@@ -87,6 +86,8 @@ def first_steps(node: TierNode) -> tuple[str, ...]:
         *redirects(node),
         not_found(node, "!{ var(txn.service) -m found }"),
         "http-request deny deny_status 413 if { var(txn.limit) -m int gt 0 } { req.body_size,sub(txn.limit) gt 0 }",
+        # A chunked body is measured by the web tier, as it comes in: of such a one nothing is known here but what has arrived.
+        "http-request set-header X-Manor-Body '%[var(txn.limit)]' if { var(txn.limit) -m int gt 0 }",
         "http-request set-header X-Manor-Service '%[var(txn.service)]'",
         "http-request set-header X-Request-Id '%[var(txn.id)]'",
         "http-request set-header X-Forwarded-For '%[src]'",

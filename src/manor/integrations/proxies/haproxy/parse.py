@@ -87,6 +87,14 @@ def parse_switch(service: ServiceView, completed: Completed) -> tuple[ServerView
     return tuple(view(name, states[name], numbers[name]) for name in sorted(server.name for server in service.servers))
 
 
+def parse_maintenance(service: ServiceView, completed: Completed) -> bool:
+    """Tell whether the server is ready that stands for the page. Raises ManorError if there is none: the process works by other files."""
+    states = admin_states(completed.text)
+    if names.PAGE_SERVER not in states:
+        raise ManorError(f"haproxy knows no maintenance page of {service.name}; it works by other files, or said: {completed.text[:80]!r}")
+    return traffic_of(states[names.PAGE_SERVER]) is TrafficState.READY
+
+
 def admin_states(text: str) -> dict[str, int]:
     """Return the administrative state of each server from `show servers state`."""
     rows = (line.split() for line in text.splitlines())

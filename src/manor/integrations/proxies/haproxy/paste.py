@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from manor.estate.timeouts import tunnel_seconds
 from manor.estate.topology import ServiceView, TierNode
 from manor.integrations.proxies.base import RenderedFile
 from manor.integrations.proxies.haproxy import names
-from manor.integrations.proxies.haproxy.backends import TUNNEL_SECONDS, check_lines, check_words, server_line
+from manor.integrations.proxies.haproxy.backends import check_lines, check_words, server_line
 from manor.integrations.proxies.haproxy.front import extra_lines, no_repeats
 from manor.integrations.proxies.haproxy.options import HAProxyOptions, load_options
 from manor.integrations.proxies.haproxy.quoting import block, map_key, milliseconds, word
@@ -65,7 +66,7 @@ def backend(node: TierNode, service: ServiceView, options: HAProxyOptions) -> st
             f"balance {options.balance}",
             f"timeout connect {milliseconds(options.connect_timeout)}",
             f"timeout server {milliseconds(service.response_seconds)}",
-            f"timeout tunnel {milliseconds(TUNNEL_SECONDS)}",
+            f"timeout tunnel {milliseconds(tunnel_seconds())}",
             f"timeout queue {milliseconds(options.queue_timeout)}",
             f"timeout check {milliseconds(service.health.timeout)}",
             "option redispatch 1",

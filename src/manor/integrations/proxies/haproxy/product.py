@@ -29,6 +29,7 @@ class HAProxy(Proxy):
         switch_checks=frozenset({"http", "tcp", "command"}),
         makes_request_ids=True,
         takes_part={"include": frozenset({"into", "main", "pid", "socket"}), "runtime": frozenset({"socket"})},
+        extra_places=frozenset({"backend", "frontend"}),
         in_flight_source="`scur` and `qcur` of `show stat`, per server",
     )
 
@@ -93,7 +94,7 @@ class HAProxy(Proxy):
         return commands.switch_files(node, service, traffic)
 
     def switch(self, node: TierNode, service: ServiceView, traffic: Mapping[str, TrafficState]) -> tuple[Act, ...]:
-        """Return `set server …` for every server of the service, those to be ready first."""
+        """Return `set server …` for each of these servers, those to be ready first."""
         return commands.switch(node, service, traffic)
 
     def observe_switch(self, node: TierNode, service: ServiceView) -> Act:
@@ -107,3 +108,11 @@ class HAProxy(Proxy):
     def maintenance(self, node: TierNode, service: ServiceView, on: bool) -> tuple[Act, ...]:
         """Return the acts that show the maintenance page, or end it."""
         return commands.maintenance(node, service, on)
+
+    def observe_maintenance(self, node: TierNode, service: ServiceView) -> Act:
+        """Return `show servers state` of the backend whose server is up while the page is shown."""
+        return commands.observe_maintenance(node, service)
+
+    def parse_maintenance(self, node: TierNode, service: ServiceView, completed: Completed) -> bool:
+        """Tell whether it shows it."""
+        return parse.parse_maintenance(service, completed)

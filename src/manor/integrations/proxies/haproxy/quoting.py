@@ -19,7 +19,7 @@ def word(value: object) -> str:
     """Return a value as one word. Raises InvalidEstate for control characters."""
     text = str(value)
     if CONTROL.search(text):
-        raise InvalidEstate([f"haproxy: {text!r} has a control character, which its configuration can't hold"])
+        raise InvalidEstate([f"haproxy: {text!r} has a control character, which its configuration can't hold; remove it"])
     if PLAIN.fullmatch(text):
         return text
     return "'" + text.replace("'", "'\\''") + "'"

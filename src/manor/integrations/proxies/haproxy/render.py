@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from hashlib import sha256
 
+from manor.estate.timeouts import pause_seconds, silence_seconds, tunnel_seconds
 from manor.estate.topology import TierNode
 from manor.integrations.proxies.base import RenderedFile
 from manor.integrations.proxies.haproxy import maps, names
-from manor.integrations.proxies.haproxy.backends import TUNNEL_SECONDS, backends
-from manor.integrations.proxies.haproxy.front import HTML, PAUSE_SECONDS, frontend
+from manor.integrations.proxies.haproxy.backends import backends
+from manor.integrations.proxies.haproxy.front import HTML, frontend
 from manor.integrations.proxies.haproxy.options import HAProxyOptions, load_options
 from manor.integrations.proxies.haproxy.quoting import block, milliseconds, word
 
@@ -85,9 +86,9 @@ def defaults(node: TierNode, options: HAProxyOptions) -> str:
             "mode http",
             "log stderr format raw local0 notice" if node.theirs is None else "log global",
             f"timeout connect {milliseconds(options.connect_timeout)}",
-            f"timeout client {milliseconds(PAUSE_SECONDS)}",
-            f"timeout server {milliseconds(PAUSE_SECONDS)}",
-            f"timeout tunnel {milliseconds(TUNNEL_SECONDS)}",
+            f"timeout client {milliseconds(pause_seconds({'page'}))}",
+            f"timeout server {milliseconds(silence_seconds({'page'}))}",
+            f"timeout tunnel {milliseconds(tunnel_seconds())}",
             f"timeout queue {milliseconds(options.queue_timeout)}",
             "option http-keep-alive",
             "option redispatch 1",

@@ -6,18 +6,17 @@ Vendor's page: https://nginx.org/en/docs/http/ngx_http_rewrite_module.html#if
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from manor.estate.model import Redirect
+from manor.estate.timeouts import pause_seconds, silence_seconds
 from manor.estate.topology import RouteMatch, ServiceView, TierNode, TrafficState
 from manor.integrations.proxies.nginx import names
 from manor.integrations.proxies.nginx.options import NginxOptions
 from manor.integrations.proxies.nginx.quoting import Block, host_name, identifier, path, seconds, url_path, value, word
-from manor.integrations.proxies.nginx.slots import BODY_PAUSE_SECONDS, UPLOAD_PAUSE_SECONDS, own_servers
+from manor.integrations.proxies.nginx.slots import own_servers
 
-SILENCE_SECONDS: Mapping[str, float] = {"upload": 600.0, "websocket": 3600.0, "stream": 3600.0}
-FORGED = ("Forwarded", "X-Forwarded-Prefix", "X-Forwarded-Server", "X-Manor-Cache", "X-Manor-Host", "X-Manor-Release", "X-Manor-Slot")
+FORGED = ("Forwarded", "X-Forwarded-Prefix", "X-Forwarded-Server", "X-Manor-Body", "X-Manor-Cache", "X-Manor-Host", "X-Manor-Release", "X-Manor-Slot")
 HIDDEN = ("X-Manor-Cache", "X-Manor-Host", "X-Manor-Release", "X-Manor-Service", "X-Manor-Slot")
 
 
@@ -162,9 +161,9 @@ def passing(node: TierNode, place: Place) -> tuple[Block | str, ...]:
         f"if (-f {path(names.page_flag(node, service))}) {{ return 590; }}",
         'if ($manor_slot = "") { return 503; }',
         f"client_max_body_size {route.body_bytes or 0 if route else 0};",
-        f"client_body_timeout {seconds(UPLOAD_PAUSE_SECONDS if class_ == 'upload' else BODY_PAUSE_SECONDS)};",
-        f"proxy_read_timeout {seconds(SILENCE_SECONDS.get(class_, 60.0))};",
-        f"proxy_send_timeout {seconds(UPLOAD_PAUSE_SECONDS if class_ == 'upload' else BODY_PAUSE_SECONDS)};",
+        f"client_body_timeout {seconds(pause_seconds({class_}))};",
+        f"proxy_read_timeout {seconds(silence_seconds({class_}))};",
+        f"proxy_send_timeout {seconds(pause_seconds({class_}))};",
         "proxy_buffering off;" if class_ in ("stream", "websocket") else "",
         f"proxy_pass http://{names.slot_listener(node, service)}$manor_slot;",
     )

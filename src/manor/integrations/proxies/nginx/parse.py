@@ -53,6 +53,14 @@ def parse_switch(node: TierNode, service: ServiceView, completed: Completed) -> 
     return tuple(ServerView(one.name, TrafficState(told[one.slot]), None, detail=told[one.slot]) for one in own_servers(node, service))
 
 
+def parse_maintenance(service: ServiceView, completed: Completed) -> bool:
+    """Tell whether the process finds the flag of the maintenance page. Raises ManorError."""
+    found = re.search(r"maintenance=(on|off)", completed.text) if completed.code == 200 else None
+    if found is None:
+        raise ManorError(f"nginx answered {completed.code} {completed.text[:80]!r}, where the maintenance page of {service.name} was expected")
+    return found[1] == "on"
+
+
 def parse_access(line: str, tier: str) -> AccessRecord | None:
     """Return the record of a line of the log; None for another line."""
     if not line.startswith("{"):

@@ -27,6 +27,7 @@ class Nginx(Proxy):
         switch_checks=frozenset(),
         makes_request_ids=True,
         takes_part={"include": frozenset({"into", "main", "pid"})},
+        extra_places=frozenset({"server"}),
         in_flight_source="none: open-source nginx counts connections, not requests per server; a drain lasts its whole time",
         reload_loses="a POST that is sent on a kept connection in the moment in which an old worker closes it",
     )
@@ -106,3 +107,11 @@ class Nginx(Proxy):
     def maintenance(self, node: TierNode, service: ServiceView, on: bool) -> tuple[Act, ...]:
         """Return the acts that show the maintenance page, or end it."""
         return commands.maintenance(node, service, on)
+
+    def observe_maintenance(self, node: TierNode, service: ServiceView) -> Act:
+        """Return the question how the process sees the page's flag."""
+        return commands.ask(node, f"/switch/{service.name}")
+
+    def parse_maintenance(self, node: TierNode, service: ServiceView, completed: Completed) -> bool:
+        """Tell whether it shows it."""
+        return parse.parse_maintenance(service, completed)

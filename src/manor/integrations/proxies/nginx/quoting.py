@@ -23,7 +23,7 @@ def word(value: object) -> str:
     """Return a value as one word where nginx takes it literally. Raises InvalidEstate for control characters."""
     text = str(value)
     if CONTROL.search(text):
-        raise InvalidEstate([f"nginx: {text!r} has a control character, which its configuration can't hold"])
+        raise InvalidEstate([f"nginx: {text!r} has a control character, which its configuration can't hold; remove it"])
     if PLAIN.fullmatch(text):
         return text
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
@@ -37,7 +37,9 @@ def value(text: str) -> str:
 def path(where: object) -> str:
     """Return a path of the host. Raises InvalidEstate for one with a dollar sign, which would be a variable."""
     if "$" in str(where):
-        raise InvalidEstate([f"nginx: {str(where)!r} has a dollar sign, which its paths can't have"])
+        raise InvalidEstate(
+            [f"nginx: {str(where)!r} has a dollar sign, which its paths can't have; move the estate, or its state with MANOR_STATE, to a folder without one"]
+        )
     return word(where)
 
 

@@ -8,17 +8,17 @@ from __future__ import annotations
 import re
 
 from manor.estate.model import Static
+from manor.estate.timeouts import pause_seconds, service_idle_seconds
 from manor.estate.topology import ServiceView, SlotServer, TierNode
 from manor.integrations.proxies.nginx import names
 from manor.integrations.proxies.nginx.options import NginxOptions
 from manor.integrations.proxies.nginx.quoting import Block, identifier, path, seconds, url_path, value, word
 
 PROGRAM = "@manor_program"
+LIMITED = "@manor_body_"
+MEASURED = 541
+"""A status that no answer has; it only leads to a location."""
 REST_MARK = "@rest@"
-MIN_KEEP_ALIVE_SECONDS = 3.0
-MARGIN_SECONDS = 2.0
-BODY_PAUSE_SECONDS = 60.0
-UPLOAD_PAUSE_SECONDS = 600.0
 
 
 def upstreams(node: TierNode, options: NginxOptions) -> tuple[Block, ...]:
@@ -40,8 +40,7 @@ def upstream(node: TierNode, server: SlotServer, service: ServiceView, options: 
 
 def kept_seconds(service: ServiceView) -> float | None:
     """Return how long an idle connection to the program is kept; None: not at all."""
-    limit = service.keep_alive_seconds
-    return None if limit is None or limit < MIN_KEEP_ALIVE_SECONDS else max(1.0, limit - MARGIN_SECONDS)
+    return service_idle_seconds(service.keep_alive_seconds)
 
 
 def slot_servers(node: TierNode, options: NginxOptions) -> tuple[Block, ...]:
@@ -61,8 +60,10 @@ def slot_server(node: TierNode, service: ServiceView, server: SlotServer, option
             f"add_header X-Manor-Slot {server.slot} always;",
             f"client_max_body_size {body_limit(service)};",
             f"client_body_timeout {seconds(body_pause(service))};",
+            f"error_page {MEASURED} = {LIMITED}$http_x_manor_body;" if body_limits(service) else "",
             *static_locations(node, service, server),
             *program_locations(node, service, server, options),
+            *limited_locations(node, service, server, options),
             *verbatim(service),
         ),
     )
@@ -74,9 +75,26 @@ def body_limit(service: ServiceView) -> int:
     return max((limit for limit in limits if limit), default=0) if limits and None not in limits else 0
 
 
+def body_limits(service: ServiceView) -> tuple[int, ...]:
+    """Return the different limits of its routes for which there is a program to guard; the first tier stamps the one that holds."""
+    return tuple(sorted({route.body_bytes for route in service.routes if route.body_bytes})) if service.has_program else ()
+
+
+def measuring(service: ServiceView) -> tuple[str, ...]:
+    """Return what sends a request with a stamped limit to the location that measures its body: only a location can have a limit."""
+    limits = "|".join(map(str, body_limits(service)))
+    return (f'if ($http_x_manor_body ~ "^(?:{limits})$") {{ return {MEASURED}; }}',) if limits else ()
+
+
+def limited_locations(node: TierNode, service: ServiceView, server: SlotServer, options: NginxOptions) -> tuple[Block, ...]:
+    """Return a location for each limit, which passes on like any other."""
+    passing = pass_lines(node, service, server, options)
+    return tuple(Block(f"location {LIMITED}{limit}", (f"client_max_body_size {limit};", *passing)) for limit in body_limits(service))
+
+
 def body_pause(service: ServiceView) -> float:
     """Return how long a body may pause."""
-    return UPLOAD_PAUSE_SECONDS if any(route.class_ == "upload" for route in service.routes) else BODY_PAUSE_SECONDS
+    return pause_seconds({route.class_ for route in service.routes})
 
 
 def static_locations(node: TierNode, service: ServiceView, server: SlotServer) -> tuple[Block, ...]:
@@ -108,7 +126,7 @@ def program_locations(node: TierNode, service: ServiceView, server: SlotServer, 
     """Return the locations that pass on to the program."""
     if not server.service_port:
         return (Block("location /", ("return 404;",)),) if not any(static.path == "/" for static in service.static) else ()
-    passing = pass_lines(node, service, server, options)
+    passing = (*measuring(service), *pass_lines(node, service, server, options))
     named = (Block(f"location {PROGRAM}", passing),) if service.static else ()
     return (Block("location /", passing), *named)
 
@@ -119,6 +137,7 @@ def pass_lines(node: TierNode, service: ServiceView, server: SlotServer, options
     return (
         f"proxy_pass http://{names.program(node, server, service)};",
         "proxy_set_header Host $http_host;",
+        'proxy_set_header X-Manor-Body "";' if body_limits(service) else "",
         "proxy_set_header Upgrade $http_upgrade;",
         f"proxy_set_header Connection {'$manor_kept' if kept_seconds(service) else '$manor_single'};",
         "proxy_set_header X-Request-Id $manor_id;" if node.request_id == "from_trace" else "",

@@ -54,6 +54,11 @@ def observe_switch(node: TierNode, service: ServiceView) -> HttpRequest:
     return api(node, f"/api/http/services?search={service.name}.&per_page=1000")
 
 
+def observe_maintenance(node: TierNode, service: ServiceView) -> HttpRequest:
+    """Return the question for the first of the routers that answer with the service's maintenance page."""
+    return api(node, f"/api/http/routers/{service.name}.maintenance0@file")
+
+
 def version() -> Command:
     """Return the command that prints the version."""
     return Command(("traefik", "version"))

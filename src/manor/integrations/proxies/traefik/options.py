@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from manor.estate.units import Duration
+from manor.estate.units import Duration, within
 
 
 class Options(BaseModel):
@@ -15,10 +15,12 @@ class Options(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     log_level: Literal["DEBUG", "INFO", "WARN", "ERROR"] = Field("INFO", description="how much it says in its own log")
-    accept_grace: Duration = Field(0.0, description="how long it goes on accepting requests after it was asked to end, for a balancer before it")
-    finish_grace: Duration = Field(30.0, description="how long running requests may take when it ends")
+    accept_grace: Annotated[Duration, within("0s", "1d")] = Field(
+        0.0, description="how long it goes on accepting requests after it was asked to end, for a balancer before it"
+    )
+    finish_grace: Annotated[Duration, within("0s", "1d")] = Field(30.0, description="how long running requests may take when it ends")
     idle_connections: int = Field(64, ge=1, le=10_000, description="connections kept open to one server of the next tier")
-    dial_timeout: Duration = Field(5.0, gt=0, description="how long connecting to the next tier may take")
+    dial_timeout: Annotated[Duration, within("1ms", "1h")] = Field(5.0, description="how long connecting to the next tier may take")
     body_in_memory: int = Field(
         1_048_576,
         ge=1024,

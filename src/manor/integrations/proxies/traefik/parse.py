@@ -7,7 +7,7 @@ import json
 import re
 from typing import Any, Literal
 
-from manor.errors import Unreachable
+from manor.errors import ManorError, Unreachable
 from manor.estate.topology import ServiceView, TrafficState
 from manor.execution.values import Completed
 from manor.integrations.proxies.base import AccessRecord, ServerView
@@ -56,6 +56,13 @@ def servers(service: ServiceView, completed: Completed) -> tuple[ServerView, ...
         else:
             views.append(ServerView(server.name, TrafficState.MAINT, None, detail="not in its files"))
     return tuple(sorted(views, key=lambda one: one.name))
+
+
+def maintenance(service: ServiceView, completed: Completed) -> bool:
+    """Tell whether the running process has the router of the maintenance page. Raises ManorError for another answer than yes or no."""
+    if completed.code not in (200, 404):
+        raise ManorError(f"traefik answers {completed.code} on its API, where the maintenance page of {service.name} was expected")
+    return completed.code == 200
 
 
 def statuses(entry: Any) -> dict[str, str]:

@@ -113,3 +113,11 @@ class Traefik(Proxy):
         """Return the file that shows the service's maintenance page while it exists, or its removal; the process watches for it."""
         file, touch = maintenance_file(node, service), Touch(node.subject, Effect.INCLUDE)
         return (PutFile(file, maintenance_content(node, service), touch=touch),) if on else (commands.remove(node, file.name),)
+
+    def observe_maintenance(self, node: TierNode, service: ServiceView) -> HttpRequest:
+        """Return the question to its API for the first of the page's routers."""
+        return commands.observe_maintenance(node, service)
+
+    def parse_maintenance(self, node: TierNode, service: ServiceView, completed: Completed) -> bool:
+        """Tell whether the running process has it."""
+        return parse.maintenance(service, completed)

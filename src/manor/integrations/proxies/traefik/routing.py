@@ -17,7 +17,7 @@ from manor.integrations.proxies.traefik.static import ADMIN, entry_point_names
 Named = tuple[str, Native]
 
 STAMP = "X-Manor-Service"
-FORGED = ("X-Manor-Cache", "X-Manor-Slot", "X-Request-Id", "Forwarded", "X-Forwarded-Prefix", "X-Forwarded-Server")
+FORGED = ("X-Manor-Body", "X-Manor-Cache", "X-Manor-Slot", "X-Request-Id", "Forwarded", "X-Forwarded-Prefix", "X-Forwarded-Server")
 """Headers of clients that Traefik does not delete by itself; underscores are deleted by `aliasHeadersStrategy`."""
 INSIDE = ("X-Manor-Cache", "X-Manor-Service", "X-Manor-Slot")
 READS = ("GET", "HEAD", "OPTIONS")

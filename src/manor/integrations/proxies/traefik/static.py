@@ -5,6 +5,7 @@ https://doc.traefik.io/traefik/reference/install-configuration/configuration-opt
 
 from __future__ import annotations
 
+from manor.estate.timeouts import pause_seconds
 from manor.estate.topology import Listener, TierNode
 from manor.integrations.proxies.traefik.native import Native, document, duration
 from manor.integrations.proxies.traefik.options import Options
@@ -85,4 +86,4 @@ def entry_point(node: TierNode, options: Options, listener: Listener) -> Native:
 def read_seconds(node: TierNode) -> float:
     """Return how long a request may take to come in as a whole; Traefik cannot limit a pause. 0: no limit, where bodies are long."""
     is_long = any(route.class_ in LONG_BODIES or route.body_bytes for service in node.services for route in service.routes)
-    return 0.0 if is_long or not node.is_first else 600.0
+    return 0.0 if is_long or not node.is_first else pause_seconds({"upload"})

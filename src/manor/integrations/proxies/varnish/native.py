@@ -14,7 +14,7 @@ REGEX_SPECIAL = re.compile(r"[^A-Za-z0-9_/~-]")
 def string(text: str) -> str:
     """Return a VCL string. A short string has no escapes at all, so what it cannot hold is refused. Raises ValueError."""
     if '"' in text or any(ord(one) < 0x20 or ord(one) == 0x7F for one in text):
-        raise ValueError(f"{text!r} cannot be written in VCL")
+        raise ValueError(f"{text!r} cannot be written in VCL; leave out quotes and control characters")
     return f'"{text}"'
 
 

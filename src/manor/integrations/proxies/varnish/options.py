@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import BaseModel, ConfigDict, Field
 
-from manor.estate.units import Duration, Size
+from manor.estate.units import Duration, Size, within
 
 
 class Options(BaseModel):
@@ -19,4 +21,4 @@ class Options(BaseModel):
     headers: int = Field(128, ge=64, le=1024, description="how many headers a request or an answer may have")
     threads_min: int = Field(50, ge=5, le=5000, description="threads kept ready in each of the two pools")
     threads_max: int = Field(2000, ge=100, le=10_000, description="threads at most in each of the two pools; a streaming or piped request keeps one")
-    connect_timeout: Duration = Field(5.0, gt=0, description="how long connecting to the next tier may take")
+    connect_timeout: Annotated[Duration, within("1ms", "1h")] = Field(5.0, description="how long connecting to the next tier may take")

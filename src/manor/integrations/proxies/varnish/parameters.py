@@ -9,24 +9,24 @@ from __future__ import annotations
 
 import hashlib
 
+from manor.estate.timeouts import pause_seconds, silence_seconds, tunnel_seconds
 from manor.estate.topology import TierNode
 from manor.integrations.proxies.varnish.options import Options
 
 VCL_FILE = "default.vcl"
-LONGEST_PIPE_SECONDS = 3600.0
 
 
 def parameters(node: TierNode, options: Options) -> dict[str, str]:
     """Return parameters by name, in the order in which they may be set."""
-    longest = max([60.0, *(service.response_seconds for service in node.services)])
+    longest = max([silence_seconds({"page"}), *(service.response_seconds for service in node.services)])
     answer = options.header_size + 32 * 1024
     return {
         "timeout_idle": seconds(node.accept_idle_seconds),
         "backend_idle_timeout": seconds(node.send_idle_seconds),
         "first_byte_timeout": seconds(longest),
         "between_bytes_timeout": seconds(longest),
-        "pipe_timeout": seconds(max(longest, LONGEST_PIPE_SECONDS)),
-        "idle_send_timeout": seconds(60.0),
+        "pipe_timeout": seconds(max(longest, tunnel_seconds())),
+        "idle_send_timeout": seconds(pause_seconds({"page"})),
         "send_timeout": seconds(24 * 3600.0),
         "workspace_backend": f"{4 * answer}b",
         "workspace_client": f"{4 * answer}b",

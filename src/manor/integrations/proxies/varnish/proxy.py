@@ -9,6 +9,7 @@ from manor.estate.topology import ProxyTraits, Role, TierNode
 from manor.execution.values import Act, Command, Completed
 from manor.integrations.proxies.base import AccessRecord, Proxy, RenderedFile, TierProgram
 from manor.integrations.proxies.varnish import commands, parse
+from manor.integrations.proxies.varnish.extra import PLACES
 from manor.integrations.proxies.varnish.options import Options
 from manor.integrations.proxies.varnish.render import read_options, render, wanted_vcl
 
@@ -22,6 +23,7 @@ class Varnish(Proxy):
         roles=frozenset({Role.CACHE}),
         default_for=frozenset({Role.CACHE}),
         takes_no_part="its VCL is one whole, which no file beside yours can add to",
+        extra_places=frozenset(PLACES),
         in_flight_source="none: it does not switch",
     )
 

@@ -133,12 +133,19 @@ def look_up(service: ServiceView, cache: Cache) -> str:
     """Return the sub of a service that keeps answers: what passes all the same, else the look-up."""
     conditions = [f'req.url ~ "{under(path)}"' for path in sorted(cache.bypass.paths)]
     conditions += [f'req.url ~ "{exactly(path)}"' for path in sorted(service.probe_paths)]
-    conditions += [f'req.http.Cookie ~ "(?:^|;)[ \\t]*{regex(cookie)}[ \\t]*="' for cookie in sorted(cache.bypass.cookies)]
+    conditions += cookie_conditions(cache.bypass.cookies)
     conditions.append(f'req.url ~ "{ODD_PATH}"')
     lines = [f"sub look_up_{identifier(service.name)} {{"]
     for condition in conditions:
         lines += [f"    if ({condition}) {{", "        return (pass);", "    }"]
     return "\n".join([*lines, "    return (hash);", "}", ""])
+
+
+def cookie_conditions(declared: tuple[str, ...] | None) -> list[str]:
+    """Return which cookies make an answer a person's own: those declared, or any while nobody has said which are harmless."""
+    if declared is None:
+        return ["req.http.Cookie"]
+    return [f'req.http.Cookie ~ "(?:^|;)[ \\t]*{regex(cookie)}[ \\t]*="' for cookie in sorted(declared)]
 
 
 CLIENT_SIDE = """\

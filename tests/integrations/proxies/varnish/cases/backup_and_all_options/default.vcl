@@ -40,6 +40,9 @@ sub look_up_other {
     if (req.url ~ "^/healthz(?:\?|$)") {
         return (pass);
     }
+    if (req.http.Cookie) {
+        return (pass);
+    }
     if (req.url ~ "^[^?]*(?:%(?:2[DdEeFf]|3[0-9]|[46][1-9A-Fa-f]|[57][0-9Aa]|5[CcFf]|7[Ee])|//|/\.\.?(?:[/?]|$)|;)") {
         return (pass);
     }

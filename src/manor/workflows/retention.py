@@ -1,0 +1,125 @@
+"""Removes what nobody needs any more: old releases on hosts, old recordings of probes (docs/controller.md, retention).
+
+Invariant: what runs, what a rollback returns to and receipts are never removed; a removed release is placed again from its artifact.
+Invariant: a service is looked at under its lease and with nothing of it unfinished; the audit has the line before anything is gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import partial
+from pathlib import Path
+
+from manor.errors import Busy, FencedOff, NotOurs, Unreachable
+from manor.estate.layout import short
+from manor.execution.guard import Guard
+from manor.execution.local import LocalRunner
+from manor.execution.values import Effect, HostPath, Remove, Touch
+from manor.operations.leasing import hold
+from manor.reconcile.site import Site, fence
+from manor.state import audit, operations, receipts, releases
+from manor.state.leases import Lease
+from manor.workflows.context import Context
+from manor.workflows.housekeeping import environments_up
+
+KEPT_RELEASES = 10
+"""The newest of a service on each host, beside those that are spared."""
+KEPT_SECONDS = 30 * 86400.0
+"""A probe's recording is kept so long after its rollout ended; the receipt says what it showed."""
+VERB = "retention"
+ACTOR = "controller"
+MOST_RELEASES = 10_000
+
+
+async def clean(context: Context) -> list[str]:
+    """Remove what is due; return what was removed or could not be, in words. What somebody else has in hand is left for the next time."""
+    said = []
+    for environment in await environments_up(context):
+        for service in context.environment(environment).services:
+            site = context.site(environment, service)
+            if await due_releases(site, service):
+                said += await when_free(context, site.lease, partial(remove_releases, site, service))
+    for operation in await due_recordings(context):
+        said += await when_free(context, operation.lease, partial(remove_recording, context, operation))
+    return said
+
+
+async def when_free(context: Context, name: str, work: Callable[[Lease], Awaitable[list[str]]]) -> list[str]:
+    """Do it under the lease, unless that is held or something under it is unfinished."""
+    try:
+        async with hold(context.store, name) as lease:
+            return [] if await context.store.read(operations.unfinished, name) else await work(lease)
+    except FencedOff:
+        raise
+    except Busy:
+        return []
+
+
+async def due_releases(site: Site, service: str) -> dict[str, tuple[str, ...]]:
+    """Return which releases of a service lie on which host for nothing."""
+    environment, store = site.wiring.environment.name, site.store
+    known = [short(row.id) for row in await store.read(releases.recent_releases, service, MOST_RELEASES)]
+    spared = {short(row.release) for row in await store.read(releases.slots, environment, service) if row.release}
+    spared |= await rollback_targets(site, service)
+    found = {}
+    for name, host in site.hosts.items():
+        there = await site.runners[name].listing(host.layout.release(service, "any").parent)
+        found[name] = superfluous(there, known, spared)
+    return {name: due for name, due in found.items() if due}
+
+
+async def rollback_targets(site: Site, service: str) -> set[str]:
+    """Return what `manor rollback` returns to: the certified release, and the one certified before it."""
+    environment, store = site.wiring.environment.name, site.store
+    last = await store.read(releases.last_certified, environment, service)
+    before = await store.read(releases.last_certified, environment, service, but=last.id) if last else None
+    return {short(release.id) for release in (last, before) if release}
+
+
+def superfluous(there: Iterable[str], known: Sequence[str], spared: set[str]) -> tuple[str, ...]:
+    """Return what lies there beyond the newest ones and those spared; `known` is newest first. What the store does not know is left alone."""
+    present = set(there)
+    ordered = [release for release in known if release in present]
+    return tuple(release for release in ordered[KEPT_RELEASES:] if release not in spared)
+
+
+async def remove_releases(site: Site, service: str, lease: Lease) -> list[str]:
+    """Remove them, looked for anew under the lease. A host that is not ours to change or does not answer keeps its own."""
+    said = []
+    for name, due in (await due_releases(site, service)).items():
+        host, runner = site.hosts[name], site.runners[name]
+        told = f"{name}: releases {', '.join(due)} of {service}"
+        try:
+            await fence(host, runner, site.state_id, site.lease, lease.token)
+            await site.store.write(audit.record, ACTOR, VERB, site.lease, at=site.store.clock.now(), before=told, after="removed")
+            await runner.change([Remove(host.layout.release(service, release), Touch(f"service/{service}", Effect.INCLUDE)) for release in due])
+        except (NotOurs, Unreachable) as error:
+            said.append(f"{site.lease}: {told} stay: {error}")
+        else:
+            said.append(f"{site.lease}: removed {told}")
+    return said
+
+
+def recordings(context: Context) -> Path:
+    """Return where the probes' recordings are, by operation."""
+    return context.folder / "probes"
+
+
+async def due_recordings(context: Context) -> list[operations.Operation]:
+    """Return the rollouts whose recording is no longer needed: ended long ago, and their receipt is written."""
+    folder, limit = recordings(context), context.store.clock.now() - KEPT_SECONDS
+    found = []
+    for name in sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []:
+        row = await context.store.read(receipts.find, name)
+        operation = await context.store.read(operations.get, name) if row else None
+        if operation and operation.ended_at is not None and operation.ended_at < limit:
+            found.append(operation)
+    return found
+
+
+async def remove_recording(context: Context, operation: operations.Operation, _lease: Lease) -> list[str]:
+    """Remove what the probe of a rollout wrote down."""
+    told = f"recording of the probe of {operation.id}"
+    await context.store.write(audit.record, ACTOR, VERB, operation.lease, at=context.store.clock.now(), before=told, after="removed", operation=operation.id)
+    await LocalRunner("controller", Guard("controller")).change([Remove(HostPath(recordings(context) / operation.id))])
+    return [f"{operation.lease}: removed the {told}"]

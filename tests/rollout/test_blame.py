@@ -1,0 +1,168 @@
+"""A release is marked as failed for what it did, not for what a tier did meanwhile (docs/rollout.md, the way back)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from manor.errors import ManorError, Unreachable
+from manor.execution.values import Completed
+from manor.integrations.supervisors.base import ProgramStatus, ProgramView
+from manor.operations.chaos import Point
+from manor.rollout.disturbances import disturbances, parse_ages, word_of
+from manor.rollout.fleet import SlotRef
+from manor.state.words import OperationState
+from tests.reconcile.test_parts import PartToy
+from tests.reconcile.toys import Toy
+from tests.rollout.cases import NATURES, case
+from tests.rollout.model import Loss, ModelFleet, World
+from tests.rollout.running import Case, InlineStore, Killer, Run, begin
+from tests.rollout.test_held import toy  # noqa: F401 - a fixture
+from tests.rollout.test_rules import told
+
+RESTARTED = "edge-1: tier-0-balancer-model was started again 2 s ago"
+
+
+class Disturber(Killer):
+    """Something happens to the world right before the first step of a kind."""
+
+    def __init__(self, run: Run, kind: str, happens: Callable[[World], None]) -> None:
+        super().__init__()
+        self.run, self.kind, self.happens = run, kind, happens
+
+    def __call__(self, seq: int, kind: str, point: Point) -> None:
+        super().__call__(seq, kind, point)
+        if kind == self.kind:
+            self.kind = ""
+            self.happens(self.run.world)
+
+
+def restart(world: World) -> None:
+    """A balancer was killed and came back; a request was lost."""
+    world.disturbances.append((world.now, RESTARTED))
+    world.losses.append(Loss(world.now, "", "refused", is_fault=True))
+
+
+def lose(world: World) -> None:
+    world.losses.append(Loss(world.now, "", "refused", is_fault=True))
+
+
+async def turned_round(store: InlineStore, asked: Case, kind: str, happens: Callable[[World], None]) -> tuple[Run, str]:
+    """Carry a rollout out in which something happens; it has to be turned round. Returns how it is told."""
+    run = await begin(asked, store)
+    result = await run.execute(Disturber(run, kind, happens))
+    assert result is not None
+    assert result.operation.state is OperationState.REVERTED, result.operation.summary
+    return run, told(run, result)
+
+
+async def test_what_a_killed_balancer_lost_is_not_held_against_the_release(rollouts: InlineStore) -> None:
+    run, text = await turned_round(rollouts, case("balancer"), "admit", restart)
+    assert "new" not in run.world.standing
+    assert "the probe lost 1 of" in text
+    assert f"; that is not held against the release: {RESTARTED}; old serves as before" in text
+
+
+async def test_what_is_lost_while_every_tier_runs_burns_it(rollouts: InlineStore) -> None:
+    run, text = await turned_round(rollouts, case("lost"), "admit", lose)
+    assert run.world.standing["new"] == "burned"
+    assert "not held against" not in text
+
+
+@pytest.mark.parametrize("name", ["500s", "does_not_start", "exits_after_admit"])
+async def test_a_release_that_fails_its_own_check_is_burned_whatever_tiers_do(rollouts: InlineStore, name: str) -> None:
+    faults = case(name, NATURES[name], hosts=2)
+    run, text = await turned_round(rollouts, faults, "admit" if name == "exits_after_admit" else "warm", restart)
+    assert run.world.standing["new"] == "burned"
+    assert "not held against" not in text
+
+
+async def test_a_tier_that_does_not_see_what_works_is_to_blame_if_it_was_disturbed(rollouts: InlineStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def unseen(ports: ModelFleet, ref: SlotRef) -> bool:
+        return False
+
+    monkeypatch.setattr("manor.rollout.slots.healthy_everywhere", unseen)
+    run, text = await turned_round(rollouts, case("unseen"), "warm", restart)
+    assert "new" not in run.world.standing
+    assert "it answers, but did not stay healthy on every balancer for long enough" in text
+
+
+async def test_what_was_before_the_step_that_failed_is_no_excuse(rollouts: InlineStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def unseen(ports: ModelFleet, ref: SlotRef) -> bool:
+        return False
+
+    monkeypatch.setattr("manor.rollout.slots.healthy_everywhere", unseen)
+    run, _ = await turned_round(rollouts, case("before"), "warm", lambda world: world.disturbances.append((world.now - 1.0, RESTARTED)))
+    assert run.world.standing["new"] == "burned"
+
+
+async def test_who_cannot_look_has_no_excuse(rollouts: InlineStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def blind(fleet: ModelFleet, since: float) -> tuple[str, ...]:
+        raise Unreachable("edge-1: no answer")
+
+    monkeypatch.setattr(ModelFleet, "disturbed", blind)
+    run, _ = await turned_round(rollouts, case("blind"), "admit", restart)
+    assert run.world.standing["new"] == "burned"
+
+
+async def test_what_was_judged_stays_so_when_the_way_back_is_planned_again(rollouts: InlineStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, tries = ModelFleet.stop, []
+
+    async def stop_at_second(fleet: ModelFleet, *words: object) -> None:
+        tries.append(words)
+        if len(tries) == 2:
+            raise Unreachable("web-1: no answer")
+        await whole(fleet, *words)  # type: ignore[arg-type]
+
+    run = await begin(case("again", hosts=1), rollouts)
+    monkeypatch.setattr(ModelFleet, "stop", stop_at_second)
+    result = await run.execute(Disturber(run, "admit", restart))
+    assert result is not None
+    assert result.operation.plan == 2
+    assert "new" not in run.world.standing
+    assert [step.evidence for step in result.steps if step.kind == "spare" and step.plan == 2] == [RESTARTED]
+
+
+def test_ages_are_those_of_the_youngest_of_a_group() -> None:
+    stat = "{} (nginx: w) S 1 {} 7 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 {} 1000 5 1"
+    text = "\n".join(["1000.50 99", "100", stat.format(7, 7, 5000), stat.format(9, 7, 99050), stat.format(3, 3, 5000)])
+    assert parse_ages(Completed(0, text.encode())) == {7: 10.0, 3: 950.5}
+    with pytest.raises(ManorError, match="how old processes are could not be read: 'sorry'"):
+        parse_ages(Completed(0, b"sorry"))
+
+
+@pytest.mark.parametrize(
+    ("view", "word"),
+    [
+        (ProgramView("tier-a", ProgramStatus.RUNNING, 7), "tier-a was started again 10 s ago"),
+        (ProgramView("tier-a", ProgramStatus.RUNNING, 3), ""),
+        (ProgramView("tier-a", ProgramStatus.RUNNING, 99), ""),
+        (ProgramView("tier-a", ProgramStatus.FAILED), "tier-a is failed"),
+    ],
+)
+def test_a_program_is_disturbed_that_is_young_or_does_not_run(view: ProgramView, word: str) -> None:
+    assert word_of(view, {7: 10.0, 3: 950.5}, 60.0) == word
+
+
+async def test_a_supervisor_that_does_not_answer_is_a_disturbance(toy: Toy) -> None:  # noqa: F811
+    toy.runner.reply("uptime", Completed(0, b"1000.50 99\n100\n"))
+    toy.runs()
+    assert await disturbances(toy.site, 60.0) == ()
+    toy.runner.reply("status", Unreachable("no answer"))
+    assert await disturbances(toy.site, 60.0) == ("web-1: toyd does not answer",)
+
+
+async def test_a_program_of_somebody_else_that_was_started_again_or_does_not_work_is_a_disturbance(toy: Toy) -> None:  # noqa: F811
+    part = PartToy(toy.wiring, toy.store)
+    part.runs()
+    part.runner.reply("uptime", Completed(0, b"1000.50 99\n100\n77 (toy) S 1 77 7 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 99050 1000 5 1\n"))
+    assert await disturbances(part.site, 5.0) == ()
+    assert await disturbances(part.site, 60.0) == ("web-1: 0-web-nginx: your toy was started again, or reloaded, 10 s ago",)
+    part.runner.reply("loaded", Unreachable("nobody answers"))
+    (told,) = await disturbances(part.site, 5.0)
+    assert told.startswith("web-1: 0-web-nginx: your program does not answer")
+    part.runner.reply("status", Unreachable("there is none"))
+    alone = replace(part.site, hosts={"web-1": replace(part.host, is_supervised=False)})
+    assert await disturbances(alone, 5.0) == (told,)
