@@ -79,7 +79,7 @@ async def end_environment(context: Context, name: str, lease: Lease, carrying: C
     if begun is None:
         hosts = tuple(context.site(name).hosts)
         new = NewOperation(VERB, name, actor=carrying.actor, estate_digest=context.estate.digest, arguments=json.dumps({"environment": name}))
-        begun = await create(context.store, new, plan_down(hosts), DOWN_KINDS)
+        begun = await create(context.store, new, plan_down(hosts), DOWN_KINDS, lease)
     return await carry_out_down(context, begun, lease, carrying)
 
 
