@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from manor.errors import ManorError
 from manor.estate.layout import short
@@ -128,7 +128,7 @@ async def service_status(context: Context, environment: str, service: str) -> Se
     """Return how a service stands, slot by slot."""
     certified = await context.store.read(releases.last_certified, environment, service)
     rows = await read_slots(context.store, environment, service)
-    fleet = make_fleet(context, environment, service, {})
+    fleet = replace(make_fleet(context, environment, service, {}), patience_seconds=0.0)  # who looks is told what does not answer, at once
     seen: dict[str, list[ServerView]] = {}
     problem, taken_out = "", tuple[str, ...]()
     try:
