@@ -300,8 +300,8 @@ def test_a_dry_run_of_a_ship_leaves_nothing(estate: Shell, is_golden: Golden) ->
     assert done.exit_code == 0, done.output
     assert is_golden("ship-dry-run.txt", re.sub(r"[0-9a-f]{12}", "0123456789ab", done.output))
     shown = estate.objects(*words)
-    assert [(row["dry_run"], row["environment"], len(row["steps"])) for row in shown] == [(True, "dev", 9), (True, "prod", 13)]
-    assert shown[0]["steps"][1]["kind"] == "place"
+    assert [(row["dry_run"], row["environment"], len(row["steps"])) for row in shown] == [(True, "dev", 11), (True, "prod", 17)]
+    assert shown[0]["steps"][3]["kind"] == "place"
     refused = estate.run("promote", "shop", "--to", "prod", "--dry-run")
     assert (refused.exit_code, refused.stderr) == (2, "error: nothing of shop is certified in dev yet\n")
     assert contents(estate.folder) == rows

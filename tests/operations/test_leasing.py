@@ -166,6 +166,22 @@ async def test_an_operation_of_a_dead_executor_is_adopted_under_the_next_token(s
     assert len(world.acts) == 3
 
 
+async def test_an_operation_whose_executor_dies_before_its_first_word_is_an_orphan_like_any_other(store: Store) -> None:
+    """Written and begun in one transaction: none is left that nobody looks for."""
+    lease = take(store, "prod/shop", "", 1)
+    operation = await create(store, SHIP, chain(3), KINDS, lease)
+    assert (operation.state, operation.token) == (OperationState.RUNNING, lease.token)
+    assert await find_orphans(store, me=holder(2), is_gone=nobody_gone) == ()
+    (orphan,) = await find_orphans(store, me=holder(2), is_gone=gone_but(2))
+    world = World()
+
+    async def carry_out(operation: Operation, lease: Lease) -> Result:
+        return await execute(store, operation.id, world, KINDS, lease)
+
+    result = await adopt(store, orphan, carry_out, holder=holder(2), is_gone=gone_but(2))
+    assert (result.operation.state, len(world.acts)) == (OperationState.DONE, 3)
+
+
 async def test_a_live_executors_operation_is_not_adopted(store: Store) -> None:
     operation = await create(store, SHIP, chain(3), KINDS)
     with contextlib.suppress(Killed):

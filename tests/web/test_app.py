@@ -24,7 +24,7 @@ from manor.web.api import ApiPorts, Handed
 from manor.web.app import WebPorts, make_app
 from manor.web.sessions import Sessions, session_key
 from manor.web.uploads import received
-from manor.web.views import OperationView, ReceiptView, RunView, StatusPage
+from manor.web.views import DeliveryView, OperationView, ReceiptView, RunView, StatusPage
 from tests.web.showing import full_page
 
 GRANTS = {scope: Grant(scope, frozenset({scope})) for scope in ("read", "push", "ship", "admin")}
@@ -36,6 +36,7 @@ class Estate:
 
     handed: list[tuple[Handed, bytes]] = field(default_factory=list)
     refusal: errors.ManorError | Exception | None = None
+    waits: DeliveryView | None = None
 
     async def status(self) -> StatusPage:
         if self.refusal:
@@ -58,8 +59,15 @@ class Estate:
     async def receipt(self, operation: str) -> ReceiptView | None:
         return next((row for row in full_page().receipts if row.operation == operation), None)
 
-    async def ship(self, handed: Handed) -> OperationView:
+    async def delivery(self, identifier: str) -> DeliveryView:
+        if self.waits is None or self.waits.id != identifier:
+            raise errors.UsageError(f"there is no delivery {identifier!r}")
+        return self.waits
+
+    async def ship(self, handed: Handed) -> OperationView | DeliveryView:
         self.handed.append((handed, handed.upload.file.read_bytes()))
+        if self.waits:
+            return self.waits
         return OperationView(id="op-1", verb="ship", service=handed.service, actor=handed.actor, state="planned")
 
 
@@ -81,6 +89,7 @@ def client(estate: Estate, tmp_path: Path) -> Iterator[TestClient]:
         run_log=log,
         receipt=estate.receipt,
         ship=estate.ship,
+        delivery=estate.delivery,
         incoming=tmp_path / "incoming",
         largest_artifact_bytes=1000,
     )
@@ -175,6 +184,15 @@ def test_an_artifact_is_handed_in(client: TestClient, estate: Estate, tmp_path: 
     assert (handed.service, handed.commit, handed.build_url, handed.to, handed.actor) == ("shop", "abc", "https://ci.example/7", "test", "ship")
     assert (content, handed.upload.size_bytes, handed.upload.digest) == (body, 1000, query["sha256"])
     assert list((tmp_path / "incoming").iterdir()) == []
+
+
+def test_an_artifact_that_has_to_wait_is_a_delivery_to_ask_for(client: TestClient, estate: Estate) -> None:
+    estate.waits = DeliveryView(id="d-1", service="shop", artifact="a", start="dev", state="open", summary="held by ada", created_at=1.0)
+    answer = client.post("/api/v1/services/shop/artifacts?again=mended", content=b"x", headers=bearer("ship"))
+    assert (answer.status_code, answer.headers["location"], answer.json()["summary"]) == (202, "/api/v1/deliveries/d-1", "held by ada")
+    assert estate.handed[0][0].again == "mended"
+    assert client.get(answer.headers["location"], headers=bearer("read")).json()["id"] == "d-1"
+    assert client.get("/api/v1/deliveries/none", headers=bearer("read")).status_code == 404
 
 
 @pytest.mark.parametrize(("body", "query", "status"), [(b"x" * 1001, {}, 413), (b"x", {"sha256": "0" * 64}, 422), (b"", {}, 422)])

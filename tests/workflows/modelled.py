@@ -34,7 +34,7 @@ services:
     run: {command: "shop {address}:{port}", port: 8100}
     health: {http: /healthz, interval: 500ms, passes: 2}
     routes: [{host: shop}]
-    rollout: {min_healthy_time: 200ms, settle: 100ms, instance_deadline: 8s, bake: 200ms}
+    rollout: {min_healthy_time: 200ms, settle: 100ms, instance_deadline: 2s, bake: 200ms}
 environments:
   dev: {hosts: {edge: 1, web: 1}}
   prod: {after: dev, hosts: {edge: 1, web: 1}}

@@ -179,6 +179,7 @@ async def test_the_next_verb_goes_on_with_what_was_left_and_then_does_its_own(co
     assert {row.state for row in await every_delivery(context)} == {DeliveryState.DONE}
 
 
+@pytest.mark.thorough  # an instance's deadline passes in real time
 async def test_what_was_left_and_fails_keeps_nobody(context: Context, worlds: Worlds) -> None:
     await killed_at(context, "delivery-dev", Point.AFTER_DONE, "1")
     first = await context.store.read(releases.last_certified, "dev", "shop")
@@ -191,6 +192,7 @@ async def test_what_was_left_and_fails_keeps_nobody(context: Context, worlds: Wo
     assert any("delivery" in event.text and short(first.id) in event.text for event in said)
 
 
+@pytest.mark.thorough  # an instance's deadline passes in real time
 async def test_one_that_failed_has_ended(context: Context, worlds: Worlds) -> None:
     await shipped(context, "1", to="dev")
     first = await context.store.read(releases.last_certified, "dev", "shop")

@@ -102,3 +102,25 @@ async def test_what_a_run_delivers_is_its_own_while_it_is_open(opened: Context, 
     await begun.catch_up()
     await settled(begun)
     assert tries.seen == ["shop ada"], "nobody else would go on with it"
+
+
+@pytest.mark.parametrize("error", [Busy("held by ada"), Paused("first resume"), Unreachable("no answer")])
+async def test_who_hands_in_what_has_to_wait_is_told_so_and_nothing_is_refused(error: ManorError, opened: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workflow, "along", Tries(error).along)
+    noted = await opened.store.write(deliveries.write_down, WISH, at=1.0)
+    answer = await Deliveries(lambda: opened, nothing_died, Carrying("controller")).accept(noted)
+    assert isinstance(answer, Delivery)
+    assert (answer.id, answer.state, answer.summary) == (noted.id, DeliveryState.OPEN, str(error))
+
+
+async def test_who_hands_in_what_is_refused_hears_why_and_it_is_not_tried_again(opened: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    tries = Tries(UsageError("it failed here before"))
+    monkeypatch.setattr(workflow, "along", tries.along)
+    noted = await opened.store.write(deliveries.write_down, WISH, at=1.0)
+    begun = Deliveries(lambda: opened, nothing_died, Carrying("controller"))
+    with pytest.raises(UsageError, match="it failed here before"):
+        await begun.accept(noted)
+    await begun.catch_up()
+    await settled(begun)
+    assert len(tries.seen) == 1
+    assert (await opened.store.read(deliveries.get, noted.id)).state is DeliveryState.FAILED

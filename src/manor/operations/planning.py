@@ -51,10 +51,13 @@ class Result:
                 raise NotRestored(told)
 
 
-async def create(store: Store, new: NewOperation, steps: Sequence[Planned[PortsT]], kinds: StepKinds[PortsT]) -> Operation:
-    """Write an operation with its steps; it runs when somebody executes it. Raises UsageError."""
+async def create(store: Store, new: NewOperation, steps: Sequence[Planned[PortsT]], kinds: StepKinds[PortsT], lease: Lease | None = None) -> Operation:
+    """Write an operation with its steps. Under a lease it runs from that moment on, so that whoever dies right after has left it to be gone on with.
+
+    Without one it runs when somebody executes it. Raises UsageError.
+    """
     encoded = [kinds.encode(step) for step in steps]
-    return await store.write(create_rows, new, encoded, store.clock.now())
+    return await store.write(create_rows, new, encoded, store.clock.now(), lease.token if lease else None)
 
 
 async def append(store: Store, operation: str, steps: Sequence[Planned[PortsT]], kinds: StepKinds[PortsT]) -> None:
@@ -80,11 +83,11 @@ async def reopen_failed(store: Store, operation: str, lease: Lease) -> tuple[Ste
     return await store.write(reopen_rows, operation, lease.token, store.clock.now())
 
 
-def create_rows(connection: sa.Connection, new: NewOperation, steps: Sequence[NewStep], at: float) -> Operation:
-    """Write the operation and its steps."""
+def create_rows(connection: sa.Connection, new: NewOperation, steps: Sequence[NewStep], at: float, token: int | None = None) -> Operation:
+    """Write the operation and its steps, and have it run under a lease's token."""
     operation = operations.create(connection, new, at=at)
     journal.append(connection, operation.id, steps)
-    return operation
+    return operation if token is None else operations.begin(connection, operation.id, token, at=at)
 
 
 def append_rows(connection: sa.Connection, operation: str, steps: Sequence[NewStep]) -> None:

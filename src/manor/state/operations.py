@@ -161,6 +161,8 @@ def begin(connection: sa.Connection, identifier: str, token: int, *, at: float) 
         raise FencedOff(f"operation {identifier} goes on under token {operation.token}; this executor has {token} and stops")
     if operation.state.is_final:
         raise UsageError(f"operation {identifier} has ended: {operation.state}")
+    if operation.state is OperationState.RUNNING and operation.token == token:
+        return operation
     change(connection, identifier, token=token, state=OperationState.RUNNING, started_at=operation.started_at or at, summary="")
     assign(connection, token, identifier)
     note(connection, operation, operation.state, OperationState.RUNNING, at)

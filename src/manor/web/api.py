@@ -23,7 +23,7 @@ from manor.estate.units import NAME
 from manor.web.access import CheckToken, Grant, token_of
 from manor.web.pushes import until
 from manor.web.uploads import Upload, received
-from manor.web.views import OperationView, ReceiptView, RunView, StatusPage
+from manor.web.views import DeliveryView, OperationView, ReceiptView, RunView, StatusPage
 
 Found = TypeVar("Found")
 MOST_ROWS = 500
@@ -40,6 +40,8 @@ class Handed:
     to: str
     """Ship no further than this environment; empty: as far as the gates let it."""
     actor: str
+    again: str = ""
+    """Why a release that failed before is delivered once more."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,8 @@ class ApiPorts:
     """Its events as JSON, one a line, until it ends."""
     receipts: Callable[[int], Awaitable[Sequence[ReceiptView]]] | None = None
     receipt: Callable[[str], Awaitable[ReceiptView | None]] | None = None
-    ship: Callable[[Handed], Awaitable[OperationView]] | None = None
+    ship: Callable[[Handed], Awaitable[OperationView | DeliveryView]] | None = None
+    delivery: Callable[[str], Awaitable[DeliveryView]] | None = None
     incoming: Path | None = None
     """Where artifacts are received; on the same file system as where they are kept."""
     largest_artifact_bytes: int = 4 * 1024**3
@@ -85,6 +88,7 @@ class Api:
             (ports.operations, "/operations", self._operations, "GET"),
             (ports.operation, "/operations/{id}", self._operation, "GET"),
             (ports.operation_events, "/operations/{id}/events", self._operation_events, "GET"),
+            (ports.delivery, "/deliveries/{id}", self._delivery, "GET"),
             (ports.receipts, "/receipts", self._receipts, "GET"),
             (ports.receipt, "/receipts/{id}", self._receipt, "GET"),
             (ports.ship and ports.incoming, "/services/{service}/artifacts", self._ship, "POST"),
@@ -124,6 +128,10 @@ class Api:
         await found(given(self._ports.operation)(request.path_params["id"]), "operation")
         return self._stream(request, given(self._ports.operation_events)(request.path_params["id"]))
 
+    async def _delivery(self, request: Request) -> Response:
+        await self._granted(request, "read")
+        return as_json(await found(given(self._ports.delivery)(request.path_params["id"]), "delivery"))
+
     async def _receipts(self, request: Request) -> Response:
         await self._granted(request, "read")
         return as_list("receipts", await given(self._ports.receipts)(rows(request)))
@@ -138,9 +146,10 @@ class Api:
         if not NAME.fullmatch(service):
             raise HTTPException(404, "there is no such service")
         async with received(request, given(self._ports.incoming), self._ports.largest_artifact_bytes) as upload:
-            handed = Handed(service, upload, query.get("commit", ""), query.get("build_url", ""), query.get("to", ""), grant.name)
-            operation = await given(self._ports.ship)(handed)
-        return as_json(operation, status=202, location=f"/api/v1/operations/{operation.id}")
+            handed = Handed(service, upload, query.get("commit", ""), query.get("build_url", ""), query.get("to", ""), grant.name, query.get("again", ""))
+            begun = await given(self._ports.ship)(handed)
+        kind = "deliveries" if isinstance(begun, DeliveryView) else "operations"
+        return as_json(begun, status=202, location=f"/api/v1/{kind}/{begun.id}")
 
     async def _granted(self, request: Request, scope: str) -> Grant:
         token = token_of(request.headers.get("authorization", ""))

@@ -19,6 +19,7 @@ from manor.execution.values import HostPath, MakeFolder, PutFile
 from manor.operations.chaos import chaos_from
 from manor.pipeline.worker import Worker as PipelineWorker
 from manor.state import tokens
+from manor.state.deliveries import Delivery
 from manor.state.holder import process_start
 from manor.state.lock import take
 from manor.state.runs import Run
@@ -26,11 +27,11 @@ from manor.web import uploads
 from manor.web.api import ApiPorts, Handed
 from manor.web.app import WebPorts, make_app
 from manor.web.git import GitPorts, GitServer
-from manor.web.readings import EnvironmentFacts, Readings, operation_view
+from manor.web.readings import EnvironmentFacts, Readings, delivery_view, operation_view
 from manor.web.server import Listener, Worker, every, listen_on_port, log, serve
 from manor.web.sessions import Sessions, session_key
 from manor.web.tokens import token_check
-from manor.web.views import OperationView
+from manor.web.views import DeliveryView, OperationView
 from manor.workflows.context import Context
 from manor.workflows.serving import Controller, default_wheelhouse
 from manor.workflows.up import ways_in
@@ -64,6 +65,7 @@ async def control_alone(context: Context, address: str, port: int | None, say: C
         receipts=readings.receipts,
         receipt=readings.receipt,
         ship=shipping(controller),
+        delivery=readings.delivery,
         incoming=incoming,
     )
     uploads.sweep(incoming)
@@ -126,12 +128,13 @@ def environment_facts(context: Context) -> list[EnvironmentFacts]:
     ]
 
 
-def shipping(controller: Controller) -> Callable[[Handed], Awaitable[OperationView]]:
-    """Return what takes an artifact in and answers with the operation that delivers it."""
+def shipping(controller: Controller) -> Callable[[Handed], Awaitable[OperationView | DeliveryView]]:
+    """Return what takes an artifact in and answers with the operation that delivers it, or with the delivery that waits."""
 
-    async def ship(handed: Handed) -> OperationView:
-        about = {"commit": handed.commit, "build_url": handed.build_url, "to": handed.to, "actor": handed.actor}
-        return operation_view(await controller.hand_in(handed.service, handed.upload.file, **about))
+    async def ship(handed: Handed) -> OperationView | DeliveryView:
+        about = {"commit": handed.commit, "build_url": handed.build_url, "to": handed.to, "actor": handed.actor, "again": handed.again}
+        found = await controller.hand_in(handed.service, handed.upload.file, **about)
+        return delivery_view(found) if isinstance(found, Delivery) else operation_view(found)
 
     return ship
 

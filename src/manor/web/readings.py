@@ -14,6 +14,7 @@ from manor.state import deliveries, operations, receipts, releases, runs
 from manor.state.store import Connection, Store
 from manor.state.words import DeliveryState, OperationState, Traffic
 from manor.web.views import (
+    DeliveryView,
     EnvironmentView,
     InstanceView,
     OperationView,
@@ -71,6 +72,10 @@ class Readings:
     async def operation(self, identifier: str) -> OperationView:
         """Return an operation. Raises UsageError if there is none."""
         return operation_view(await self._store.read(operations.get, identifier))
+
+    async def delivery(self, identifier: str) -> DeliveryView:
+        """Return a delivery. Raises UsageError if there is none."""
+        return delivery_view(await self._store.read(deliveries.get, identifier))
 
     async def receipts(self, limit: int) -> Sequence[ReceiptView]:
         """Return receipts without their bodies, newest first."""
@@ -147,6 +152,11 @@ def run_view(row: runs.Run) -> RunView:
 def operation_view(row: operations.Operation) -> OperationView:
     """Return an operation as the API shows it."""
     return OperationView.model_validate({name: getattr(row, name) for name in OperationView.model_fields})
+
+
+def delivery_view(row: deliveries.Delivery) -> DeliveryView:
+    """Return a delivery as the API shows it."""
+    return DeliveryView.model_validate({name: getattr(row, name) for name in DeliveryView.model_fields})
 
 
 def receipt_views(connection: Connection, limit: int) -> list[ReceiptView]:

@@ -98,6 +98,24 @@ class OperationView(View):
     ended_at: float | None = None
 
 
+class DeliveryView(View):
+    """An artifact on its way through environments."""
+
+    id: str
+    service: str
+    artifact: str
+    start: str
+    to: str = ""
+    environment: str = ""
+    """The one that it was last about to enter."""
+    actor: str = ""
+    state: str
+    summary: str = ""
+    """Why it waits, or how it ended."""
+    created_at: float
+    ended_at: float | None = None
+
+
 class RunView(View):
     """One execution of a pipeline."""
 

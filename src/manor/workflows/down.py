@@ -80,7 +80,7 @@ async def end_environment(context: Context, name: str, lease: Lease, carrying: C
     if begun is None:
         site = context.site(name)
         new = NewOperation(VERB, name, actor=carrying.actor, estate_digest=context.estate.digest, arguments=json.dumps({"environment": name}))
-        begun = await create(context.store, new, plan_down(tuple(site.hosts), parts_of(site)), DOWN_KINDS)
+        begun = await create(context.store, new, plan_down(tuple(site.hosts), parts_of(site)), DOWN_KINDS, lease)
     return await carry_out_down(context, begun, lease, carrying)
 
 

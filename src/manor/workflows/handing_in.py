@@ -13,7 +13,7 @@ from typing import Any
 
 from manor.errors import ManorError, UsageError
 from manor.operations.events import Event
-from manor.state import operations, releases, runs
+from manor.state import deliveries, operations, releases, runs
 from manor.state.deliveries import Delivery
 from manor.state.operations import Operation
 from manor.workflows.context import Context
@@ -46,12 +46,17 @@ class Deliveries:
         self._resting: dict[str, float] = {}
         """Until when, by its id, one is not tried again."""
 
-    async def accept(self, delivery: Delivery) -> Operation:
-        """Begin a delivery that was written down; return the operation of its first rollout as soon as there is one. Raises what kept it from beginning."""
+    async def accept(self, delivery: Delivery) -> Operation | Delivery:
+        """Begin a delivery that was written down; return the operation of its first rollout as soon as there is one.
+
+        One that has to wait is returned as it stands, with why. Raises what ended it before it began.
+        """
         now = self._under_way.get(delivery.id) or self._begin(delivery)
         waiting: list[asyncio.Future[Any]] = [now.task, now.begun]
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         store = self._context_of().store
+        if not now.begun.done() and isinstance(error := now.task.exception(), WAITS):
+            return replace(await store.read(deliveries.get, delivery.id), summary=str(error))
         return await store.read(operations.get, now.begun.result() if now.begun.done() else await self._there_already(delivery, await now.task))
 
     async def _there_already(self, delivery: Delivery, delivered: list[Delivered]) -> str:

@@ -120,7 +120,7 @@ async def remove_service(context: Context, service: str, environment: str, carry
     new = NewOperation(VERB, environment, service, actor=carrying.actor, estate_digest=removal.estate_digest, arguments=arguments)
     async with hold(context.store, f"{environment}/{service}", wait_seconds=carrying.wait_seconds) as lease:
         await context.store.read(operations.require_none_unfinished, f"{environment}/{service}")
-        operation = await create(context.store, new, plan_removal(removal.fleet, removal.hosts), REMOVE_KINDS)
+        operation = await create(context.store, new, plan_removal(removal.fleet, removal.hosts), REMOVE_KINDS, lease)
         return await carry_out_removal(context, operation, removal.fleet, lease, carrying)
 
 

@@ -163,7 +163,7 @@ async def carry_out_rollout(rollout: Rollout, carrying: Carrying, verb: str, del
             deadline=context.store.clock.now() + total_seconds(steps),
             delivery=delivery,
         )
-        operation = await create(context.store, new, steps, ROLLOUT_KINDS)
+        operation = await create(context.store, new, steps, ROLLOUT_KINDS, lease)
         return await run_operation(rollout, operation, lease, carrying)
 
 

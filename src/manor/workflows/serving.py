@@ -23,7 +23,7 @@ from manor.operations.events import Event, What
 from manor.pipeline.ports import PipelinePorts
 from manor.registry import default_product, product
 from manor.state import runs
-from manor.state.deliveries import Wish
+from manor.state.deliveries import Delivery, Wish
 from manor.state.operations import Operation
 from manor.state.releases import Artifact
 from manor.state.runs import Run, RunStep
@@ -194,12 +194,15 @@ class Controller:
         else:
             self._resting.pop(operation.id, None)
 
-    async def hand_in(self, service: str, file: Path, *, commit: str, build_url: str, to: str, actor: str) -> Operation:
-        """Take an artifact in and deliver it in the background; return the operation of its first rollout. Raises UsageError, Refused."""
+    async def hand_in(self, service: str, file: Path, *, commit: str, build_url: str, to: str, actor: str, again: str = "") -> Operation | Delivery:
+        """Take an artifact in and deliver it in the background; return the operation of its first rollout, or the delivery that waits.
+
+        Raises UsageError, Refused.
+        """
         await self.reload()
         start = entrance(self.context, self.context.service(service), to)
         accept = await keep_file(self.context, service, file, Origin(commit, build_url))
-        wish, store = Wish(SHIP, service, accept.digest, start, to, actor), self.context.store
+        wish, store = Wish(SHIP, service, accept.digest, start, to, actor, again), self.context.store
         return await self.deliveries.accept(await store.write(accept_and_write_down, accept, wish, store.clock.now()))
 
     async def keep_house(self) -> None:

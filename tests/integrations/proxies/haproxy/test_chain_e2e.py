@@ -239,7 +239,7 @@ async def too_big_in_chunks(running: Chain) -> None:
         ("/small/few", 900, 200),
         ("/small/more", 1001, 413),
         ("/small/many", 300_000, 413),
-        ("/x", 300_000, 200),
+        ("/large", 300_000, 200),
         ("/static/x", 300_000, 200),
     ):
         reader, writer = await asyncio.open_connection(*running.front)

@@ -21,11 +21,11 @@ def frontend(node: TierNode, options: HAProxyOptions) -> str:
     return block(
         titled(node),
         tuple(bind(node, listener) for listener in node.listeners),
-        (logging(node), f"log-format {access_format()}", "option idle-close-on-response"),
+        (logging(node), f"log-format {access_format(node)}", "option idle-close-on-response"),
         timeouts(node, options),
         steps,
-        logged_answer(),
-        ("http-response del-header ^x-manor- -m reg",) if node.is_first else (),
+        logged_answer(node),
+        ("http-response del-header x-manor- -m beg",) if node.is_first else (),
         verbatim(node),
         passing(node),
     )
@@ -45,7 +45,7 @@ def passing(node: TierNode) -> tuple[str, ...]:
     """Return which backend answers."""
     if not node.is_switching:
         return (f"default_backend {names.next_tier(node)}",)
-    return (f"use_backend {node.mark}%[var(txn.service)] if {{ var(txn.service) -m str -f {listed(node, names.SERVICES)} }}",)
+    return (f"use_backend {node.mark}%[var(txn.service)]",)  # what is no service of this tier has been answered 404 by now
 
 
 def listed(node: TierNode, name: str) -> str:
@@ -77,26 +77,50 @@ def first_steps(node: TierNode) -> tuple[str, ...]:
     return (
         f"http-request del-header {word(FORGED)} -m reg",
         f"unique-id-format {word('%[uuid]')}",
-        "http-request set-var(txn.id) unique-id",
         *request_facts(),
-        "http-request set-var(txn.route) " + word(f"var(txn.host),concat(,txn.path,/),map_beg({names.list_file(node, names.ROUTES)})"),
-        "http-request set-var(txn.service) 'var(txn.route),field(1,:)' unless { var(txn.route) -m beg ! }",
-        "http-request set-var(txn.class) 'var(txn.route),field(2,:)'",
-        "http-request set-var(txn.limit) 'var(txn.route),field(3,:),add(0)'",
+        *route_facts(node),
         *redirects(node),
         not_found(node, "!{ var(txn.service) -m found }"),
+        *body_limits(node),
+        # Added, not set: whatever clients sent under these names is gone, so nobody has to look for it once more.
+        "http-request add-header X-Manor-Service '%[var(txn.service)]'",
+        "http-request add-header X-Request-Id '%[unique-id]'",
+        "http-request add-header X-Forwarded-For '%[src]'",
+        "http-request add-header X-Real-IP '%[src]'",
+        "http-request add-header X-Forwarded-Proto https if { ssl_fc }",
+        "http-request add-header X-Forwarded-Proto http unless { ssl_fc }",
+        "http-request add-header X-Forwarded-Host '%[req.hdr(host)]'",
+        "http-request add-header X-Forwarded-Port '%[dst_port]'",
+        *no_repeats(),
+    )
+
+
+def route_facts(node: TierNode) -> tuple[str, ...]:
+    """Return the rules that find the route; of what stands in it, only what some rule asks for."""
+    found = f"var(txn.host),concat(,txn.path,/),map_beg({names.list_file(node, names.ROUTES)})"
+    if not (maps.moves(node.services) or has_limits(node) or not node.is_switching):
+        return ("http-request set-var(txn.service) " + word(f"{found},field(1,:)"),)
+    return (
+        "http-request set-var(txn.route) " + word(found),
+        "http-request set-var(txn.service) 'var(txn.route),field(1,:)' unless { var(txn.route) -m beg ! }",
+        *(() if node.is_switching else ("http-request set-var(txn.class) 'var(txn.route),field(2,:)'",)),
+    )
+
+
+def has_limits(node: TierNode) -> bool:
+    """Tell whether a route says how large a body may be."""
+    return any(route.body_bytes for service in node.services for route in service.routes)
+
+
+def body_limits(node: TierNode) -> tuple[str, ...]:
+    """Return the rules against bodies that are too large."""
+    if not has_limits(node):
+        return ()
+    return (
+        "http-request set-var(txn.limit) 'var(txn.route),field(3,:),add(0)'",
         "http-request deny deny_status 413 if { var(txn.limit) -m int gt 0 } { req.body_size,sub(txn.limit) gt 0 }",
         # A chunked body is measured by the web tier, as it comes in: of such a one nothing is known here but what has arrived.
-        "http-request set-header X-Manor-Body '%[var(txn.limit)]' if { var(txn.limit) -m int gt 0 }",
-        "http-request set-header X-Manor-Service '%[var(txn.service)]'",
-        "http-request set-header X-Request-Id '%[var(txn.id)]'",
-        "http-request set-header X-Forwarded-For '%[src]'",
-        "http-request set-header X-Real-IP '%[src]'",
-        "http-request set-header X-Forwarded-Proto https if { ssl_fc }",
-        "http-request set-header X-Forwarded-Proto http unless { ssl_fc }",
-        "http-request set-header X-Forwarded-Host '%[req.hdr(host)]'",
-        "http-request set-header X-Forwarded-Port '%[dst_port]'",
-        *no_repeats(),
+        "http-request add-header X-Manor-Body '%[var(txn.limit)]' if { var(txn.limit) -m int gt 0 }",
     )
 
 
@@ -139,12 +163,13 @@ def no_repeats() -> tuple[str, ...]:
     return ("http-request disable-l7-retry unless { method GET HEAD OPTIONS }",)
 
 
-def logged_answer() -> tuple[str, ...]:
+def logged_answer(node: TierNode) -> tuple[str, ...]:
     """Return the rules that keep what the log says of the answer."""
     return (
         "http-response set-var(txn.upstream_status) status",
         "http-response set-var(txn.slot) res.hdr(x-manor-slot)",
-        "http-response set-var(txn.cache) res.hdr(x-manor-cache)",
+        # Before the web tier itself there is no cache that could have answered.
+        *(() if node.is_switching else ("http-response set-var(txn.cache) res.hdr(x-manor-cache)",)),
     )
 
 
@@ -158,8 +183,10 @@ def extra_lines(content: bytes) -> tuple[str, ...]:
     return tuple(line.strip() for line in content.decode().splitlines() if line.strip())
 
 
-def access_format() -> str:
+def access_format(node: TierNode) -> str:
     """Return the log format: one JSON object (docs/access-log.md)."""
+    # Our own words need no escaping: ids that this tier makes, names of services that its map holds.
+    made_here = {"id": '"%ID"', "service": '"%[var(txn.service)]"'} if node.is_first else {}
     # `date` has no fraction and `%Ta` is milliseconds: a dot before the last three digits, and an exponent, make them seconds.
     fields = {
         "time": r"%[date(0,ms),regsub(...$,.\0)]",
@@ -176,6 +203,7 @@ def access_format() -> str:
         "slot": quoted("txn.slot"),
         "cache": quoted("txn.cache"),
         "upstream": '"%b/%s"',
+        **made_here,
     }
     return word("{" + ",".join(f'"{name}":{value}' for name, value in fields.items()) + "}")
 

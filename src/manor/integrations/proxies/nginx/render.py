@@ -57,6 +57,7 @@ def general(node: TierNode, options: NginxOptions) -> tuple[str, ...]:
         f"worker_rlimit_nofile {options.connections * 2};",
         f"worker_shutdown_timeout {seconds(max(MIN_SHUTDOWN_SECONDS, drain))};",
         "error_log stderr warn;",
+        "pcre_jit on;",
         f"events {{ worker_connections {options.connections}; }}",
     )
 
