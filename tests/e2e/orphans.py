@@ -31,7 +31,10 @@ def processes_of(folder: Path) -> list[Process]:
 def noted_groups(folder: Path) -> Iterator[tuple[int, str]]:
     """Yield the process group and instance of each last start, for programs that wipe their environment, as nginx does."""
     for note in folder.rglob(".*.start"):
-        _, _, _, group, _, instance = note.read_text().split()
+        words = note.read_text().split()
+        if not words:  # just being written
+            continue
+        _, _, _, group, _, instance = words
         yield int(group), instance
 
 

@@ -5,7 +5,7 @@ Invariant: a tier that does not work with its new files gets the old ones back, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -13,7 +13,7 @@ from manor.errors import ApplyFailed, CommandFailed, ManorError, NotRestored, Re
 from manor.estate.layout import tier_program
 from manor.estate.topology import ServiceView, TrafficState
 from manor.execution.base import Runner
-from manor.execution.values import Effect, HostPath, MakeFolder, PutFile, Remove, Touch
+from manor.execution.values import Act, Effect, HostPath, MakeFolder, PutFile, Remove, Touch
 from manor.integrations.supervisors.base import ProgramStatus
 from manor.observe.hosts import HostQuestion, observe_programs
 from manor.observe.slots import read_slots, traffic_of
@@ -22,7 +22,9 @@ from manor.reconcile.desired import DesiredHost, DesiredTier
 from manor.reconcile.parts import find_master, judge_part, part_problem, pasted_problems, reload_part, remembered, untold
 from manor.reconcile.returns import returned_traffic
 from manor.reconcile.site import POLL_SECONDS, READY_SECONDS, SLACK_SECONDS, HostStep, Site, anyhow, remove_strays, tell_supervisor, with_parents, write_changed
+from manor.state.clock import Clock
 
+RELOAD_SECONDS = 3.0
 UNKNOWN_MODE = 0o640
 """Of a file that is put back and that the declared tier no longer has."""
 
@@ -102,7 +104,7 @@ class ChangeTier(HostStep):
         if await works_by_them(host, runner, tier, before):
             return f"{self.key}: runs with these files already"
         try:
-            word = await take_over(tier, host, runner, before)
+            word = await take_over(tier, host, runner, before, ports.store.clock)
             await verify(tier, host, runner, ports)
         except ManorError as error:
             await self._restore(tier, host, runner, before, error, ports)
@@ -126,7 +128,7 @@ class ChangeTier(HostStep):
         try:
             await runner.change([*acts, *gone])
             await remove_strays(etc, (etc / name for name in before), runner, tier.node.subject)
-            await take_over(tier, host, runner, {file.path.name: file.content for file in tier.files})
+            await take_over(tier, host, runner, {file.path.name: file.content for file in tier.files}, ports.store.clock)
             await verify(tier, host, runner, ports, is_restored=True)
         except ManorError as second:
             raise NotRestored(
@@ -136,7 +138,7 @@ class ChangeTier(HostStep):
         raise ApplyFailed(f"{self.host}: {self.key} did not work with its new files ({error}); the old ones are back and it runs with them") from error
 
 
-async def take_over(tier: DesiredTier, host: DesiredHost, runner: Runner, before: Mapping[str, bytes]) -> str:
+async def take_over(tier: DesiredTier, host: DesiredHost, runner: Runner, before: Mapping[str, bytes], clock: Clock) -> str:
     """Have a running tier take over the files that are there now, by reload or, where that is not enough, by restart."""
     if tier.node.theirs is not None:
         await reload_part(tier, runner)
@@ -146,9 +148,22 @@ async def take_over(tier: DesiredTier, host: DesiredHost, runner: Runner, before
             await tell_supervisor(host, runner, host.supervisor.stop_program(host.supervised, program.name, program.stop_seconds + SLACK_SECONDS))
             await tell_supervisor(host, runner, host.supervisor.start_program(host.supervised, program.name))
         return "restarted"
-    for act in tier.proxy.reload(tier.node):
-        await runner.carry_out(act)
+    await tell_reload(tier.proxy.reload(tier.node), runner, clock)
     return "reloaded"
+
+
+async def tell_reload(acts: Iterable[Act], runner: Runner, clock: Clock) -> None:
+    """Tell a running tier to reload; a master that is reloading just now may not listen for a moment. Raises Unreachable."""
+    limit = clock.now() + RELOAD_SECONDS
+    for act in acts:
+        while True:
+            try:
+                await runner.carry_out(act)
+                break
+            except Unreachable:
+                if clock.now() >= limit:
+                    raise
+            await clock.sleep(POLL_SECONDS)
 
 
 async def verify(tier: DesiredTier, host: DesiredHost, runner: Runner, ports: Site, *, is_restored: bool = False) -> None:

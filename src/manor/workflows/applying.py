@@ -147,7 +147,7 @@ async def apply_plan(
     async with hold(context.store, plan.environment, wait_seconds=wait_seconds) as lease:
         await context.store.read(operations.require_none_unfinished, plan.environment)
         await require_unmoved(context, plan)
-        operation: Operation = await create(context.store, new, steps_of(planned), APPLY_KINDS, lease)
+        operation: Operation = await create(context.store, new, steps_of(replace(planned, plan=plan)), APPLY_KINDS, lease)
         confirming = confirming_changes(context.store)
         return await execute(context.store, operation.id, planned.site, APPLY_KINDS, lease, on_failure=confirming, tell=tell, stop=stop, chaos=chaos)
 

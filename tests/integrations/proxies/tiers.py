@@ -25,7 +25,9 @@ from manor.execution.guard import Guard
 from manor.execution.local import LocalRunner
 from manor.execution.values import HostPath
 from manor.integrations.proxies.base import Proxy, ServerView, TierProgram
+from manor.reconcile.tiers import tell_reload
 from manor.registry import product
+from manor.state.clock import SystemClock
 
 HERE = Path(__file__).parent
 READY_SECONDS = 15.0
@@ -130,8 +132,7 @@ class Tier:
 
     async def reload(self) -> None:
         """Reload, and wait until the files are taken over."""
-        for act in self.proxy.reload(self.node):
-            await self.runner.carry_out(act)
+        await tell_reload(self.proxy.reload(self.node), self.runner, SystemClock())
         await self.loaded()
 
     async def switch(self, service: ServiceView, traffic: Mapping[str, TrafficState]) -> None:
