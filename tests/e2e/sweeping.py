@@ -13,6 +13,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -38,22 +39,36 @@ class Run:
     lists: Path = LISTS
     _file: IO[str] | None = None
     _estates: dict[str, Mapping[str, str]] = field(default_factory=dict)
+    _threads: threading.Lock = field(default_factory=threading.Lock)
+    """Fixtures bring estates up side by side."""
 
     def note(self, folder: Path, env: Mapping[str, str]) -> None:
         """Note an estate before anything of it runs; the first time, sweep what dead runs left."""
-        if self._file is None:
+        with self._threads:
+            if self._file is None:
+                self._file = self._begin()
+                atexit.register(self._end)
+            self._estates[str(folder)] = dict(env)
+            self._write()
+
+    def _begin(self) -> IO[str]:
+        """Sweep, and return this run's own list, locked before another run can look at it."""
+        self.lists.mkdir(parents=True, exist_ok=True)
+        alone = os.open(self.lists, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(alone, fcntl.LOCK_EX)
             sweep(self.lists)
-            self.lists.mkdir(parents=True, exist_ok=True)
-            self._file = (self.lists / f"{os.getpid()}-{time.time_ns()}.json").open("w")
-            fcntl.flock(self._file, fcntl.LOCK_EX)
-            atexit.register(self._end)
-        self._estates[str(folder)] = dict(env)
-        self._write()
+            made = (self.lists / f"{os.getpid()}-{time.time_ns()}.json").open("w")
+            fcntl.flock(made, fcntl.LOCK_EX)
+            return made
+        finally:
+            os.close(alone)
 
     def forget(self, folder: Path) -> None:
         """Note that an estate was taken down."""
-        if self._estates.pop(str(folder), None) is not None:
-            self._write()
+        with self._threads:
+            if self._estates.pop(str(folder), None) is not None:
+                self._write()
 
     def _write(self) -> None:
         assert self._file is not None
