@@ -35,7 +35,7 @@ def measure(stage: Stage) -> list[Result]:
     assert serving.poll() is None, "manor serve ended"
     return [
         result("`manor resume` given at once", resumed, f"With the start of the command: one that finds nothing unfinished takes {bare:.2f} s."),
-        result("a running `manor serve`, by itself", adopted, "It looks for orphans every 3 s."),
+        result("a running `manor serve`, by itself", adopted, "It looks for orphans every 2 s."),
     ]
 
 
