@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from manor.cli.terminal.options import dry_run_option, environment_option, estate_argument, json_option, wait_option
 from manor.cli.terminal.printing import print_result, printer
 from manor.cli.terminal.running import actor, run
+
+if TYPE_CHECKING:
+    from manor.operations.planning import Result
 
 
 @click.command("apply")
@@ -23,7 +27,7 @@ from manor.cli.terminal.running import actor, run
 def command(estate: Path | None, environments: tuple[str, ...], expected: str, allow_destroy: bool, wait_seconds: float, dry_run: bool, as_json: bool) -> None:
     """Carry out what `manor plan` shows: written, checked, reloaded, verified, else put back.
 
-    Nothing is written before every tool has accepted its part. Exit code 5: failed, and all is as before. 6: not all is.
+    No tier is changed before every tool has accepted its part. Exit code 5: failed, and all is as before. 6: not all is.
     """
     from manor.cli.terminal.plans import foreseen_printer
     from manor.operations.chaos import chaos_from
@@ -58,7 +62,11 @@ def command(estate: Path | None, environments: tuple[str, ...], expected: str, a
             )
             if result is not None:
                 raise_unless_applied(result)
-            word = "nothing to do; all is as declared" if result is None else f"applied, operation {result.operation.id}"
-            hosts = {} if result is None else result.hosts
-            shown = {"environment": name, "changed": result is not None, "plan": planned.plan.hash, "hosts": hosts}
-            print_result(shown, as_json=as_json, text=f"{name}: {word}")
+            print_applied(name, planned.plan.hash, result, as_json=as_json)
+
+
+def print_applied(environment: str, plan_hash: str, result: Result | None, *, as_json: bool) -> None:
+    """Print how an apply ended; None: there was nothing to do."""
+    word = "nothing to do; all is as declared" if result is None else f"applied, operation {result.operation.id}"
+    shown = {"environment": environment, "changed": result is not None, "plan": plan_hash, "hosts": {} if result is None else result.hosts}
+    print_result(shown, as_json=as_json, text=f"{environment}: {word}")

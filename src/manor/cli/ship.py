@@ -41,6 +41,7 @@ def command(
     It goes on to the next one when it is certified, unless that says `promote: by_hand` or a gate does not hold.
     """
     import os
+    from dataclasses import replace
 
     from manor.cli.terminal.plans import foreseen_printer
     from manor.operations.chaos import chaos_from
@@ -51,18 +52,14 @@ def command(
     from manor.workflows.foreseeing import foresee_ship
     from manor.workflows.rolling import Carrying
 
+    origin = Origin(commit, build_url, junit)
     with open_context(estate, dry_run=dry_run) as context:
+        context.service(service)
         if dry_run:
             shown = foreseen_printer(as_json=as_json)
-            origin = Origin(commit, build_url, junit)
             run(lambda stop: foresee_ship(context, context.service(service), artifact, shown, actor=actor(), origin=origin, to=to, again=again))
             return
-        context.service(service)
-        tell, origin = printer(as_json=as_json), Origin(commit, build_url, junit)
-        delivered = run(
-            lambda stop: ship(
-                context, service, artifact, Carrying(actor(), tell, stop, chaos_from(os.environ), wait_seconds), origin=origin, to=to, again=again
-            )
-        )
+        carrying = Carrying(actor(), printer(as_json=as_json), None, chaos_from(os.environ), wait_seconds)
+        delivered = run(lambda stop: ship(context, service, artifact, replace(carrying, stop=stop), origin=origin, to=to, again=again))
         for one, line in zip(delivered, summary_lines(delivered), strict=True):
             print_result(vars(one), as_json=as_json, text=line)

@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 STATUS: tuple[tuple[type[errors.ManorError], int, str], ...] = (
     (errors.UsageError, 400, "the request is wrong as it stands; docs/api.md says what is expected"),
     (errors.InvalidEstate, 422, "mend the estate file and run `manor check`"),
-    (errors.Refused, 422, "nothing was changed; mend what the checker names"),
+    (errors.Refused, 422, "what runs goes on as it was; mend what the checker names"),
     (errors.NotOurs, 403, "nothing was changed; the named rule of the estate forbids it"),
     (errors.DifferencesFound, 409, "something was looked for and found; nothing is broken"),
     (errors.Busy, 409, "wait for the holder to finish; `manor status` shows who it is"),
