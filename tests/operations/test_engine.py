@@ -11,7 +11,7 @@ import pytest
 from manor.errors import ApplyFailed, CommandFailed, FencedOff, ManorError, NotRestored, Paused, TimedOut, Unreachable, UsageError
 from manor.execution.values import Secret
 from manor.operations.events import Event, What
-from manor.operations.planning import append, create, reopen_failed, standing
+from manor.operations.planning import append, create, standing
 from manor.operations.step import Here, Planned, StepKinds, decode_evidence
 from manor.operations.stop import Stop
 from manor.state import audit, journal, leases, operations
@@ -141,13 +141,6 @@ async def test_the_budget_lets_hosts_fail_and_skips_their_later_steps(store: Sto
     assert result.operation.state is OperationState.DONE
     assert journal.host_outcomes(result.steps) == {"prod/web-1": Outcome.OK, "prod/web-2": Outcome.UNREACHABLE, "prod/web-3": Outcome.OK}
     assert "prod/web-2" in result.operation.summary
-
-    world.failing.clear()
-    lease = take(store, "prod/shop", operation.id, 2)
-    assert [step.seq for step in await reopen_failed(store, operation.id, lease)] == [2, 5]
-    again = await run(store, operation.id, world, pid=3)
-    assert set(world.cells.values()) == {"newer"}
-    assert journal.host_outcomes(again.steps)["prod/web-2"] is Outcome.OK
 
 
 async def test_two_failed_hosts_are_more_than_a_budget_of_one(store: Store) -> None:
@@ -341,8 +334,6 @@ async def test_abandoned_operations_stay_so(store: Store, clock: FakeClock) -> N
     assert (gone.state, gone.summary) == (OperationState.ABANDONED, "wrong release")
     with pytest.raises(UsageError, match="has ended: abandoned"):
         await run(store, operation.id, World(), pid=2)
-    with pytest.raises(UsageError):
-        store.write_now(operations.reopen, operation.id, 99, at=clock.now())
 
 
 async def test_secrets_are_never_journalled(store: Store) -> None:

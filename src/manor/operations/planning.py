@@ -75,14 +75,6 @@ async def standing(store: Store, operation: str) -> Result:
     return await store.read(read_result, operation)
 
 
-async def reopen_failed(store: Store, operation: str, lease: Lease) -> tuple[StepRow, ...]:
-    """Make the failed, unreachable and skipped steps of an operation that was not reverted pending again; then execute it.
-
-    Each is observed before it is done again. Its total deadline no longer counts. Raises FencedOff, UsageError.
-    """
-    return await store.write(reopen_rows, operation, lease.token, store.clock.now())
-
-
 def create_rows(connection: sa.Connection, new: NewOperation, steps: Sequence[NewStep], at: float, token: int | None = None) -> Operation:
     """Write the operation and its steps, and have it run under a lease's token."""
     operation = operations.create(connection, new, at=at)
@@ -98,9 +90,3 @@ def append_rows(connection: sa.Connection, operation: str, steps: Sequence[NewSt
 def read_result(connection: sa.Connection, operation: str) -> Result:
     """Read the operation and its steps from one view."""
     return Result(operations.get(connection, operation), journal.steps(connection, operation))
-
-
-def reopen_rows(connection: sa.Connection, operation: str, token: int, at: float) -> tuple[StepRow, ...]:
-    """Reopen the operation and its failed steps."""
-    operations.reopen(connection, operation, token, at=at)
-    return journal.retry_failed(connection, operation, token, at=at)

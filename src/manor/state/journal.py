@@ -196,16 +196,6 @@ def skip(connection: sa.Connection, operation: str, token: int, seqs: Iterable[i
         done(connection, operation, seq, token, Outcome.SKIPPED, reason, at=at, event=JournalEvent.SKIPPED)
 
 
-def retry_failed(connection: sa.Connection, operation: str, token: int, *, at: float) -> tuple[StepRow, ...]:
-    """Make failed, unreachable and (after them) skipped steps of the present plan pending again, each to be observed first. Raises FencedOff."""
-    owner = operations.require_token(connection, operation, token)
-    again = [step for step in steps(connection, operation, owner.plan) if step.is_bad or step.outcome is Outcome.SKIPPED]
-    for step in again:
-        update(connection, operation, step.seq, outcome=Outcome.PENDING, done_at=None, deadline=None)
-        write(connection, operation, step.seq, step.attempt, JournalEvent.RETRIED, token, at)
-    return tuple(again)
-
-
 def host_outcomes(found: Iterable[StepRow]) -> dict[str, Outcome]:
     """Return how each host came off: the worst of its steps forward and of those of the last way back; `ok` only if all are."""
     worst = (Outcome.FAILED, Outcome.UNREACHABLE, Outcome.PENDING, Outcome.SKIPPED, Outcome.OK)

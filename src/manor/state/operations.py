@@ -206,17 +206,6 @@ def put_off(connection: sa.Connection, operation: Operation, seconds: float) -> 
     connection.execute(table.update().where(open_steps).values(deadline=table.c.deadline + seconds))
 
 
-def reopen(connection: sa.Connection, identifier: str, token: int, *, at: float) -> Operation:
-    """Make an operation that failed, or was done with failed hosts, run again under its forward plan. Raises FencedOff, UsageError."""
-    operation = get(connection, identifier)
-    if operation.plan or operation.state in (OperationState.REVERTED, OperationState.ABANDONED):
-        raise UsageError(f"operation {identifier} was {operation.state}; its failed steps can't be tried again, start a new one")
-    if operation.state.is_final:
-        change(connection, identifier, state=OperationState.PAUSED, ended_at=None)
-    change(connection, identifier, deadline=None)
-    return begin(connection, identifier, token, at=at)
-
-
 def require_token(connection: sa.Connection, identifier: str, token: int) -> Operation:
     """Return the operation if the token is the one it goes on under. Raises FencedOff."""
     operation = get(connection, identifier)

@@ -40,12 +40,6 @@ def keep_environment(connection: sa.Connection, place: EnvironmentPlace) -> Envi
     return there or place
 
 
-def move_environment(connection: sa.Connection, place: EnvironmentPlace) -> None:
-    """Write another place for an environment, e.g. because its ports are taken."""
-    connection.execute(tables.environments.delete().where(tables.environments.c.name == place.name))
-    connection.execute(tables.environments.insert().values(**vars(place)))
-
-
 def find_environment(connection: sa.Connection, name: str) -> EnvironmentPlace | None:
     """Return the place of an environment, or None."""
     return rows.first_of(connection, sa.select(tables.environments).where(tables.environments.c.name == name), EnvironmentPlace)
