@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from contextlib import suppress
 from dataclasses import replace
 
@@ -18,7 +19,7 @@ from manor.reconcile.apply import apply_steps
 from manor.reconcile.ending import raise_unless_applied
 from manor.reconcile.site import Site, fence
 from manor.reconcile.steps import KINDS, FenceHost, PrepareHost
-from manor.reconcile.supervising import CheckSupervisor, Supervise
+from manor.reconcile.supervising import RESTART_SECONDS, CheckSupervisor, Supervise, end_program
 from manor.reconcile.tiers import ChangeTier, CheckTier, ConfirmTier, TellTier, VerifyTier
 from manor.state.operations import NewOperation
 from manor.workflows.applying import confirming_changes
@@ -196,3 +197,18 @@ async def test_no_kind_of_step_touches_what_is_not_ours(toy: Toy, kind: str) -> 
     with pytest.raises(NotOurs, match=r"untouchable.paths: /srv/manor/web-1 is not Manor's to touch"):
         await steps_of(toy)[kind].act(toy.site, here())
     assert toy.runner.acts[before:] == []
+
+
+async def test_a_program_that_fails_and_is_started_again_is_told_until_it_stays_stopped(toy: Toy) -> None:
+    told = iter(["failed", "failed", "starting", "running", "stopped"])
+    toy.runner.reply("status", lambda _: Completed(0, json.dumps({"echo-a": next(told)}).encode()))
+    await end_program(toy.host, toy.runner, "echo-a", 5.0, toy.store.clock)
+    assert sum(act.startswith("stop echo-a") for act in toy.runner.shown) == 3
+    assert "--end" in toy.runner.shown[-1]
+
+
+async def test_a_program_that_was_given_up_counts_as_stopped(toy: Toy) -> None:
+    toy.runner.reply("status", Completed(0, b'{"echo-a": "failed"}'))
+    before = toy.store.clock.now()
+    await end_program(toy.host, toy.runner, "echo-a", 5.0, toy.store.clock)
+    assert RESTART_SECONDS <= toy.store.clock.now() - before < RESTART_SECONDS + 1

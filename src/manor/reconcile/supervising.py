@@ -13,11 +13,15 @@ from dataclasses import dataclass, field
 from manor.errors import ApplyFailed, Refused
 from manor.execution.base import Runner
 from manor.execution.values import Detached, MakeFolder, PutFile, Remove
-from manor.integrations.supervisors.base import Program, ProgramStatus, ended
+from manor.integrations.supervisors.base import Program, ProgramStatus, ended, program_of
 from manor.observe.hosts import HostQuestion, observe_programs
 from manor.operations.step import Evidence, Here
 from manor.reconcile.desired import DesiredHost, definitions_of
-from manor.reconcile.site import POLL_SECONDS, READY_SECONDS, HostStep, Site, anyhow, remove_strays, tell_supervisor, write_changed
+from manor.reconcile.site import POLL_SECONDS, READY_SECONDS, SLACK_SECONDS, HostStep, Site, anyhow, remove_strays, tell_supervisor, write_changed
+from manor.state.clock import Clock
+
+RESTART_SECONDS = 2.0
+"""A supervisor starts a program that failed again within this; one that shows no process for longer has given it up."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +121,32 @@ async def end_leftovers(host: DesiredHost, runner: Runner, programs: Iterable[Pr
     """End whatever of stopped programs lives on without the supervisor's knowledge; by today's wrapper. Raises CommandFailed if something cannot be ended."""
     await write_changed(runner, (file for file in host.base if file.path == host.layout.exec))
     await asyncio.gather(*(runner.run(ended(program, host.layout)) for program in programs))
+
+
+async def end_program(host: DesiredHost, runner: Runner, name: str, stop_seconds: float, clock: Clock) -> None:
+    """Stop a program so that it stays stopped, and end what of it lives on.
+
+    Between the end of a program that fails and its next start a supervisor may take it for stopped already and start it again all the same:
+    it is told until it shows the program as stopped, or without a process for longer than such a pause.
+    Raises ApplyFailed if the supervisor refuses, CommandFailed if something cannot be ended.
+    """
+    limit = clock.now() + stop_seconds + SLACK_SECONDS
+    while True:
+        await tell_supervisor(host, runner, host.supervisor.stop_program(host.supervised, name, stop_seconds + SLACK_SECONDS))
+        if await is_ended(host, runner, name, clock) or clock.now() >= limit:
+            break
+    await end_leftovers(host, runner, [program_of(host.supervised, name)])
+
+
+async def is_ended(host: DesiredHost, runner: Runner, name: str, clock: Clock) -> bool:
+    """Tell whether a program that was told to stop does not come back."""
+    limit = clock.now() + RESTART_SECONDS
+    while True:
+        views = host.supervisor.parse_status(await runner.carry_out(host.supervisor.status(host.supervised)))
+        status = next((view.status for view in views if view.name == name), ProgramStatus.STOPPED)
+        if status is not ProgramStatus.FAILED or clock.now() >= limit:
+            return status in {ProgramStatus.STOPPED, ProgramStatus.FAILED}
+        await clock.sleep(POLL_SECONDS)
 
 
 async def start_supervisor(host: DesiredHost, runner: Runner) -> None:

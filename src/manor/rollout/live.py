@@ -24,8 +24,8 @@ from manor.integrations.supervisors.base import ProgramStatus, ProgramView, livi
 from manor.observe.slots import active_slot, read_slots, traffic_of
 from manor.operations.step import Here
 from manor.reconcile.desired import DesiredHost
-from manor.reconcile.site import SLACK_SECONDS, Site, fence, with_parents
-from manor.reconcile.supervising import end_leftovers, start_supervisor
+from manor.reconcile.site import Site, fence, with_parents
+from manor.reconcile.supervising import end_program, start_supervisor
 from manor.rollout.balancing import Balancing
 from manor.rollout.checking import Checking
 from manor.rollout.disturbances import disturbances
@@ -267,9 +267,8 @@ class LiveFleet:
         if self.view.has_program:
             run = self.declared.run
             seconds = run.stop.timeout if run else 30.0
-            name = slot_program(self.service, slot.slot)
-            await self._tell(host, runner, host.supervisor.stop_program(host.supervised, name, seconds + SLACK_SECONDS))
-            await end_leftovers(host, runner, [program_of(host.supervised, name)])
+            await self._supervise(host, runner, host.supervisor.status(host.supervised))  # it is there, or started again
+            await end_program(host, runner, slot_program(self.service, slot.slot), seconds, self.site.store.clock)
 
     async def check(self, slot: SlotRef) -> Checked:
         """Check the slot's health once."""

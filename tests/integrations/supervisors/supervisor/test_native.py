@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import stat
@@ -13,9 +14,14 @@ from pathlib import Path
 
 import pytest
 
+from manor.execution.guard import Guard
+from manor.execution.local import LocalRunner
 from manor.integrations.supervisors.base import Program, ProgramStatus
 from manor.integrations.supervisors.supervisor import product
-from tests.integrations.supervisors.supervisor.acting import Host, is_alive, local_host, marked, run, until
+from manor.reconcile.desired import DesiredHost, Material, base_files
+from manor.reconcile.supervising import end_program
+from manor.state.clock import SystemClock
+from tests.integrations.supervisors.supervisor.acting import WRAPPER, Host, is_alive, local_host, marked, run, until
 from tests.integrations.supervisors.supervisor.support import host_of
 
 pytestmark = pytest.mark.native
@@ -167,3 +173,20 @@ def test_a_slot_that_is_no_longer_wanted_when_supervisord_comes_back_can_still_b
     host.carry_out(product.stop_program(host.declared, "shop-a", 10))
     assert until(lambda: not is_alive(orphan))
     assert host.wait_for("shop-a", STOPPED).pid is None
+
+
+@pytest.mark.parametrize("after", [0.05, 0.5, 1.02, 1.06, 1.1, 1.3, 1.9])
+async def test_a_slot_that_crashes_again_and_again_stays_stopped_whenever_it_is_told(host: Host, after: float) -> None:
+    host.write(slot(host, "loops", "exit 3"))
+    host.start()
+    wanted = Path(host.declared.layout.root / "loops.wanted")
+    wanted.touch()
+    host.carry_out(product.start_program(host.declared, "loops"))
+    await asyncio.sleep(after)
+    wanted.unlink()
+    layout = host.declared.layout
+    whole = DesiredHost("web-1", layout, base_files(layout, Material(WRAPPER.read_bytes(), {}), "web-1"), (), host.declared, product, ())
+    await end_program(whole, LocalRunner("prod/web-1", Guard("prod/web-1")), "loops", 5.0, SystemClock())
+    for _ in range(15):
+        assert host.views()["loops"].status is STOPPED
+        await asyncio.sleep(0.1)
