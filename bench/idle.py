@@ -17,8 +17,7 @@ from tests.e2e.estates import LiveEstate
 
 SERVICE_SECONDS = 5
 """The service's own idle limit, uvicorn's default."""
-SENDER_SECONDS = 2
-LIMITS = {"web-sends": SERVICE_SECONDS - SENDER_SECONDS, "service": SERVICE_SECONDS, "tier-sends": 20, "tier-accepts": 30}
+LIMITS = {"web-sends": 1, "service": SERVICE_SECONDS, "tier-sends": 20, "tier-accepts": 30}
 """Environment → the limit at which it is asked: docs/traffic.md, idle time-outs."""
 CLIENTS = 32
 LONG_CLIENTS = 60

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from websockets.sync.client import connect
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection, connect
 
 from manor.estate.ports import first_ports
 from tests.e2e.estates import LiveEstate, curl, wait_until
@@ -47,7 +48,7 @@ services:
   shop:
     run: {{command: "python3 -m echo --bind {{address}}:{{port}} --keep-alive 75", port: 8320, keep_alive: 75s}}
     health: {{http: /healthz, interval: 250ms, passes: 2}}
-    routes: [{{host: shop}}]
+    routes: [{{host: shop}}, {{host: shop, path: /ws, class: websocket}}]
     cache: {{ttl: 60s, grace: 60s, bypass: {{paths: [/watched, /who]}}}}
     probe: [{{path: /probed, rate: 20}}]
     rollout: {{min_healthy_time: 0.2s, settle: 100ms, drain_timeout: 1s, bake: 1s}}
@@ -55,6 +56,10 @@ environments:
   prod: {{hosts: {{edge: 1, web: 2}}}}
 {traffic}
 """
+
+
+RESTARTING = 1012
+"""Service Restart, as uvicorn closes WebSockets when it is told to end (IANA's registry for RFC 6455, 11.7)."""
 
 
 class Chain:
@@ -123,10 +128,15 @@ def test_a_body_over_the_limit_is_refused(chain: Chain, tmp_path: Path) -> None:
     assert done.stdout == "413", done.stderr
 
 
-def test_a_websocket_says_everything_back(chain: Chain) -> None:
+def socket_to(chain: Chain, host: str) -> ClientConnection:
+    """Open a WebSocket at the front door."""
     context = ssl.create_default_context(cafile=str(chain.estate.authority))
     there = socket.create_connection(("127.0.0.1", chain.port), 10)
-    with connect(f"wss://{chain.host}:{chain.port}/ws", sock=there, ssl=context, server_hostname=chain.host, open_timeout=10) as client:
+    return connect(f"wss://{host}:{chain.port}/ws", sock=there, ssl=context, server_hostname=host, open_timeout=10)
+
+
+def test_a_websocket_says_everything_back(chain: Chain) -> None:
+    with socket_to(chain, chain.host) as client:
         for text in ("hello", "x" * 100_000):
             client.send(text)
             assert client.recv(timeout=10) == text
@@ -206,7 +216,7 @@ def files_of(estate: LiveEstate) -> dict[Path, tuple[bytes, int]]:
 
 
 def test_a_flip_under_load_loses_nothing_and_touches_no_tier(chain: Chain) -> None:
-    """The other service's events flow on meanwhile."""
+    """The other service's events flow on meanwhile; an open WebSocket is closed in order by the program that ends, and its client comes back."""
     shop, before = chain.shop, chain.shop.certified
     if chain.name == "web":  # each web host is a front door of its own
         addresses = {host["name"]: host["address"] for host in shop.status()["hosts"]}
@@ -214,14 +224,26 @@ def test_a_flip_under_load_loses_nothing_and_touches_no_tier(chain: Chain) -> No
     tiers, files = tiers_of(chain.estate), files_of(chain.estate)
     places = {tuple(instance.rpartition("/")[2].split("-")[:5]) for instance in tiers}
     assert len(places) == sum({"web": 2}.get(role, 1) for role in chain.name.split("-")), places
-    with shop.watched() as watch:
+    shop_host = chain.host.replace("echo", "shop", 1)
+    with shop.watched() as watch, socket_to(chain, shop_host) as client:
+        client.send("before")
+        assert client.recv(timeout=10) == "before"
         shop.ship("second")
+        with pytest.raises(ConnectionClosed) as closed:
+            client.recv(timeout=30)
+    assert closed.value.rcvd is not None, "the connection was cut, without a close frame"
+    assert closed.value.rcvd.code == RESTARTING
+    with socket_to(chain, shop_host) as client:
+        client.send("after")
+        assert client.recv(timeout=10) == "after"
     after = chain.estate.certified("prod", "shop")
     assert after != before
     watch.require_nothing_lost(before, after)
     receipt = chain.estate.results("receipt", "shop", "-e", "prod")[-1]["receipt"]
     assert (receipt["state"], receipt["release"], receipt["probe"]["lost"]) == ("certified", after, 0)
     assert receipt["probe"]["sent"] > 20
+    assert not any(drain["was_cut"] for drain in receipt["drains"])
+    assert sum(drain["websockets"] for drain in receipt["drains"]) == (1 if receipt["switch"] == "counted" else 0)
     assert "certified, lost 0 of " in chain.estate.run("receipt", "shop", "-e", "prod").stdout
     assert json.loads(shop.answer("/who"))["release"] == after
     assert tiers_of(chain.estate) == tiers, "a tier was restarted or reloaded"

@@ -25,6 +25,8 @@ CHECK_TICKS = 4
 DURATIONS = (0.2, 0.2, 1.2)
 STARTS_AT = 1_000_000.0
 EXPIRY = 60.0
+KEPT = 0.5
+"""So long the tier before a program keeps an idle connection to it."""
 
 
 @dataclass(frozen=True)
@@ -161,6 +163,10 @@ class World:
         self.acts: list[str] = []
         self.touched_hosts: set[str] = set()
         self.phases: list[str] = []
+        self.kept_until: dict[str, float] = {}
+        """Server → when the last idle connection to its program closes, if nothing more comes."""
+        self.websockets: dict[str, int] = {}
+        """Server → WebSockets that are open to its program; it closes them when it ends."""
         self.slow: dict[str, float] = {}
         """Server → seconds that each of its requests takes."""
         self.lost_hosts: set[str] = set()
@@ -238,6 +244,8 @@ class World:
         for server, ends in balancer.in_flight.items():
             done = [end for end in ends if end <= self.now]
             self.answered += len(done)
+            if done:
+                self.kept_until[server] = max(self.kept_until.get(server, 0.0), max(done) + KEPT)
             balancer.in_flight[server] = [end for end in ends if end > self.now]
         if self.ticks % CHECK_TICKS == 0:
             checked = {name: state is not TrafficState.MAINT and self.is_up(name) for name, state in balancer.traffic.items()}
@@ -273,6 +281,13 @@ class World:
         """Lose what a server has in flight."""
         for balancer in self.balancers:
             self.losses += [Loss(self.now, server, why, is_fault) for _ in balancer.in_flight.pop(server, [])]
+
+    def end(self, server: str) -> None:
+        """End a program: what it had is lost, and an idle connection might just have been used; WebSockets are closed in order."""
+        self.cut(server, "stopped with requests in flight")
+        if self.kept_until.get(server, 0.0) > self.now:
+            self.losses.append(Loss(self.now, server, "stopped while an idle connection was open"))
+        self.websockets.pop(server, None)
 
     @property
     def lost(self) -> list[Loss]:
@@ -381,9 +396,15 @@ class ModelFleet:
         self._reach(slot.host)
         self._act(f"stop {slot.server}", slot.host)
         if self.world.has_program:
-            self.world.cut(slot.server, "stopped with requests in flight")
+            self.world.end(slot.server)
         self.world.programs.pop(slot.server, None)
         self.mutated()
+
+    async def connections(self, slot: SlotRef) -> int | None:
+        if not self.world.has_program:
+            return None
+        requests = sum(len(balancer.in_flight.get(slot.server, [])) for balancer in self.world.balancers)
+        return requests + self.world.websockets.get(slot.server, 0) + int(self.world.kept_until.get(slot.server, 0.0) > self.world.now)
 
     async def check(self, slot: SlotRef) -> Checked:
         program = self.world.programs.get(slot.server)
@@ -404,10 +425,13 @@ class ModelFleet:
 
     async def traffic(self, balancer: Balancer, service: str) -> tuple[ServerView, ...]:
         known = next(one for one in self.world.balancers if one.name == balancer)
-        return tuple(
-            ServerView(name, state, known.healthy.get(name) if known.checks else True, len(known.in_flight.get(name, [])) if balancer.is_counted else None)
-            for name, state in known.traffic.items()
-        )
+        return tuple(self._view(known, name, state) for name, state in known.traffic.items())
+
+    def _view(self, known: ModelBalancer, name: str, state: TrafficState) -> ServerView:
+        is_counted, is_first = known.name.is_counted, known is self.world.balancers[0]
+        opened = self.world.websockets.get(name, 0) if is_counted and is_first else 0
+        in_flight = len(known.in_flight.get(name, [])) + opened if is_counted else None
+        return ServerView(name, state, known.healthy.get(name) if known.checks else True, in_flight, websockets=opened)
 
     async def set_traffic(self, service: str, changes: Mapping[str, TrafficState], here: Here) -> None:
         self.world.learn()

@@ -106,6 +106,36 @@ async def test_drain_policies(rollouts: InlineStore, policy: str, expected: Oper
         assert bool(run.world.lost) is was_cut
 
 
+async def test_websockets_are_left_to_their_program_and_hold_no_drain_up(rollouts: InlineStore) -> None:
+    def talking() -> World:
+        made = world(GOOD, 1, 2)
+        made.websockets["web-1-a"] = 3
+        return made
+
+    run, result = await carried_out(Case("talking", talking, OperationState.DONE, quick(drain_policy="abort")), rollouts)
+    assert result.operation.state is OperationState.DONE, result.operation.summary
+    (drain,) = (step for step in result.steps if step.kind == "drain")
+    drained = decode_evidence(drain, Drained)
+    assert (drained.websockets, drained.left, drained.was_cut) == (3, 0, False)
+    assert str(drained).endswith("requests in flight → 0; WebSockets left to its program to close: 3")
+    assert (run.world.lost, run.world.websockets) == ([], {})
+
+
+async def test_nothing_is_stopped_while_a_connection_is_open_that_no_balancer_counts(rollouts: InlineStore) -> None:
+    def kept(seconds: float) -> World:
+        made = world(GOOD, 1, 1)
+        made.kept_until["web-1-a"] = made.now + seconds
+        return made
+
+    run, result = await carried_out(Case("kept", partial(kept, 4.0), OperationState.DONE, quick()), rollouts)
+    assert (result.operation.state, run.world.lost) == (OperationState.DONE, [])
+    assert [step.evidence for step in result.steps if step.kind == "stop"] == ["gone"]
+    run, result = await carried_out(Case("for ever", partial(kept, 9999.0), OperationState.REVERTED, quick()), rollouts)
+    (stop,) = (step for step in result.steps if step.kind == "stop" and step.plan == 0)
+    assert stop.evidence == "gone; connections to it that were still open: 1", "it is waited for, but not for ever, and told"
+    assert [loss.why for loss in run.world.lost] == ["stopped while an idle connection was open"]
+
+
 async def test_progress_deadline_counts_from_the_last_instance_that_became_healthy(rollouts: InlineStore) -> None:
     rules: dict[str, Any] = {"instance_deadline": 60.0, "progress_deadline": 6.0}
     run, result = await carried_out(case("slow", Behaviour(boot=3.0), rules=rules), rollouts)

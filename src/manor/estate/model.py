@@ -54,7 +54,9 @@ class Stop(Part):
     """How a program is asked to end."""
 
     signal: Literal["TERM", "INT", "QUIT", "HUP", "USR1", "USR2"] = Field("TERM", description="the signal that asks it to finish its work and end")
-    timeout: Annotated[Duration, within("0s", "1d")] = Field(30.0, description="how long it may take before it is killed")
+    timeout: Annotated[Duration, within("0s", "1d")] | None = Field(
+        None, description="how long it may take before it is killed; default 30s, with a route of class `websocket` 60s"
+    )
 
 
 class Limits(Part):

@@ -14,6 +14,10 @@ MARGIN_SECONDS = 2.0
 CLIENT_IDLE_SECONDS = 75.0
 TIER_IDLE_SECONDS = 30.0
 TIER_SEND_IDLE_SECONDS = 20.0
+SERVICE_SEND_IDLE_SECONDS = 1.0
+"""`web` and the program are on one host, so a new connection is cheap; and a program that is to end is soon without open ones."""
+STOP_SECONDS, CLOSE_SECONDS = 30.0, 60.0
+"""How long a program may take to end after its stop signal; the second if it has WebSockets to close."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ def service_idle_seconds(keep_alive_seconds: float | None) -> float | None:
     """Return how long `web` may keep an idle connection to a program; None: not at all."""
     if keep_alive_seconds is None or keep_alive_seconds < MARGIN_SECONDS + 1:
         return None
-    return keep_alive_seconds - MARGIN_SECONDS
+    return min(keep_alive_seconds - MARGIN_SECONDS, SERVICE_SEND_IDLE_SECONDS)
 
 
 def silence_seconds(classes: set[RouteClass]) -> float:
@@ -63,6 +67,13 @@ def pause_seconds(classes: set[RouteClass]) -> float:
 def tunnel_seconds() -> float:
     """Return how long a connection that was upgraded may be silent, whatever the class of its route."""
     return silence_seconds({"websocket", "stream"})
+
+
+def stop_seconds(declared_seconds: float | None, classes: set[RouteClass]) -> float:
+    """Return how long a program may take to end after its stop signal, unless it is declared: it closes WebSockets in that time."""
+    if declared_seconds is not None:
+        return declared_seconds
+    return CLOSE_SECONDS if "websocket" in classes else STOP_SECONDS
 
 
 def drain_seconds(classes: set[RouteClass]) -> float:

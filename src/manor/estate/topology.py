@@ -157,10 +157,17 @@ class ServiceView:
     response_seconds: float = 60.0
     """Longest silence of the service within one answer."""
     drain_seconds: float = 30.0
+    stop_seconds: float = 30.0
+    """How long its program may take to end after its stop signal."""
     probe_paths: tuple[str, ...] = ()
     """Always pass the cache: the health path and the declared probes, without query."""
     extra: Mapping[str, Mapping[str, bytes]] = field(default_factory=dict)
     """product → place → verbatim text."""
+
+    @property
+    def has_websockets(self) -> bool:
+        """Tell whether a route of it is for WebSockets: these end when its program closes them, not when a request is done."""
+        return any(route.class_ == "websocket" for route in self.routes)
 
 
 @dataclass(frozen=True)

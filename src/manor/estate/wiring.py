@@ -15,7 +15,7 @@ from manor.estate.model import Environment, Estate, Route, Service, TierRule
 from manor.estate.names import route_host
 from manor.estate.placement import hosts_of_tier, instances_of, services_on
 from manor.estate.ports import admin_port, first_ports, listener_ports, slot_ports, tier_port
-from manor.estate.timeouts import TIER_SEND_IDLE_SECONDS, accept_idle_seconds, drain_seconds, silence_seconds
+from manor.estate.timeouts import TIER_SEND_IDLE_SECONDS, accept_idle_seconds, drain_seconds, silence_seconds, stop_seconds
 from manor.estate.topology import Endpoint, Listener, ProxyTraits, Role, RouteMatch, ServiceView, SlotServer, Theirs, TierNode, TlsFiles
 from manor.execution.values import HostPath
 
@@ -151,6 +151,7 @@ class Wiring:
             keep_alive_seconds=service.run.keep_alive if service.run else None,
             response_seconds=silence_seconds(classes),
             drain_seconds=service.rollout.drain_timeout if service.rollout.drain_timeout is not None else drain_seconds(classes),
+            stop_seconds=stop_seconds(service.run.stop.timeout if service.run else None, classes),
             probe_paths=probe_paths(service),
             extra=self._extra(service),
         )

@@ -12,7 +12,7 @@ from importlib.resources import files as resources
 
 from manor.estate.layout import HostLayout, slot_program
 from manor.estate.model import Service
-from manor.estate.topology import TierNode
+from manor.estate.topology import ServiceView, TierNode
 from manor.estate.wiring import Wiring, slots_of
 from manor.execution.values import HostPath
 from manor.integrations.proxies.base import Proxy, RenderedFile, TierProgram
@@ -209,15 +209,16 @@ def tier_programs(tiers: tuple[DesiredTier, ...], layout: HostLayout) -> tuple[P
 def service_programs(host: str, wiring: Wiring, layout: HostLayout) -> tuple[Program, ...]:
     """Return a program for each slot of each service's instance on the host."""
     return tuple(
-        slot_definition(view.name, slot, wiring.environment.services[view.name], layout)
+        slot_definition(view, slot, wiring.environment.services[view.name], layout)
         for view in wiring.services(host)
         if view.has_program
         for slot in slots_of(wiring.environment.services[view.name])
     )
 
 
-def slot_definition(name: str, slot: str, service: Service, layout: HostLayout) -> Program:
+def slot_definition(view: ServiceView, slot: str, service: Service, layout: HostLayout) -> Program:
     """Return the program of a slot: its start script, which comes with the release, under the declared stop rules."""
+    name = view.name
     if service.run is None:
         raise ValueError(f"{name} has no program")
     return Program(
@@ -229,7 +230,7 @@ def slot_definition(name: str, slot: str, service: Service, layout: HostLayout) 
         env_file=layout.slot_env(name, slot),
         wanted=layout.slot_wanted(name, slot),
         stop_signal=service.run.stop.signal,
-        stop_seconds=service.run.stop.timeout,
+        stop_seconds=view.stop_seconds,
     )
 
 

@@ -121,7 +121,7 @@ def drains(begun: Sequence[StepRow]) -> tuple[Drain, ...]:
         if row.kind == DrainSlot.kind and row.outcome is Outcome.OK and row.evidence:
             drained = decode_evidence(row, Drained)
             slot = f"{row.host} {row.text.split(' ')[0]}"
-            found.append(Drain(slot, drained.seconds, drained.in_flight_at_start, drained.left, drained.was_cut, drained.unguarded))
+            found.append(Drain(slot, drained.seconds, drained.in_flight_at_start, drained.left, drained.was_cut, drained.unguarded, drained.websockets))
     return tuple(found)
 
 

@@ -125,6 +125,10 @@ class Fleet(Protocol):
         """End the slot's program by the declared signal, then by force; returns when it is gone."""
         ...
 
+    async def connections(self, slot: SlotRef) -> int | None:
+        """Return how many connections are open to the slot's program, whoever opened them; None where there is none, or it can't be known."""
+        ...
+
     async def check(self, slot: SlotRef) -> Checked:
         """Check the slot's health once, on its host."""
         ...

@@ -28,6 +28,7 @@ from manor.reconcile.site import Site, fence, with_parents
 from manor.reconcile.supervising import end_program, start_supervisor
 from manor.rollout.balancing import Balancing
 from manor.rollout.checking import Checking
+from manor.rollout.connections import SOCKETS, open_connections
 from manor.rollout.disturbances import disturbances
 from manor.rollout.fleet import Balancer, Checked, ProbeSummary, SlotLetter, SlotRef
 from manor.rollout.probing import Prober
@@ -265,10 +266,15 @@ class LiveFleet:
         touch = Touch(subject=f"service/{self.service}", effect=Effect.INCLUDE)
         await runner.change([Remove(host.layout.slot_wanted(self.service, slot.slot), touch=touch)])
         if self.view.has_program:
-            run = self.declared.run
-            seconds = run.stop.timeout if run else 30.0
             await self._supervise(host, runner, host.supervisor.status(host.supervised))  # it is there, or started again
-            await end_program(host, runner, slot_program(self.service, slot.slot), seconds, self.site.store.clock)
+            await end_program(host, runner, slot_program(self.service, slot.slot), self.view.stop_seconds, self.site.store.clock)
+
+    async def connections(self, slot: SlotRef) -> int | None:
+        """Return how many connections are open to the slot's program."""
+        server = self._server(slot)
+        if server.service_port is None:
+            return None
+        return open_connections(await self.site.runners[slot.host].read(SOCKETS), server.address, server.service_port)
 
     async def check(self, slot: SlotRef) -> Checked:
         """Check the slot's health once."""

@@ -14,7 +14,18 @@ from manor.operations.step import Evidence, Here, Holds, Step
 from manor.rollout.fleet import Fleet, SlotLetter, SlotRef
 from manor.rollout.shown import POLL_SECONDS, is_shown, show_page
 from manor.rollout.slots import SlotStep
-from manor.rollout.views import fewest_serving, in_flight, is_in_traffic, is_out, is_ready_everywhere, serves_anywhere, serves_everywhere, serving_everywhere
+from manor.rollout.views import (
+    fewest_serving,
+    in_flight,
+    is_in_traffic,
+    is_out,
+    is_ready_everywhere,
+    serves_anywhere,
+    serves_everywhere,
+    serving_everywhere,
+    unfinished,
+    websockets,
+)
 
 OTHERS_SECONDS = 10.0
 """So long a drain waits for enough others to be healthy before it holds and asks for a person."""
@@ -76,11 +87,14 @@ class Drained:
     was_cut: bool = False
     unguarded: str = ""
     """Where no guard watched over the mark, and why."""
+    websockets: int = 0
+    """Open WebSockets that were left: the program closes them when it is told to end."""
 
     def __str__(self) -> str:
         """Return it for people, e.g. `12 requests in flight → 0`."""
         told = f"{self.in_flight_at_start} requests in flight → {self.left}{' (cut)' if self.was_cut else ''}"
         told = told if self.is_counted else "waited its whole time; this balancer does not count"
+        told += f"; WebSockets left to its program to close: {self.websockets}" if self.websockets else ""
         return f"{told}; {self.unguarded}" if self.unguarded else told
 
 
@@ -128,7 +142,7 @@ class DrainSlot(SlotStep):
         left, was_cut = await self._wait(ports, here, began)
         await ports.sleep(self.settle_seconds)
         counted = all(balancer.is_counted for balancer in ports.balancers)
-        return Drained(round(ports.now() - began, 3), before, left, counted, was_cut, unguarded)
+        return Drained(round(ports.now() - began, 3), before, left, counted, was_cut, unguarded, await websockets(ports, self.ref))
 
     async def _take_out_in_time(self, ports: Fleet, here: Here) -> str:
         """Take it out; too few others are waited for a little: they may be back soon, or this one may turn out to carry nothing either."""
@@ -186,7 +200,7 @@ class DrainSlot(SlotStep):
         longest = self.drain_seconds * (EXTENSIONS if self.policy == "extend" else 1)
         limit = min(began + longest, here.deadline - self.settle_seconds - 1.0)
         while True:
-            left = await in_flight(ports, self.ref)
+            left = await unfinished(ports, self.ref)
             if left == 0 or (left is None and ports.now() >= began + self.drain_seconds):
                 return left, False
             if ports.now() >= limit:

@@ -161,14 +161,17 @@ def rolling_batch(order: RolloutOrder, batch: Sequence[InstanceNow], upheld: Slo
         [warm(order, *slot) for slot in new],
         [AdmitSlot(order.service, *slot) for slot in new],
         [*drains],
-        [StopSlot(order.service, one.host, one.slot, one.release, drain=one) for one in drains],
+        [StopSlot(order.service, one.host, one.slot, one.release, drain=one, idle_seconds=order.drain_seconds) for one in drains],
     ]
 
 
 def clearing(order: RolloutOrder, batch: Sequence[InstanceNow]) -> list[Wave]:
     """Return the waves that empty idle slots in which something was left."""
     left = [(now.host, now.idle, "") for now in batch if now.is_idle_used]
-    return [[drain(order, *slot, others=order.others_needed) for slot in left], [StopSlot(order.service, *slot) for slot in left]]
+    return [
+        [drain(order, *slot, others=order.others_needed) for slot in left],
+        [StopSlot(order.service, *slot, idle_seconds=order.drain_seconds) for slot in left],
+    ]
 
 
 def in_turn_waves(order: RolloutOrder) -> list[Wave]:
@@ -182,7 +185,7 @@ def replace_in_place(order: RolloutOrder, now: InstanceNow, upheld: Slots) -> li
     out: list[Wave] = []
     if now.active is not None or now.is_idle_used:
         first = drain(order, now.host, "a", now.release, others=others_in_turn(order), upheld=upheld, guarded=now.active is not None)
-        out = [[first], [StopSlot(order.service, now.host, "a", now.release, drain=first)]]
+        out = [[first], [StopSlot(order.service, now.host, "a", now.release, drain=first, idle_seconds=order.drain_seconds)]]
     return [*out, *fill(order, now.host, "a", order.release)]
 
 

@@ -95,6 +95,8 @@ class Drain:
     was_cut: bool = False
     unguarded: str = ""
     """Where no guard would have returned it if nobody had gone on, and why."""
+    websockets: int = 0
+    """Open WebSockets that the program was left to close, beside the requests."""
 
 
 @dataclass(frozen=True)

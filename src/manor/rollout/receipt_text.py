@@ -217,6 +217,7 @@ def drain_lines(receipt: Receipt) -> list[str]:
 def drain_text(drain: Drain) -> str:
     """Return how one slot was emptied, and whether a guard watched over it."""
     told = emptied_text(drain)
+    told += f"; WebSockets left to its program, which closes them when it ends: {drain.websockets}" if drain.websockets else ""
     return f"{told}; {drain.unguarded}" if drain.unguarded else told
 
 

@@ -14,9 +14,9 @@ from manor.integrations.supervisors.base import ProgramStatus
 from manor.operations.step import Evidence, Here, Holds
 from manor.rollout.fleet import Fleet
 from manor.rollout.moving import DrainSlot
-from manor.rollout.shown import is_shown
+from manor.rollout.shown import POLL_SECONDS, is_shown
 from manor.rollout.slots import SlotStep
-from manor.rollout.views import has_process, is_in_traffic, is_out
+from manor.rollout.views import has_process, is_in_traffic, is_out, unfinished, websockets
 
 STOP_SECONDS = 300.0
 
@@ -27,13 +27,15 @@ class StopSlot(SlotStep):
 
     drain: DrainSlot | None = None
     """What empties it once more if a guard returned it to traffic after it was drained."""
+    idle_seconds: float = 0.0
+    """So long it waits at the most for the last open connection to the program to close."""
     kind = "stop"
     phase = "stopping"
 
     @property
     def timeout_seconds(self) -> float:
         """Return how long it may take."""
-        return STOP_SECONDS + (self.drain.timeout_seconds if self.drain else 0.0)
+        return STOP_SECONDS + self.idle_seconds + (self.drain.timeout_seconds if self.drain else 0.0)
 
     @property
     def text(self) -> str:
@@ -57,8 +59,22 @@ class StopSlot(SlotStep):
         await ports.set_traffic(self.service, {self.ref.server: TrafficState.MAINT}, here)
         if not await is_shown(ports, here, partial(is_out, ports, self.ref)):
             raise ApplyFailed(f"{self.host}: {self.name} was to be out of every balancer, and one still has it; it is not stopped")
+        left = await self._wait_until_idle(ports)
         await ports.stop(self.ref, here)
         view = await ports.program(self.ref)
         if view is not None and has_process(view):
             raise ApplyFailed(f"{self.host}: {self.name} was told to end and is still {view.status}")
-        return "gone"
+        return f"gone; connections to it that were still open: {left}" if left else "gone"
+
+    async def _wait_until_idle(self, ports: Fleet) -> int:
+        """Wait until nobody has a connection open, neither a tier that keeps idle ones nor anybody whom no balancer counts; return how many were left.
+
+        WebSockets are not waited for: the program closes them itself. Nor is what the drain has cut.
+        """
+        limit = ports.now() + self.idle_seconds
+        while True:
+            opened = await ports.connections(self.ref) or 0
+            left = max(0, opened - await websockets(ports, self.ref)) if opened else 0
+            if not left or ports.now() >= limit or await unfinished(ports, self.ref):
+                return left
+            await ports.sleep(POLL_SECONDS)

@@ -84,6 +84,17 @@ async def in_flight(ports: Fleet, ref: SlotRef) -> int | None:
     return None if None in counts else sum(count for count in counts if count is not None)
 
 
+async def websockets(ports: Fleet, ref: SlotRef) -> int:
+    """Return how many open WebSockets the balancers that tell them apart have to a slot."""
+    return sum(view.websockets for view in (await all_views(ports, ref)).values())
+
+
+async def unfinished(ports: Fleet, ref: SlotRef) -> int | None:
+    """Return how many requests are in flight to a slot, without WebSockets; None where a balancer does not count."""
+    requests = await in_flight(ports, ref)
+    return None if requests is None else max(0, requests - await websockets(ports, ref))
+
+
 async def serving_everywhere(ports: Fleet, service: str) -> frozenset[str]:
     """Return the servers that every balancer gives traffic."""
     found = [{view.name for view in await ports.traffic(balancer, service) if is_serving(view)} for balancer in ports.balancers]

@@ -85,7 +85,7 @@ def plan_removal(fleet: LiveFleet, hosts: Sequence[str]) -> list[Planned[LiveFle
         DrainSlot(service, host, slot, "", others_needed=0, drain_seconds=seconds, settle_seconds=0.0, policy="cut", timeout_seconds=seconds + 60)
         for host, slot in slots
     ]
-    stops = [StopSlot(service, host, slot, "") for host, slot in slots]
+    stops = [StopSlot(service, host, slot, "", idle_seconds=seconds) for host, slot in slots]
     forgets = [ForgetInstance(service, host, "a", "") for host in hosts]
     waves: tuple[Sequence[Step[LiveFleet]], ...] = (drains, stops, forgets)
     return [Planned(stage, step) for stage, wave in enumerate(waves) for step in wave]

@@ -50,11 +50,13 @@ class ServerView:
     is_healthy: bool | None
     """Checks pass; None: not known (not checked, or too early)."""
     in_flight: int | None = None
-    """Requests being answered or queued for it; None where the product does not know."""
+    """Requests being answered or queued for it, WebSockets among them; None where the product does not know."""
     requests: int | None = None
     """Requests since the process began."""
     detail: str = ""
     """The product's own word, e.g. `DRAIN 1/2`."""
+    websockets: int = 0
+    """How many of those in flight are open WebSockets, as far as the product tells them apart: they end when the program closes them."""
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ def shop() -> ServiceView:
         nodes.route("shop.acme.example", path="/hooks", class_="callback"),
         nodes.route("shop.acme.example", path="/media/upload", class_="upload", body_bytes=200 * 1024**2),
         nodes.route("shop.acme.example", path="/live/", class_="stream"),
+        nodes.route("shop.acme.example", path="/socket/", class_="websocket"),
     ]
     redirects = [
         Redirect(**{"from": "old.acme.example/shop", "to": "https://shop.acme.example/100%25", "status": 301}),

@@ -8,7 +8,7 @@ import pytest
 
 from manor.errors import ManorError
 from manor.estate.topology import Role, TrafficState
-from manor.execution.values import Completed
+from manor.execution.values import Completed, SocketCommand
 from manor.integrations.proxies.base import ServerView
 from manor.integrations.proxies.haproxy import parse, product
 from manor.integrations.proxies.haproxy.state import HEADER
@@ -31,6 +31,17 @@ def test_servers() -> None:
         ServerView("web-1-a", TrafficState.READY, True, 3, 7, "UP L7OK"),
         ServerView("web-1-b", TrafficState.DRAIN, None, 3, 7, "DRAIN 1/2 L7OK"),
     )
+
+
+def test_open_websockets_are_told_apart_where_a_route_is_for_them() -> None:
+    service = nodes.service(routes=[nodes.route("shop.acme.example", class_="websocket")], hosts=[("web-1", "127.202.0.11")])
+    asked = product.observe_switch(NODE, service)
+    assert isinstance(asked, SocketCommand)
+    assert asked.line.endswith("; show table shop.maintenance")
+    table = "# table: shop.maintenance, type: string, size:8, used:1\n0x560afa29ad08: key=web-1-a use=2 exp=0 conn_cur=2\n"
+    answer = said(("web-1-a", 4, "UP"), ("web-1-b", 5, "MAINT"))
+    views = product.parse_switch(NODE, service, Completed(0, answer.out + table.encode()))
+    assert [(view.name, view.in_flight, view.websockets) for view in views] == [("web-1-a", 3, 2), ("web-1-b", 3, 0)]
 
 
 @pytest.mark.parametrize(

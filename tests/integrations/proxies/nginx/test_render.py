@@ -42,7 +42,7 @@ def test_an_unknown_idle_limit_means_a_connection_a_request() -> None:
     text = next(file.content.decode() for file in product.render(CASES["web"]) if file.name == "nginx.conf")
     crm = text[text.index("upstream crm.program.a") :].partition("}")[0]
     assert "keepalive" not in crm
-    assert "keepalive_timeout 5000ms;" in text[text.index("upstream shop.program.a") :].partition("}")[0]
+    assert "keepalive_timeout 1000ms;" in text[text.index("upstream shop.program.a") :].partition("}")[0]
 
 
 @given(TEXT)

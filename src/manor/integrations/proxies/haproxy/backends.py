@@ -14,6 +14,8 @@ from manor.integrations.proxies.haproxy.front import HTML, extra_lines
 from manor.integrations.proxies.haproxy.options import HAProxyOptions
 from manor.integrations.proxies.haproxy.quoting import block, identifier, log_format, milliseconds, word
 
+SERVER_NAME_BYTES = 64
+
 
 def backends(node: TierNode, options: HAProxyOptions) -> tuple[str, ...]:
     """Return the backend sections."""
@@ -36,11 +38,22 @@ def service_backend(node: TierNode, service: ServiceView, options: HAProxyOption
             *kept_state(node, names.state_file(service)),
             f"http-request return status 503 content-type {word(HTML)} file {page} hdr Retry-After 30 if {{ nbsrv({names.page_backend(node, service)}) gt 0 }}",
         ),
+        websocket_lines(node, service),
         check_lines(service),
         extra_lines(service.extra.get("haproxy", {}).get("backend", b"")),
         (f"default-server {check_words(service.health)} weight 100 pool-purge-delay {milliseconds(options.purge_delay)}",),
         tuple(server_line(service, server, index) for index, server in enumerate(service.servers, start=1)),
     )
+
+
+def websocket_lines(node: TierNode, service: ServiceView) -> tuple[str, ...]:
+    """Return what counts the open WebSockets of each server, where a route is for them: a connection that was upgraded is tracked until its end."""
+    return (f"http-response track-sc2 srv_name table {names.page_backend(node, service)} if {{ status 101 }}",) if service.has_websockets else ()
+
+
+def websocket_table(service: ServiceView) -> tuple[str, ...]:
+    """Return the table of these counts, apart from the service's own backend: `extra` may have one there."""
+    return (f"stick-table type string len {SERVER_NAME_BYTES} size {4 * len(service.servers)} store conn_cur",) if service.has_websockets else ()
 
 
 def server_line(service: ServiceView, server: SlotServer, number: int) -> str:
@@ -84,6 +97,7 @@ def page_flag(node: TierNode, service: ServiceView) -> str:
     name = names.page_backend(node, service)
     return block(
         titled(node, name),
+        websocket_table(service),
         (
             f"id {names.number(name)}",
             *kept_state(node, names.page_state_file(service)),

@@ -80,9 +80,10 @@ def state_words(server: str, state: TrafficState) -> tuple[str, ...]:
 
 
 def observe_switch(node: TierNode, service: ServiceView) -> Act:
-    """Return the act that reads the servers' administrative state and their numbers."""
+    """Return the act that reads the servers' administrative state and their numbers, and where there are WebSockets, how many are open."""
     backend = names.backend(node, service)
-    return SocketCommand(names.admin_socket(node), f"show servers state {backend}; show stat {backend} 4 -1", reading(node))
+    opened = f"; show table {names.page_backend(node, service)}" if service.has_websockets and node.has_files else ""
+    return SocketCommand(names.admin_socket(node), f"show servers state {backend}; show stat {backend} 4 -1{opened}", reading(node))
 
 
 def maintenance_files(node: TierNode, service: ServiceView, on: bool) -> tuple[FileAct, ...]:

@@ -84,7 +84,8 @@ def parse_switch(service: ServiceView, completed: Completed) -> tuple[ServerView
     missing = sorted({server.name for server in service.servers} - (states.keys() & numbers.keys()))
     if missing:
         raise ManorError(f"haproxy knows no server {', '.join(missing)} of {service.name}; it works by other files, or said: {completed.text[:80]!r}")
-    return tuple(view(name, states[name], numbers[name]) for name in sorted(server.name for server in service.servers))
+    opened = websockets(completed.text)
+    return tuple(view(name, states[name], numbers[name], opened.get(name, 0)) for name in sorted(server.name for server in service.servers))
 
 
 def parse_maintenance(service: ServiceView, completed: Completed) -> bool:
@@ -104,17 +105,23 @@ def admin_states(text: str) -> dict[str, int]:
 def statistics(text: str) -> dict[str, dict[str, str]]:
     """Return the row of each server from `show stat`."""
     _, found, table = text.partition("# pxname,")
-    lines = ("pxname," + table).splitlines() if found else []
+    lines = ("pxname," + table.partition("# table:")[0]).splitlines() if found else []
     return {row["svname"]: row for row in csv.DictReader(line for line in lines if line)}
 
 
-def view(name: str, admin: int, row: dict[str, str]) -> ServerView:
-    """Return one server from its administrative state and its statistics."""
+def websockets(text: str) -> dict[str, int]:
+    """Return how many connections of each server were upgraded and are open, from `show table`; nothing where it has no such table."""
+    return {name: int(count) for name, count in re.findall(r"^0x[0-9a-f]+: key=(\S+) .*\bconn_cur=(\d+)", text, re.MULTILINE)}
+
+
+def view(name: str, admin: int, row: dict[str, str], opened: int) -> ServerView:
+    """Return one server from its administrative state, its statistics and its open WebSockets."""
     return ServerView(
         name=name,
         traffic=traffic_of(admin),
         is_healthy=healthy(row["status"]),
         in_flight=int(row["scur"] or 0) + int(row["qcur"] or 0),
+        websockets=opened,
         requests=int(row["stot"] or 0),
         detail=f"{row['status']} {row.get('check_status', '')}".strip(),
     )
