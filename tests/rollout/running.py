@@ -217,7 +217,8 @@ def problems_of(run: Run, result: Result) -> list[str]:
     found += ["the probe still runs"] if world.is_probed else []
     found += [f"the lease is held: {lease}" for lease in run.store.read_now(leases.standing) if lease.name == run.lease]
     found += [f"lost {loss}" for loss in world.lost[:3]] + ([] if case.faults else [f"fault {loss}" for loss in world.losses if loss.is_fault][:3])
-    wanted = "certified" if result.operation.state is OperationState.DONE else "burned"
+    is_spared = any(step.kind == "spare" for step in result.steps)
+    wanted = "certified" if result.operation.state is OperationState.DONE else None if is_spared else "burned"
     found += [] if world.standing.get(case.release) == wanted else [f"{case.release} is {world.standing.get(case.release)}"]
     return found
 

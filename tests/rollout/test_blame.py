@@ -13,6 +13,7 @@ from manor.integrations.supervisors.base import ProgramStatus, ProgramView
 from manor.operations.chaos import Point
 from manor.rollout.disturbances import disturbances, parse_ages, word_of
 from manor.rollout.fleet import SlotRef
+from manor.state import journal
 from manor.state.words import OperationState
 from tests.reconcile.test_parts import PartToy
 from tests.reconcile.toys import Toy
@@ -105,6 +106,14 @@ async def test_who_cannot_look_has_no_excuse(rollouts: InlineStore, monkeypatch:
     monkeypatch.setattr(ModelFleet, "disturbed", blind)
     run, _ = await turned_round(rollouts, case("blind"), "admit", restart)
     assert run.world.standing["new"] == "burned"
+
+
+async def test_a_host_that_went_away_in_the_bake_is_not_held_against_the_release(rollouts: InlineStore) -> None:
+    run = await begin(case("gone", hosts=3, rules={"bake": 5.0}), rollouts)
+    await run.execute(Disturber(run, "bake", lambda world: world.lost_hosts.add("web-2")))
+    spared = {step.evidence for step in run.store.read_now(journal.steps, run.operation) if step.kind == "spare"}
+    assert spared == {"web-2 can't be reached, so nobody can tell how it does there"}
+    assert "new" not in run.world.standing
 
 
 async def test_what_was_judged_stays_so_when_the_way_back_is_planned_again(rollouts: InlineStore, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -156,6 +156,18 @@ async def test_a_total_deadline_that_passed_turns_the_rollout_round(rollouts: In
     assert result is not None
     assert result.operation.state is OperationState.REVERTED
     assert "deadline passed" in result.operation.summary
+    assert "nobody carried the rollout out until" in told(run, result)
+    assert "new" not in run.world.standing, "a release that works is not burned because nobody went on"
+
+
+async def test_a_release_that_does_not_work_is_burned_however_late_somebody_goes_on(rollouts: InlineStore) -> None:
+    run = await begin(case("late_500s", NATURES["500s"]), rollouts)
+    await run.execute(Killer(30))
+    run.world.now += 500_000.0
+    run.world.programs["web-1-a"].started_at = run.world.now - 1000.0
+    result = await run.execute(Killer())
+    assert result is not None
+    assert (result.operation.state, run.world.standing["new"]) == (OperationState.REVERTED, "burned")
 
 
 def instance(host: str, *, is_healthy: bool = True) -> InstanceNow:

@@ -1,10 +1,12 @@
 """Whether a rollout failed because of its release, judged by evidence (docs/rollout.md, the way back).
 
-Invariant: a release is spared only when a tier was disturbed meanwhile *and* the release's own check passes at its own port; anything else burns it.
+Invariant: a release is spared only when its host can't be reached, or when something else went wrong meanwhile *and* its own check passes at its own
+port; anything else burns it.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -24,10 +26,12 @@ from manor.state.journal import StepRow
 TRIES = 3
 BETWEEN_SECONDS = 1.0
 """A program that was disturbed itself has so long to answer again."""
+LATE_SECONDS = 10.0
+"""What ended so long after its deadline was not carried out in that time: a step that is at work is ended by its deadline."""
 
 
-async def blame(order: RolloutOrder, rows: Iterable[StepRow], ports: Fleet, kinds: StepKinds[Fleet]) -> Failure:
-    """Return what turned a rollout round, and whether its release is to blame. What was judged once stays so."""
+async def blame(order: RolloutOrder, rows: Iterable[StepRow], ports: Fleet, kinds: StepKinds[Fleet], deadline: float | None = None) -> Failure:
+    """Return what turned a rollout round that had to end by `deadline`, and whether its release is to blame. What was judged once stays so."""
     steps = tuple(rows)
     failure = failure_of(order, steps)
     if any(row.plan for row in steps):
@@ -37,12 +41,32 @@ async def blame(order: RolloutOrder, rows: Iterable[StepRow], ports: Fleet, kind
     failure = replace(failure, is_of_release=failure.is_of_release or (bool(unstopped) and await is_any_replacement_dead(ports, unstopped)))
     if not failure.is_of_release:
         return failure
+    accused = suspects(order, steps, kinds)
+    lost = [ref.host for ref in accused if not await is_reached(ports, ref)]
+    if lost:
+        return spare(failure, f"{', '.join(dict.fromkeys(lost))} can't be reached, so nobody can tell how it does there")
     try:
-        disturbed = await ports.disturbed(disturbed_since(steps, ports.now()))
-        innocent = bool(disturbed) and all([await answers(ports, ref) for ref in suspects(order, steps, kinds)])
+        otherwise = (*await ports.disturbed(disturbed_since(steps, ports.now())), *absences(steps, deadline))
+        innocent = bool(otherwise) and all([await answers(ports, ref) for ref in accused])
     except (Unreachable, CommandFailed):
         return failure
-    return spare(failure, "; ".join(disturbed)) if innocent else failure
+    return spare(failure, "; ".join(otherwise)) if innocent else failure
+
+
+def absences(rows: Iterable[StepRow], deadline: float | None) -> list[str]:
+    """Return for how long nobody carried the rollout out, where that is why a step failed."""
+    last = math.inf if deadline is None else deadline
+    longest = max((row.done_at - min(row.deadline or last, last) for row in failed(rows) if row.done_at is not None), default=0.0)
+    return [f"nobody carried the rollout out until {longest:.0f} s after a deadline"] if longest > LATE_SECONDS else []
+
+
+async def is_reached(ports: Fleet, ref: SlotRef) -> bool:
+    """Tell whether the host of a slot answers at all."""
+    try:
+        await ports.program(ref)
+    except Unreachable:
+        return False
+    return True
 
 
 def spare(failure: Failure, why: str) -> Failure:

@@ -206,7 +206,7 @@ def turning_round(store: Store, order: RolloutOrder) -> OnFailure[Fleet]:
     async def plan(operation: Operation, failed: Sequence[StepRow], ports: Fleet) -> Sequence[Planned[Fleet]] | None:
         rows = await store.read(journal.steps, operation.id)
         begun = [ROLLOUT_KINDS.decode(row) for row in rows if row.intent_at is not None and row.plan == 0]
-        return plan_return(order, begun, await blame(order, rows, ports, ROLLOUT_KINDS))
+        return plan_return(order, begun, await blame(order, rows, ports, ROLLOUT_KINDS, operation.deadline))
 
     return plan
 
