@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import socket
 from collections.abc import Callable
@@ -9,12 +10,16 @@ from pathlib import Path
 
 import pytest
 
+from manor.workflows.context import open_context
+from manor.workflows.housekeeping import keep_traffic
 from tests.e2e.estates import LiveEstate, wait_until
-from tests.e2e.faulty import ESTATE, Faulty
+from tests.e2e.faulty import ESTATE, Faulty, kill
+from tests.e2e.orphans import pids_of
 
 KILLED_AT = ("warm:after_intent", "admit:after_act", "drain:after_intent", "certify:after_intent")
 KILLED = -9
 INTERRUPTED = 130
+BALANCER = "tier-0-balancer-haproxy"
 
 
 @pytest.fixture(scope="module")
@@ -111,14 +116,20 @@ def say(faulty: Faulty, told: str) -> None:
         assert connection.recv(4096).strip() == b""
 
 
-def test_what_a_person_drained_stays_out_until_a_person_ends_it(faulty: Faulty) -> None:
-    before = faulty.certified
+def drained_by_hand(faulty: Faulty) -> str:
+    """Take the server of the second host out, as the host's own README says; return its name."""
     server = next(name for name in faulty.estate.serving("prod") if name.startswith("web-2"))
     handbook = (faulty.host_folder("edge-1") / "README.md").read_text()
     path = re.search(r"UNIX-CONNECT:(\S+?balancer-haproxy\.sock)`", handbook)
     assert path, handbook
+    say(faulty, f"`echo 'set server echo/{server} state drain' | socat - UNIX-CONNECT:{path[1]}`")
+    return server
+
+
+def test_what_a_person_drained_stays_out_until_a_person_ends_it(faulty: Faulty) -> None:
+    before = faulty.certified
     with faulty.watched() as watch:
-        say(faulty, f"`echo 'set server echo/{server} state drain' | socat - UNIX-CONNECT:{path[1]}`")
+        server = drained_by_hand(faulty)
         shown = faulty.estate.run("status", ok=(1,)).stdout
         assert f"has {server} out of traffic (drain), and no operation of Manor's took it out; end that with `echo " in shown
         refused = faulty.ship("held", ok=(5,))
@@ -133,3 +144,34 @@ def test_what_a_person_drained_stays_out_until_a_person_ends_it(faulty: Faulty) 
     assert after != before
     watch.require_nothing_lost(before, after)
     faulty.require_well(after)
+
+
+def test_a_balancer_that_is_killed_comes_back_with_what_a_person_drained(faulty: Faulty) -> None:
+    """As a running controller has it noted within half a minute."""
+    server = drained_by_hand(faulty)
+    assert note_traffic(faulty) == ["prod/echo: edge-1 0-balancer-haproxy will come back with the traffic as it is now"]
+    assert note_traffic(faulty) == []
+    restart_balancer(faulty)
+    shown = faulty.estate.run("status", ok=(1,)).stdout
+    assert f"has {server} out of traffic (drain)" in shown
+    say(faulty, shown)
+    wait_until(lambda: server in faulty.estate.serving("prod"), 10, "it serves again")
+    assert len(note_traffic(faulty)) == 1, "that it was ended is noted too"
+    restart_balancer(faulty)
+    wait_until(lambda: server in faulty.estate.serving("prod"), 10, "it serves after the next restart")
+    faulty.require_well(faulty.certified)
+
+
+def note_traffic(faulty: Faulty) -> list[str]:
+    """Do what a controller does every 30 s."""
+    with open_context(faulty.estate.folder / "estate.yaml") as context:
+        return asyncio.run(keep_traffic(context))
+
+
+def restart_balancer(faulty: Faulty) -> None:
+    """Kill the balancer's master and wait until another one answers."""
+    folder = faulty.estate.folder
+    master, *_ = pids_of(folder, "edge-1", BALANCER)
+    kill(master)
+    wait_until(lambda: pids_of(folder, "edge-1", BALANCER)[:1] not in ([], [master]), 10, "it was started again")
+    wait_until(lambda: bool(faulty.estate.serving("prod")), 10, "it serves")

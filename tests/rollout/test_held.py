@@ -9,6 +9,7 @@ from typing import cast
 
 import pytest
 
+from manor.errors import Unreachable
 from manor.estate.topology import TrafficState
 from manor.execution.values import HostPath
 from manor.observe.slots import read_slots, traffic_of
@@ -145,3 +146,26 @@ async def test_what_our_own_drain_took_out_is_not_taken_for_a_persons(toy: Toy) 
     await fleet.guard(A, (), here)
     await fleet.set_traffic("echo", {A.server: DRAIN}, here)
     assert await fleet.held("echo") == {}
+
+
+async def test_what_is_out_stays_out_after_a_restart_once_it_was_noted_and_only_as_long_as_it_is_out(toy: Toy) -> None:
+    fleet, here = await serving(toy)
+    balancing = fleet.balancing
+    assert await balancing.forgetful() == [], "nobody took anything out"
+    toy.traffic[A.server] = "drain"
+    assert await balancing.forgetful() == [("web-1", toy.key)]
+    await balancing.keep(here.token)
+    assert "'web-1-a', <TrafficState.DRAIN" in (await toy.runner.read([state_file(toy)]))[state_file(toy)].decode()
+    assert await balancing.forgetful() == []
+    toy.traffic[A.server] = "ready"
+    assert await balancing.forgetful() == [("web-1", toy.key)]
+    await balancing.keep(here.token)
+    assert "'web-1-a', <TrafficState.READY" in (await toy.runner.read([state_file(toy)]))[state_file(toy)].decode()
+
+
+async def test_a_balancer_that_does_not_answer_is_left_as_it_is(toy: Toy) -> None:
+    fleet, _ = await serving(toy)
+    toy.traffic[A.server] = "drain"
+    toy.runner.reply("servers", Unreachable("web-1: toy.sock: no such file"))
+    balancing = replace(fleet.balancing, patience_seconds=0.0)
+    assert await balancing.forgetful() == []

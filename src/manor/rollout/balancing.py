@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
 from manor.errors import CommandFailed, Unreachable
 from manor.estate.topology import ServiceView, TierNode, TrafficState
-from manor.execution.values import Act, Completed, MakeFolder, PutFile
+from manor.execution.values import Act, Completed, FileAct, MakeFolder, PutFile
 from manor.integrations.proxies.base import Proxy, ServerView
 from manor.observe.slots import IN_STORE, held_out, read_slots, traffic_of
 from manor.operations.step import Here
@@ -165,6 +166,32 @@ class Balancing:
             for name, state in (await self._held_at(node, rows)).items():
                 found[name] = "; ".join(filter(None, (found.get(name), self._told_held(node, name, state))))
         return found
+
+    async def forgetful(self) -> list[At]:
+        """Return the switching tiers that would not come back with the traffic that they have: somebody took something out by hand, or ended that."""
+        return [(node.host, node.key) for node, acts in await self._kept() if await self._differs(node, acts)]
+
+    async def keep(self, token: int) -> None:
+        """Have every switching tier come back with the traffic that it has. Raises FencedOff."""
+        for node, acts in await self._kept():
+            if await self._differs(node, acts):
+                await fence(self.site.hosts[node.host], self.site.runners[node.host], self.site.state_id, self.site.lease, token)
+                await self.site.runners[node.host].change(with_parents(acts))
+
+    async def _kept(self) -> list[tuple[TierNode, tuple[FileAct, ...]]]:
+        """Return the acts that write the state files as the store and the tiers themselves say; a tier that can't be asked is left out."""
+        rows = await read_slots(self.site.store, self.site.wiring.environment.name, self.service)
+        found = []
+        for node in self._switching():
+            view = self._view_at(node)
+            with suppress(Unreachable, CommandFailed):
+                traffic = {**traffic_of(self.view, rows), **await self._held_at(node, rows)}
+                found += [(node, self._proxy(node).switch_files(node, view, of(view, traffic)))] if view else []
+        return found
+
+    async def _differs(self, node: TierNode, acts: Iterable[FileAct]) -> bool:
+        wanted = {act.path: act.content for act in acts if isinstance(act, PutFile)}
+        return bool(wanted) and await self.site.runners[node.host].read(wanted) != wanted
 
     def _told_held(self, node: TierNode, name: str, state: TrafficState) -> str:
         proxy, ready = self._proxy(node), {name: TrafficState.READY}

@@ -6,9 +6,9 @@ Source: proc(5), `/proc/net/tcp`.
 
 from __future__ import annotations
 
-import socket
 import sys
 from collections.abc import Mapping
+from ipaddress import IPv4Address
 
 from manor.execution.values import HostPath
 
@@ -23,7 +23,7 @@ def open_connections(tables: Mapping[HostPath, bytes], address: str, port: int) 
     """Return how many established connections have this local IPv4 address and port; None where the host has no such tables."""
     if IPV4 not in tables:
         return None
-    place = f"{socket.htonl(int.from_bytes(socket.inet_aton(address))):08X}:{port:04X}"
+    place = f"{int.from_bytes(IPv4Address(address).packed, sys.byteorder):08X}:{port:04X}"
     return established(tables[IPV4], place) + established(tables.get(IPV6, b""), MAPPED + place)
 
 

@@ -37,6 +37,7 @@ from manor.workflows.serving import Controller, default_wheelhouse
 from manor.workflows.up import ways_in
 
 FIRST_PORT, LAST_PORT = 7080, 7179
+TRAFFIC_SECONDS = 30.0
 LEDGER_SECONDS, ADOPT_SECONDS, HOUSE_SECONDS, RELOAD_SECONDS, CLEAN_SECONDS, PACK_SECONDS = 10.0, 2.0, 5.0, 2.0, 3600.0, 86400.0
 
 
@@ -162,6 +163,7 @@ def workers(controller: Controller, readings: Readings) -> list[Worker]:
         every(ADOPT_SECONDS, "adoption", controller.adopt),
         every(ADOPT_SECONDS, "deliveries", controller.deliveries.catch_up),
         every(HOUSE_SECONDS, "housekeeping", controller.keep_house),
+        every(TRAFFIC_SECONDS, "traffic", controller.keep_traffic),
         every(RELOAD_SECONDS, "estate", reloading(controller, readings)),
         every(CLEAN_SECONDS, "retention", controller.clean),
         every(PACK_SECONDS, "packing", controller.repositories.housekeeping),

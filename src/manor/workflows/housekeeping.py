@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from manor.errors import Busy, NotOurs
+from manor.errors import Busy, FencedOff, NotOurs
 from manor.execution.base import Runner
 from manor.execution.detached import identity_in, is_alive
 from manor.execution.values import Command, Effect, HostPath, Remove, Touch
@@ -18,7 +18,8 @@ from manor.reconcile.desired import DesiredHost, DesiredTier
 from manor.reconcile.parts import reopen_part
 from manor.reconcile.site import Site
 from manor.reconcile.supervising import start_supervisor
-from manor.state import places
+from manor.rollout.balancing import Balancing
+from manor.state import operations, places
 from manor.workflows.applying import question_of
 from manor.workflows.context import Context
 from manor.workflows.ending_hosts import unfinished_down
@@ -71,6 +72,32 @@ async def dead_supervisors(site: Site) -> list[DesiredHost]:
         if await runner.digest([host.layout.loaded("supervisor")]) and await observe_programs(question_of(host), runner) is None:
             found.append(host)
     return found
+
+
+async def keep_traffic(context: Context) -> list[str]:
+    """Have what a person took out of traffic stay out when its balancer comes back; return what was written, in words."""
+    said = []
+    for environment in await environments_up(context):
+        for service in context.environment(environment).services:
+            balancing = Balancing(context.site(environment, service), service, patience_seconds=0.0)
+            due = await balancing.forgetful()
+            if due and await write_traffic(context, balancing):
+                said.append(f"{balancing.site.lease}: {', '.join(f'{host} {key}' for host, key in due)} will come back with the traffic as it is now")
+    return said
+
+
+async def write_traffic(context: Context, balancing: Balancing) -> bool:
+    """Write it under the service's lease, unless that is held or something under it is unfinished; tell whether it was written."""
+    try:
+        async with hold(context.store, balancing.site.lease) as lease:
+            if await context.store.read(operations.unfinished, balancing.site.lease):
+                return False
+            await balancing.keep(lease.token)
+    except FencedOff:
+        raise
+    except (Busy, NotOurs):
+        return False
+    return True
 
 
 async def rotate_logs(context: Context) -> list[str]:

@@ -34,7 +34,7 @@ from manor.workflows.deliveries import SHIP, accept_and_write_down, deliver, del
 from manor.workflows.delivery import summary_lines
 from manor.workflows.follow import follow_operation, follow_run
 from manor.workflows.handing_in import Deliveries
-from manor.workflows.housekeeping import revive, rotate_logs, rotate_own_logs
+from manor.workflows.housekeeping import keep_traffic, revive, rotate_logs, rotate_own_logs
 from manor.workflows.ledger import Ledger
 from manor.workflows.receipts import write_missing_receipts
 from manor.workflows.repositories import HostedRepositories
@@ -209,6 +209,11 @@ class Controller:
         """Revive what died, rotate what grew, write receipts that a crash kept from being written."""
         done = (*await revive(self.context), *await rotate_logs(self.context), *await rotate_own_logs(self.context, self.runner))
         for line in (*done, *await self._missing_receipts()):
+            log.info("%s", line)
+
+    async def keep_traffic(self) -> None:
+        """Have what a person took out of traffic stay out."""
+        for line in await keep_traffic(self.context):
             log.info("%s", line)
 
     async def clean(self) -> None:
