@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from manor.observe.probe import LossKind, Outcome, Probe, ProbeConfig
-from tests.observe.probe.fake_loop import run_fast
+from tests.observe.probe.fake_loop import FakeLoop, run_fast
 from tests.observe.probe.memory import OK, Reply, Server, target
 
 CLOSE = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
@@ -127,6 +127,23 @@ def test_a_connection_that_takes_for_ever_times_out() -> None:
 def test_what_this_machine_could_not_send_is_neither_sent_nor_lost() -> None:
     outcomes, probe = run_fast(probe_for(Server(error=OSError(errno.EMFILE, "too many open files")), 0.95))
     assert (outcomes, probe.unsent, probe.in_flight) == ([], 10, 0)
+
+
+def test_what_was_due_when_it_is_stopped_is_sent_though_this_machine_was_busy() -> None:
+    async def scenario() -> list[Outcome]:
+        outcomes: list[Outcome] = []
+        probe = Probe(ProbeConfig(targets=(target(),)), outcomes.append, Server().dial)
+        await probe.start()
+        await asyncio.sleep(0.95)
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, FakeLoop)
+        loop.jumping.now += 5.0  # nobody else had a turn
+        await probe.stop()
+        return outcomes
+
+    outcomes = sorted(run_fast(scenario()), key=lambda outcome: outcome.due)
+    assert kinds(outcomes) == {None: 60}
+    assert [round(outcome.due - outcomes[0].due, 3) for outcome in outcomes] == [pytest.approx(number / 10) for number in range(60)]
 
 
 def test_expected_statuses_and_paths_in_turn() -> None:

@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain, takewhile
 
 from manor.observe.probe.connection import Connection, Exchange
 from manor.observe.probe.dial import dial, loss_of
@@ -36,6 +37,9 @@ class Probe:
         self._failures: list[BaseException] = []
         self._lanes = [TargetLane(index, target, dialler, record, self._count_unsent, self._failures.append) for index, target in enumerate(config.targets)]
         self._sender: asyncio.Task[None] | None = None
+        self._ticks: Iterator[Tick] = iter(())
+        self._next: Tick | None = None
+        """The tick that is waited for."""
 
     @property
     def in_flight(self) -> int:
@@ -48,13 +52,17 @@ class Probe:
         epoch = time.time() - loop.time()
         for lane in self._lanes:
             lane.epoch = epoch
+        self._ticks = all_ticks(self.config.targets, loop.time())
         self._sender = loop.create_task(self._send_all(loop))
 
     async def stop(self) -> None:
-        """Send no more, wait for what is in flight (at most its timeout), close every connection."""
+        """Send what is due by now and no more, wait for what is in flight (at most its timeout), close every connection."""
+        until = asyncio.get_running_loop().time()
         if self._sender is not None:
             self._sender.cancel()
             await asyncio.gather(self._sender, return_exceptions=True)
+            if self._sender.cancelled():
+                await self._catch_up(until)
         for lane in self._lanes:
             await lane.finish()
         self.check()
@@ -71,12 +79,22 @@ class Probe:
 
     async def _send_all(self, loop: asyncio.AbstractEventLoop) -> None:
         overdue = 0
-        for tick in all_ticks(self.config.targets, loop.time()):
+        for tick in self._ticks:
+            self._next = tick
             delay = tick.due - loop.time()
             overdue = 0 if delay > 0 else overdue + 1
             if delay > 0 or overdue % BURST == 0:
                 await asyncio.sleep(max(delay, 0))
             self._lanes[tick.target].send(tick)
+            self._next = None
+
+    async def _catch_up(self, until: float) -> None:
+        """Send what was due by a moment and is not sent yet, because this machine was busy."""
+        left = chain([self._next] if self._next else [], self._ticks)
+        for number, tick in enumerate(takewhile(lambda tick: tick.due <= until, left), 1):
+            self._lanes[tick.target].send(tick)
+            if number % BURST == 0:
+                await asyncio.sleep(0)
 
 
 class TargetLane:

@@ -66,8 +66,8 @@ async def record(config: ProbeConfig, file: ResultsFile, ending: asyncio.Event) 
     """Probe until the end, one line a second."""
     fresh: list[Outcome] = []
     probe = Probe(config, fresh.append)
+    await probe.start()  # first: whoever sees the header line counts on requests from then on
     await asyncio.to_thread(file.append, header_line(config, time.time()))
-    await probe.start()
     while not await is_over(config, ending, FLUSH_SECONDS):
         probe.check()
         await flush(file, probe, fresh, ended=False)
