@@ -31,7 +31,9 @@ from manor.web.readings import EnvironmentFacts, Readings, delivery_view, operat
 from manor.web.server import Listener, Worker, every, listen_on_port, log, serve
 from manor.web.sessions import Sessions, session_key
 from manor.web.tokens import token_check
+from manor.web.uploads import JUNIT
 from manor.web.views import DeliveryView, OperationView
+from manor.workflows.artifacts import Origin
 from manor.workflows.context import Context
 from manor.workflows.serving import Controller, default_wheelhouse
 from manor.workflows.up import ways_in
@@ -132,8 +134,8 @@ def shipping(controller: Controller) -> Callable[[Handed], Awaitable[OperationVi
     """Return what takes an artifact in and answers with the operation that delivers it, or with the delivery that waits."""
 
     async def ship(handed: Handed) -> OperationView | DeliveryView:
-        about = {"commit": handed.commit, "build_url": handed.build_url, "to": handed.to, "actor": handed.actor, "again": handed.again}
-        found = await controller.hand_in(handed.service, handed.upload.file, **about)
+        origin = Origin(handed.commit, handed.build_url, handed.upload.junit, JUNIT)
+        found = await controller.hand_in(handed.service, handed.upload.file, origin, to=handed.to, actor=handed.actor, again=handed.again)
         return delivery_view(found) if isinstance(found, Delivery) else operation_view(found)
 
     return ship

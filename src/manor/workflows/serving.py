@@ -194,14 +194,14 @@ class Controller:
         else:
             self._resting.pop(operation.id, None)
 
-    async def hand_in(self, service: str, file: Path, *, commit: str, build_url: str, to: str, actor: str, again: str = "") -> Operation | Delivery:
+    async def hand_in(self, service: str, file: Path, origin: Origin, *, to: str, actor: str, again: str = "") -> Operation | Delivery:
         """Take an artifact in and deliver it in the background; return the operation of its first rollout, or the delivery that waits.
 
         Raises UsageError, Refused.
         """
         await self.reload()
         start = entrance(self.context, self.context.service(service), to)
-        accept = await keep_file(self.context, service, file, Origin(commit, build_url))
+        accept = await keep_file(self.context, service, file, origin)
         wish, store = Wish(SHIP, service, accept.digest, start, to, actor, again), self.context.store
         return await self.deliveries.accept(await store.write(accept_and_write_down, accept, wish, store.clock.now()))
 
