@@ -36,7 +36,7 @@ services:
 traffic: {chain: [{balancer: haproxy}, {web: nginx}]}
 environments:
   dev: {}
-  prod: {after: dev, hosts: {edge: 1, web: 1}}
+  prod: {after: dev, gates: [tests], hosts: {edge: 1, web: 1}}
 """
 PATIENCE_SECONDS = 60.0
 """For what the controller does by itself within some seconds; nothing is claimed of how long it takes."""
@@ -249,9 +249,14 @@ def packed(folder: Path, echo: Path, version: str) -> Path:
     return folder / "shop.tar"
 
 
-def hand_in(served: Controlled, file: Path) -> dict[str, str]:
-    """Hand an artifact in with curl; return the operation that answers."""
-    done = api(served, "/services/shop/artifacts?commit=c0ffee&build_url=https://jenkins.example/job/7", "-X", "POST", "-T", str(file))
+REPORT = '<testsuite><testcase classname="shop" name="answers"/></testsuite>'
+
+
+def hand_in(served: Controlled, file: Path, *, report: str = REPORT) -> dict[str, str]:
+    """Hand an artifact and the report of its tests in with one curl; return the operation that answers."""
+    (file.parent / "report.xml").write_text(report)
+    form = ("-F", f"artifact=@{file}", "-F", f"junit=@{file.parent / 'report.xml'}")
+    done = api(served, "/services/shop/artifacts?commit=c0ffee&build_url=https://jenkins.example/job/7", *form)
     assert done.returncode == 0, done.stdout + done.stderr
     return dict(json.loads(done.stdout))
 
@@ -279,6 +284,21 @@ def test_an_existing_ci_ships_with_curl(served: Controlled, tmp_path: Path, echo
     assert hand_in(served, file)["id"] == operation["id"], "the same artifact was rolled out twice"
     refused = api(served, "/services/unknown/artifacts", "-X", "POST", "-T", str(file))
     assert "there is no service 'unknown'" in refused.stdout
+
+
+def test_without_a_report_that_passed_it_stops_before_the_gate(served: Controlled, tmp_path: Path, echo: Path) -> None:
+    before, known = served.estate.certified("prod", "shop"), len(served.operations("prod"))
+    refused = api(served, "/services/shop/artifacts", "-F", f"artifact=@{packed(tmp_path, echo, 'refused')}", "-F", "junit=@/dev/null")
+    assert "junit: the report is empty" in refused.stdout, refused.stdout + refused.stderr
+    failed = hand_in(served, packed(tmp_path, echo, "failed"), report=REPORT.replace("/></testsuite>", "><failure/></testcase></testsuite>"))
+    wait_until(lambda: not open_deliveries(served), DELIVERY_SECONDS, "the delivery")
+    bare = api(served, "/services/shop/artifacts", "-X", "POST", "-T", str(packed(tmp_path, echo, "bare")))
+    assert bare.returncode == 0, bare.stdout + bare.stderr
+    wait_until(lambda: not open_deliveries(served), DELIVERY_SECONDS, "the delivery")
+    in_dev = served.operations("dev")
+    assert [one.id for one in in_dev[-2:]] == [failed["id"], json.loads(bare.stdout)["id"]]
+    assert [one.state for one in in_dev[-2:]] == ["done", "done"]
+    assert (served.estate.certified("prod", "shop"), len(served.operations("prod"))) == (before, known)
 
 
 def test_a_killed_controller_loses_no_hand_in(served: Controlled, tmp_path: Path, echo: Path) -> None:

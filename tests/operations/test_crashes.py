@@ -82,7 +82,7 @@ async def test_killed_at_every_boundary_it_is_done_in_the_end_and_each_act_once(
 async def run_dying(store: Store, world: World, steps: Sequence[Planned[World]], n: int, *, is_after: bool) -> tuple[Result, int]:
     """Run with an executor that dies at its n-th write, then with one that lives; return the end and how many writes the first had."""
     operation = await create(store, SHIP, steps, KINDS)
-    with DyingStore(store.folder, store.clock) as dying:
+    with DyingStore.open(store.folder.path, store.clock) as dying:
         dying.n, dying.is_after = n, is_after
         with contextlib.suppress(Killed):
             await run(dying, operation.id, world, pid=next(PIDS), on_failure=back)

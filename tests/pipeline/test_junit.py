@@ -46,6 +46,11 @@ def test_reports_add_up() -> None:
     assert one + one == Report(4, 2, 0, 2.0, (Failure("a", "x"), Failure("a", "x")))
 
 
+def test_very_many_failures_are_counted_without_going_over_them_again_and_again() -> None:
+    report = parse_report(b"<testsuite>" + b"<testcase><failure/></testcase>" * 100_000 + b"</testsuite>")
+    assert (report.tests, report.failed, len(report.failures)) == (100_000, 100_000, 100_000)
+
+
 BILLION = b"""<?xml version="1.0"?><!DOCTYPE lolz [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;">]><testsuite><testcase name="&b;"/></testsuite>"""
 OUTSIDE = b"""<?xml version="1.0"?><!DOCTYPE t [<!ENTITY x SYSTEM "file:///etc/passwd">]><testsuite><testcase name="&x;"/></testsuite>"""
 

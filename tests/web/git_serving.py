@@ -46,9 +46,9 @@ class Delivery:
         return follow_run(self._store, run, longest_wait_seconds=self._patience)
 
 
-async def main(folder: Path, address: str, port: int, largest: int, *, is_deaf: bool, patience: float) -> None:
+async def main(folder: Path, address: str, port: int, limits: GitLimits, *, is_deaf: bool, patience: float) -> None:
     store = Store.open(folder)
-    rules = RepositoryRules(largest_push_bytes=largest)
+    rules = RepositoryRules(largest_push_bytes=limits.largest_body_bytes)
     hosted, runner = product("repositories", "hosted"), LocalRunner("controller", Guard("controller"))
     repositories = HostedRepositories(store.folder.repositories, hosted, runner, lambda _name: rules)
     await repositories.create("shop")
@@ -58,7 +58,6 @@ async def main(folder: Path, address: str, port: int, largest: int, *, is_deaf: 
     delivery = Delivery(ledger, store, is_deaf=is_deaf, patience=patience)
     empty = folder / "empty"
     empty.mkdir(exist_ok=True)
-    limits = GitLimits(largest_body_bytes=largest)
     git = GitServer(GitPorts(hosted, repositories.find, token_check(store), delivery, listener.callback_base, HostPath(empty), limits))
     readings = Readings(store, "acme-health", [EnvironmentFacts("dev"), EnvironmentFacts("prod", after="dev")])
     api = ApiPorts(status=readings.status, runs=readings.runs, run=readings.run, run_log=delivery.follow)
@@ -77,6 +76,6 @@ def announce(folder: Path, token: Secret | None) -> None:
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO)
-    asyncio.run(
-        main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), is_deaf="deaf" in sys.argv, patience=60.0 if "patient" in sys.argv else 2.0)
-    )
+    bounds = GitLimits(pushes=1 if "narrow" in sys.argv else GitLimits.pushes, largest_body_bytes=int(sys.argv[4]))
+    patience = 60.0 if "patient" in sys.argv else 2.0
+    asyncio.run(main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), bounds, is_deaf="deaf" in sys.argv, patience=patience))

@@ -6,9 +6,11 @@ import asyncio
 import hashlib
 import os
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import cast
 
 import pytest
@@ -35,6 +37,7 @@ class Estate:
     """Answers the API's functions."""
 
     handed: list[tuple[Handed, bytes]] = field(default_factory=list)
+    reports: list[bytes] = field(default_factory=list)
     refusal: errors.ManorError | Exception | None = None
     waits: DeliveryView | None = None
 
@@ -66,6 +69,7 @@ class Estate:
 
     async def ship(self, handed: Handed) -> OperationView | DeliveryView:
         self.handed.append((handed, handed.upload.file.read_bytes()))
+        self.reports += [handed.upload.junit.read_bytes()] if handed.upload.junit else []
         if self.waits:
             return self.waits
         return OperationView(id="op-1", verb="ship", service=handed.service, actor=handed.actor, state="planned")
@@ -204,8 +208,51 @@ def test_a_bad_artifact_reaches_nobody(client: TestClient, estate: Estate, tmp_p
     assert list((tmp_path / "incoming").iterdir()) == []
 
 
+def test_an_artifact_is_handed_in_with_its_report(client: TestClient, estate: Estate, tmp_path: Path) -> None:
+    files = {"junit": ("report.xml", b"<testsuite/>"), "artifact": ("shop.tar", b"x" * 1000)}
+    answer = client.post("/api/v1/services/shop/artifacts", params={"commit": "abc"}, files=files, headers=bearer("ship"))
+    assert answer.status_code == 202, answer.text
+    [(handed, content)] = estate.handed
+    assert (handed.commit, content, handed.upload.digest) == ("abc", b"x" * 1000, hashlib.sha256(b"x" * 1000).hexdigest())
+    assert estate.reports == [b"<testsuite/>"]
+    assert list((tmp_path / "incoming").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "status", "why"),
+    [
+        ([("artifact", b"x" * 1001)], 413, "artifact: larger than 1000 bytes"),
+        ([("artifact", b"x"), ("junit", b"r" * 51)], 413, "junit: larger than 50 bytes"),
+        ([("junit", b"r")], 422, "the body is empty; send the artifact"),
+        ([("artifact", b"x"), ("junit", b"")], 422, "junit: the report is empty; leave the field out"),
+        ([("artifact", b"x"), ("artifact", b"y")], 422, "the form has the field artifact twice"),
+        ([("artifact", b"x"), ("commit", b"abc")], 422, "the form has a field 'commit'; the fields are artifact and junit"),
+    ],
+)
+def test_a_bad_form_reaches_nobody(
+    client: TestClient, estate: Estate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fields: list[tuple[str, bytes]], status: int, why: str
+) -> None:
+    monkeypatch.setattr("manor.web.api.received", partial(received, largest_report_bytes=50))
+    files = [(name, ("f", content)) for name, content in fields]
+    answer = client.post("/api/v1/services/shop/artifacts", files=files, headers=bearer("ship"))
+    assert (answer.status_code, answer.json()["error"][: len(why)]) == (status, why)
+    assert estate.handed == []
+    assert list((tmp_path / "incoming").iterdir()) == []
+
+
+def test_a_form_that_is_cut_short_reaches_nobody(client: TestClient, estate: Estate, tmp_path: Path) -> None:
+    head = {**bearer("ship"), "Content-Type": "multipart/form-data; boundary=b"}
+    body = b'--b\r\nContent-Disposition: form-data; name="artifact"\r\n\r\nhalf of it'
+    answer = client.post("/api/v1/services/shop/artifacts", content=body, headers=head)
+    assert (answer.status_code, answer.json()["error"].split(";")[0]) == (422, "the form ends before its last boundary")
+    assert estate.handed == []
+    assert list((tmp_path / "incoming").iterdir()) == []
+
+
 class Stalled:
     """A request whose body does not go on."""
+
+    headers: Mapping[str, str] = MappingProxyType({})
 
     async def stream(self) -> AsyncIterator[bytes]:
         yield b"x"
@@ -222,9 +269,11 @@ async def test_an_upload_that_stalls_is_given_up(tmp_path: Path) -> None:
 def test_only_so_many_uploads_at_once_and_what_a_killed_controller_left_goes(client: TestClient, estate: Estate, tmp_path: Path) -> None:
     for _ in range(uploads.MOST_AT_ONCE):
         os.close(uploads.new_file(tmp_path / "incoming")[0])
+        os.close(uploads.new_file(tmp_path / "incoming", uploads.REPORT_PREFIX)[0])
     answer = client.post("/api/v1/services/shop/artifacts", content=b"x", headers=bearer("ship"))
     assert (answer.status_code, estate.handed) == (503, [])
     uploads.sweep(tmp_path / "incoming")
+    assert list((tmp_path / "incoming").iterdir()) == []
     assert client.post("/api/v1/services/shop/artifacts", content=b"x", headers=bearer("ship")).status_code == 202
 
 

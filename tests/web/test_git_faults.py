@@ -157,6 +157,19 @@ def test_a_stop_lets_go_of_pushers_that_watch(tmp_path: Path, tree: Path) -> Non
         assert pusher.returncode == 0, told
 
 
+def test_a_pusher_that_watches_keeps_nobody_from_pushing(tmp_path: Path, tree: Path) -> None:
+    with controller(tmp_path / "state", "patient", "narrow") as served:
+        watcher = start_git(tree, "push", served.url(), "main")
+        try:
+            until(lambda: head(tree) in served.runs())
+            second = commit(tree, "second")
+            git(tree, "push", "-o", "detach", served.url(), "main")
+            assert refs(served.repository) == {"refs/heads/main": second}
+            assert watcher.poll() is None, "it watches no more"
+        finally:
+            end_group(watcher)
+
+
 def test_a_second_tree_is_unrelated(own: Controller, tree: Path, tmp_path: Path) -> None:
     git(tree, "push", "-o", "detach", own.url(), "main")
     other = work_tree(tmp_path / "other")

@@ -13,14 +13,12 @@ from manor.execution.local import in_thread
 from manor.pipeline.artifact import About, artifact_path, build, keep_tar, record, workspace_entries
 from manor.pipeline.definition import ArtifactPart, Step
 from manor.pipeline.globs import selector
-from manor.pipeline.junit import BadReport, Report, parse_report
+from manor.pipeline.junit import MOST_REPORT_BYTES, BadReport, Report, parse_report
 from manor.pipeline.packing import Entry, Limits, check, folder_entries
 from manor.pipeline.results import Result, tests_of
 from manor.state.runs import Run
 from manor.state.store import Store
 from manor.state.words import RunState
-
-MOST_REPORT_BYTES = 64 * 1024 * 1024
 
 
 def is_there(result: Result, outputs: Path, artifacts: Path) -> bool:

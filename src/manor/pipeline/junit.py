@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from xml.parsers import expat
 
 LONGEST_MESSAGE = 2_000
+MOST_REPORT_BYTES = 64 * 1024 * 1024
+"""Larger ones are refused by whoever reads the file."""
 MOST_DEPTH = 100
 FAULTS = ("failure", "error")
 
@@ -60,7 +62,7 @@ def parse_report(content: bytes) -> Report:
         raise BadReport(f"is not XML: {error}") from error
     if not reading.is_report:
         raise BadReport("is not a JUnit report: the outermost element is neither testsuites nor testsuite")
-    return reading.report
+    return reading.report()
 
 
 @dataclass
@@ -76,7 +78,9 @@ class _Reading:
     """What was read so far."""
 
     def __init__(self) -> None:
-        self.report = Report()
+        self.tests = self.skipped = 0
+        self.seconds = 0.0
+        self.failures: list[Failure] = []
         self.is_report = False
         self.open: list[str] = []
         self.case: _Case | None = None
@@ -86,6 +90,9 @@ class _Reading:
         self.parser.StartElementHandler = self._start
         self.parser.EndElementHandler = self._end
         self.parser.CharacterDataHandler = self._characters
+
+    def report(self) -> Report:
+        return Report(self.tests, len(self.failures), self.skipped, self.seconds, tuple(self.failures))
 
     def _refuse_doctype(self, *_: object) -> None:
         raise BadReport("has a document type declaration; a report needs none, and entities are not expanded")
@@ -121,14 +128,15 @@ class _Reading:
                 self.case.faults[-1] = "".join(self.text).strip()
             self.text = None
         elif tag == "testcase" and self.case is not None:
-            self.report += _report_of(self.case)
+            self._count(self.case)
             self.case = None
 
-
-def _report_of(case: _Case) -> Report:
-    message = "\n".join(case.faults)[:LONGEST_MESSAGE]
-    failures = (Failure(case.name, message),) if case.is_failed else ()
-    return Report(1, int(case.is_failed), int(case.is_skipped and not case.is_failed), case.seconds, failures)
+    def _count(self, case: _Case) -> None:
+        self.tests += 1
+        self.seconds += case.seconds
+        self.skipped += case.is_skipped and not case.is_failed
+        if case.is_failed:
+            self.failures.append(Failure(case.name, "\n".join(case.faults)[:LONGEST_MESSAGE]))
 
 
 def _seconds(text: str) -> float:

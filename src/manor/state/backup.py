@@ -16,13 +16,14 @@ import sqlite3
 import stat
 import tarfile
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
 
 from manor.errors import ManorError, Refused, UsageError
 from manor.execution.durable import Disk, beside, sweep
+from manor.state import exchange
 from manor.state.clock import Clock, SystemClock
 from manor.state.folder import KEPT_IN_BACKUPS, StateFolder
 from manor.state.lock import alone
@@ -155,38 +156,43 @@ def add_bytes(tar: tarfile.TarFile, name: str, content: bytes) -> None:
     tar.addfile(member, io.BytesIO(content))
 
 
-def restore(archive: Path, folder: Path, *, replace: bool = False, clock: Clock | None = None) -> Backup:
+def restore(archive: Path, folder: Path, *, replace: bool = False, clock: Clock | None = None, disk: Disk | None = None) -> Backup:
     """Make the state in a folder what it was; with `replace` also over an existing one, which is kept in `before-restore-<n>/`.
 
     Raises UsageError if there is a state and `replace` is not given, Busy while another process has it open, Refused if the archive is not
-    sound; then nothing was changed. Tokens of leases go on above all that hosts can have seen.
+    sound; then nothing was changed. A restore that was killed is finished first; of the same backup, that is all there is to do.
+    Tokens of leases go on above all that hosts can have seen.
     """
-    clock = clock or SystemClock()
     place = StateFolder(folder)
-    place.create()
+    place.create_top()
     with alone(place.lock):
+        finished = exchange.settle(place)
+        if finished is not None and finished.backup == digest_of(archive):
+            return manifest_of(archive)
         require_free(place, replace=replace)
-        return put_back(archive, place, int(clock.now()))
+        return put_back(archive, place, int((clock or SystemClock()).now()), disk or Disk())
 
 
-def put_back(archive: Path, place: StateFolder, least_token: int) -> Backup:
+def put_back(archive: Path, place: StateFolder, least_token: int, disk: Disk) -> Backup:
     """Unpack beside, verify, and change places."""
-    fresh = StateFolder(place.path / "restoring")
-    shutil.rmtree(fresh.path, ignore_errors=True)
+    fresh = StateFolder(place.restoring)
     fresh.create()
     try:
         made = unpack(archive, fresh)
         check_database(fresh)
         raise_tokens(fresh.database, least_token)
-        put_in_place(fresh, place)
-    finally:
-        shutil.rmtree(fresh.path, ignore_errors=True)
+        digest = digest_of(archive)
+    except Exception:
+        shutil.rmtree(fresh.path)
+        raise
+    exchange.change_places(disk, place, digest)
+    place.create()
     return made
 
 
 def require_free(folder: StateFolder, *, replace: bool) -> None:
     """Raise UsageError if there is a state that must not be replaced."""
-    if is_used(folder) and not replace:
+    if not replace and is_used(folder):
         raise UsageError(f"{folder.path} holds a state already; `--replace` puts the backup in its place and keeps what is there beside it")
 
 
@@ -202,20 +208,39 @@ def is_used(folder: StateFolder) -> bool:
 
 def unpack(archive: Path, fresh: StateFolder) -> Backup:
     """Unpack into an empty folder exactly what the manifest lists, verified. Raises Refused."""
-    try:
-        with tarfile.open(archive, mode="r:") as tar:
-            made = read_manifest(tar)
-            fresh.database.unlink(missing_ok=True)
-            for entry in made.entries:
-                unpack_entry(tar, entry, fresh)
-    except (tarfile.TarError, OSError, KeyError, ValueError, TypeError) as error:
-        raise Refused(f"{archive}: not a sound backup: {error}; nothing was changed") from error
+    with opened(archive) as tar:
+        made = parse_manifest(tar_bytes(tar, MANIFEST))
+        fresh.database.unlink(missing_ok=True)
+        for entry in made.entries:
+            unpack_entry(tar, entry, fresh)
     return made
 
 
-def read_manifest(tar: tarfile.TarFile) -> Backup:
-    """Return what a backup says that it holds."""
-    raw = json.loads(tar_bytes(tar, MANIFEST))
+@contextmanager
+def opened(archive: Path) -> Iterator[tarfile.TarFile]:
+    """Give a backup to read. Raises Refused if it is not sound."""
+    try:
+        with tarfile.open(archive, mode="r:") as tar:
+            yield tar
+    except (tarfile.TarError, OSError, KeyError, ValueError, TypeError) as error:
+        raise Refused(f"{archive}: not a sound backup: {error}; nothing was changed") from error
+
+
+def manifest_of(archive: Path) -> Backup:
+    """Return what a backup says that it holds. Raises Refused."""
+    with opened(archive) as tar:
+        return parse_manifest(tar_bytes(tar, MANIFEST))
+
+
+def digest_of(archive: Path) -> str:
+    """Return the sha256 of a backup's manifest, which lists the sha256 of all else. Raises Refused."""
+    with opened(archive) as tar:
+        return hashlib.sha256(tar_bytes(tar, MANIFEST)).hexdigest()
+
+
+def parse_manifest(content: bytes) -> Backup:
+    """Return what a manifest lists."""
+    raw = json.loads(content)
     return Backup(raw["created_at"], raw["schema"], raw["state_id"], tuple(Entry(**entry) for entry in raw["entries"]))
 
 
@@ -277,20 +302,6 @@ def raise_tokens(database: Path, least: int) -> None:
     with closing(sqlite3.connect(database)) as connection, connection:
         connection.execute("INSERT INTO counters VALUES ('token', ?) ON CONFLICT (name) DO UPDATE SET value = max(value, excluded.value)", (least,))
         connection.execute("DELETE FROM leases")
-
-
-def put_in_place(fresh: StateFolder, place: StateFolder) -> None:
-    """Move what is there aside and the restored in its place, the database last."""
-    aside = next(path for n in range(1, 10_000) if not (path := place.path / f"before-restore-{n}").exists())
-    aside.mkdir(mode=0o700)
-    for name in (f"{DATABASE}-wal", f"{DATABASE}-shm", DATABASE, *KEPT_IN_BACKUPS):
-        if (place.path / name).exists():
-            (place.path / name).rename(aside / name)
-    for name in (*KEPT_IN_BACKUPS, DATABASE):
-        (fresh.path / name).rename(place.path / name)
-    place.create()
-    for path in (aside, place.path):
-        sync_folder(path)
 
 
 def sync_folder(path: Path) -> None:

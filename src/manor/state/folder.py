@@ -5,6 +5,8 @@ Invariant: folders are 0700 and the database 0600; nobody else on the machine re
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,14 +57,35 @@ class StateFolder:
         """Locked by who has the state open, migrates or restores it."""
         return self.path / "state.lock"
 
+    @property
+    def restoring(self) -> Path:
+        """What a restore has unpacked and not yet put in its place."""
+        return self.path / "restoring"
+
+    @property
+    def exchange(self) -> Path:
+        """Says that `restoring` is to take the place of what is there; gone when it has."""
+        return self.path / "exchange.json"
+
+    def create_top(self) -> None:
+        """Make the folder itself, where the lock lies. Raises ApplyFailed where that can't be."""
+        with plain_errors(self.path):
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+
     def create(self) -> None:
         """Make what is missing. Raises ApplyFailed where that can't be."""
-        try:
-            for folder in (self.path, *(self.path / part for part in PARTS)):
-                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.create_top()
+        with plain_errors(self.path):
+            for part in PARTS:
+                (self.path / part).mkdir(mode=0o700, exist_ok=True)
             if not self.database.exists():
                 self.database.touch(mode=0o600)
-        except OSError as error:
-            raise ApplyFailed(
-                f"{error.filename or self.path}: {error.strerror}; the state folder can't be made there, name another with MANOR_STATE"
-            ) from error
+
+
+@contextmanager
+def plain_errors(path: Path) -> Iterator[None]:
+    """Turn what the system says of a folder that can't be made into our words."""
+    try:
+        yield
+    except OSError as error:
+        raise ApplyFailed(f"{error.filename or path}: {error.strerror}; the state folder can't be made there, name another with MANOR_STATE") from error

@@ -13,16 +13,21 @@ from pathlib import Path
 
 from manor.errors import ManorError
 from manor.state.connecting import connect
+from manor.state.exchange import settle
 from manor.state.folder import StateFolder
 from manor.state.lock import WAIT_SECONDS, alone
 from manor.state.tables import SCHEMA
 
 
+def is_up_to_date(folder: StateFolder) -> bool:
+    """Tell whether a database has the schema of this program. Raises ManorError for what is no database."""
+    return revision_of(folder.database) == SCHEMA
+
+
 def bring_up_to_date(folder: StateFolder) -> None:
     """Migrate to SCHEMA. Raises Busy while a program of the older schema has the state open, ManorError if it is newer than this program."""
-    if revision_of(folder.database) == SCHEMA:
-        return
     with alone(folder.lock, WAIT_SECONDS):
+        settle(folder)
         before = revision_of(folder.database)
         if before == SCHEMA:
             return

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from manor.state.exchange import whereabouts
 from manor.state.folder import StateFolder
+from manor.state.lock import share
 from manor.state.migrate import copy_database
 from manor.state.store import Store
 
@@ -43,18 +45,44 @@ class ScratchFolder(StateFolder):
         """A lock that nobody else looks at."""
         return self.scratch / "state.lock"
 
+    @property
+    def restoring(self) -> Path:
+        """Nothing is ever restored into a copy."""
+        return self.scratch / "restoring"
+
+    @property
+    def exchange(self) -> Path:
+        """Likewise."""
+        return self.scratch / "exchange.json"
+
+    def create_top(self) -> None:
+        """Make nothing: the copy's folder is there."""
+
     def create(self) -> None:
-        """Make the copies."""
+        """Make the copies, once."""
+        if self.database.exists():
+            return
         there = StateFolder(self.path)
+        with held(there):
+            self._copy(there)
+
+    def _copy(self, there: StateFolder) -> None:
+        """Copy what there is, as if a restore that was killed were finished."""
+        artifacts, ca, database = (whereabouts(there, part) for part in (there.artifacts, there.ca, there.database))
         self.artifacts.mkdir(mode=0o700)
-        for file in there.artifacts.glob("*"):
+        for file in artifacts.glob("*"):
             (self.artifacts / file.name).symlink_to(file)
-        if there.ca.is_dir():
-            shutil.copytree(there.ca, self.ca)
-        if there.database.exists():
-            copy_database(there.database, self.database)
+        if ca.is_dir():
+            shutil.copytree(ca, self.ca)
+        if database.exists():
+            copy_database(database, self.database)
         else:
             self.database.touch(mode=0o600)
+
+
+def held(folder: StateFolder) -> AbstractContextManager[object]:
+    """Return the folder's lock, shared; nothing where nobody has ever locked it, since none is made."""
+    return share(folder.lock) if folder.lock.exists() else nullcontext()
 
 
 @contextmanager

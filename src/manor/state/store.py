@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Concatenate, ParamSpec, Self, TypeAlias, TypeVar
+from typing import IO, Concatenate, ParamSpec, Self, TypeAlias, TypeVar
 
 import sqlalchemy as sa
 
@@ -21,8 +21,9 @@ from manor.errors import Busy, ManorError
 from manor.state import migrate, tables
 from manor.state.clock import Clock, SystemClock
 from manor.state.connecting import BUSY_SECONDS, connect
+from manor.state.exchange import shared
 from manor.state.folder import StateFolder
-from manor.state.lock import become_alone, share
+from manor.state.lock import become_alone
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -34,11 +35,11 @@ Connection: TypeAlias = sa.Connection
 class Store:
     """The state of one estate. Functions of `manor.state.*` that take a connection first are handed to `write` or `read`."""
 
-    def __init__(self, folder: StateFolder, clock: Clock) -> None:
-        """Connect to a database that is up to date; use `open`."""
+    def __init__(self, folder: StateFolder, clock: Clock, lock: IO[str]) -> None:
+        """Connect to a database that is up to date, under the folder's shared lock; use `open`."""
         self.folder = folder
         self.clock = clock
-        self._lock = share(folder.lock)
+        self._lock = lock
         self._engine = connect(folder.database)
         self._writes = self._engine.execution_options(immediate=True)
         self._writer = ThreadPoolExecutor(1, "state-writer")
@@ -48,12 +49,11 @@ class Store:
     def open(cls, folder: Path, clock: Clock | None = None, *, place: StateFolder | None = None) -> Self:
         """Open the store in a folder, or at `place`: make what is missing, bring the schema up to date, keep a copy of an older one.
 
+        A restore that was killed is finished first, and told in the log.
         Raises Busy while another process migrates, restores, or works with an older schema, ManorError if the schema is newer than this program.
         """
         place = place or StateFolder(folder)
-        place.create()
-        migrate.bring_up_to_date(place)
-        store = cls(place, clock or SystemClock())
+        store = cls(place, clock or SystemClock(), up_to_date(place))
         try:
             store.write_now(remember_identity)
         except ManorError:
@@ -102,6 +102,21 @@ class Store:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def up_to_date(place: StateFolder) -> IO[str]:
+    """Make what is missing, bring the schema up to date, and return the shared lock under which it was found so."""
+    while True:
+        lock = shared(place)
+        try:
+            place.create()
+            if migrate.is_up_to_date(place):
+                return lock
+        except BaseException:
+            lock.close()
+            raise
+        lock.close()  # who migrates has the folder alone
+        migrate.bring_up_to_date(place)
 
 
 @contextmanager

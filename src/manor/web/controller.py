@@ -17,6 +17,8 @@ from manor.execution.durable import Disk
 from manor.execution.files import carry_out
 from manor.execution.values import HostPath, MakeFolder, PutFile
 from manor.operations.chaos import chaos_from
+from manor.operations.events import Listener as EventListener
+from manor.operations.events import silent
 from manor.pipeline.worker import Worker as PipelineWorker
 from manor.state import tokens
 from manor.state.deliveries import Delivery
@@ -31,9 +33,11 @@ from manor.web.readings import EnvironmentFacts, Readings, delivery_view, operat
 from manor.web.server import Listener, Worker, every, listen_on_port, log, serve
 from manor.web.sessions import Sessions, session_key
 from manor.web.tokens import token_check
+from manor.web.uploads import JUNIT
 from manor.web.views import DeliveryView, OperationView
+from manor.workflows.artifacts import Origin
 from manor.workflows.context import Context
-from manor.workflows.serving import Controller, default_wheelhouse
+from manor.workflows.serving import Controller, Serving, default_wheelhouse
 from manor.workflows.up import ways_in
 
 FIRST_PORT, LAST_PORT = 7080, 7179
@@ -41,15 +45,15 @@ TRAFFIC_SECONDS = 30.0
 LEDGER_SECONDS, ADOPT_SECONDS, HOUSE_SECONDS, RELOAD_SECONDS, CLEAN_SECONDS, PACK_SECONDS = 10.0, 2.0, 5.0, 2.0, 3600.0, 86400.0
 
 
-async def control(context: Context, address: str, port: int | None, say: Callable[[str], None]) -> None:
+async def control(context: Context, address: str, port: int | None, say: Callable[[Serving], None], listener: EventListener = silent) -> None:
     """Serve until SIGTERM or Ctrl-C. Raises Busy if another controller of this state folder runs, or the port is taken."""
     with take(context.folder / "controller.lock", fcntl.LOCK_EX, "has a controller already, which `manor down` ends", 0.0):
-        await control_alone(context, address, port, say)
+        await control_alone(context, address, port, say, listener)
 
 
-async def control_alone(context: Context, address: str, port: int | None, say: Callable[[str], None]) -> None:
+async def control_alone(context: Context, address: str, port: int | None, say: Callable[[Serving], None], heard_by: EventListener) -> None:
     """Serve; nobody else does for this state folder."""
-    controller = Controller(context, default_wheelhouse(), chaos_from(os.environ))
+    controller = Controller(context, default_wheelhouse(), chaos_from(os.environ), heard_by)
     await controller.prepare()
     listener, stopping = listen(context, address, port), asyncio.Event()
     git = GitServer(git_ports(controller, listener))
@@ -72,7 +76,7 @@ async def control_alone(context: Context, address: str, port: int | None, say: C
     uploads.sweep(incoming)
     sessions = Sessions(session_key(context.folder / "web.key"))
     app = make_app(WebPorts(token_check(context.store), sessions, api, git, stopping))
-    announce(context, listener, say)
+    say(announce(context, listener))
     try:
         await serve(app, listener, workers(controller, readings), stopping, git.close)
     finally:
@@ -102,16 +106,14 @@ def last_file(context: Context) -> Path:
     return context.folder / "controller.last.json"
 
 
-def announce(context: Context, listener: Listener, say: Callable[[str], None]) -> None:
-    """Say where it listens, show the first token once, and leave a file for other verbs."""
+def announce(context: Context, listener: Listener) -> Serving:
+    """Leave a file for other verbs, and return where it listens, with the first token once."""
     port = listener.socket.getsockname()[1]
     content = json.dumps({"url": listener.url, "port": port, "pid": os.getpid(), "started": process_start(os.getpid())}).encode()
     for path in (last_file(context), controller_file(context)):
         carry_out(Disk(), PutFile(HostPath(path), content, 0o600))
     token = context.store.write_now(tokens.first_admin, "manor serve", at=context.store.clock.now())
-    if token is not None:
-        say(f"first admin token, shown this once: {token.value}")
-    say(f"serving {context.estate.name} on {listener.url}")
+    return Serving(context.estate.name, listener.url, token)
 
 
 def git_ports(controller: Controller, listener: Listener) -> GitPorts:
@@ -133,8 +135,8 @@ def shipping(controller: Controller) -> Callable[[Handed], Awaitable[OperationVi
     """Return what takes an artifact in and answers with the operation that delivers it, or with the delivery that waits."""
 
     async def ship(handed: Handed) -> OperationView | DeliveryView:
-        about = {"commit": handed.commit, "build_url": handed.build_url, "to": handed.to, "actor": handed.actor, "again": handed.again}
-        found = await controller.hand_in(handed.service, handed.upload.file, **about)
+        origin = Origin(handed.commit, handed.build_url, handed.upload.junit, JUNIT)
+        found = await controller.hand_in(handed.service, handed.upload.file, origin, to=handed.to, actor=handed.actor, again=handed.again)
         return delivery_view(found) if isinstance(found, Delivery) else operation_view(found)
 
     return ship

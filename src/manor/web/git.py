@@ -37,7 +37,9 @@ class GitLimits:
 
     fetches: int = 16
     pushes: int = 32
-    """A push that follows its run counts too; it costs little."""
+    """Until its refs have moved; a push that only follows its run counts no more."""
+    watchers: int = 128
+    """Pushes that follow their run; what is beyond is told where to look."""
     wait_seconds: float = 20.0
     """How long a request waits for its turn."""
     largest_body_bytes: int = 512 * 1024 * 1024
@@ -65,7 +67,7 @@ class GitServer:
     def __init__(self, ports: GitPorts) -> None:
         """Serve the repositories that `ports` knows."""
         self._ports = ports
-        self.pushes = Pushes(ports.delivery)
+        self.pushes = Pushes(ports.delivery, ports.limits.watchers)
         self._turns = {"read": asyncio.Semaphore(ports.limits.fetches), "push": asyncio.Semaphore(ports.limits.pushes)}
         self._comparing: set[asyncio.Task[None]] = set()
 
@@ -113,35 +115,36 @@ class GitServer:
     async def carry(self, exchange: GitExchange, receive: Receive, send: Send) -> None:
         """Carry an exchange when its turn comes. A push ends with a comparison of the ledger."""
         if SERVICES[exchange.service] == "read" or exchange.path == "info/refs":
-            await self._relay(exchange, Relay(receive, send, self._ports.limits.patience), "")
+            async with self._turn(SERVICES[exchange.service]):
+                await self._relay(exchange, Relay(receive, send, self._ports.limits.patience), "")
             return
         with self.pushes.one(exchange.source.name, exchange.grant.name) as push:
             try:
-                await self._relay(exchange, Relay(receive, send, self._ports.limits.patience, push.gone.set), self._callback(push))
+                async with self._turn("push") as push.end_turn:
+                    await self._relay(exchange, Relay(receive, send, self._ports.limits.patience, push.gone.set), self._callback(push))
             finally:
                 self._soon(self._ports.delivery.catch_up(push.repository, push.actor))
 
     async def _relay(self, exchange: GitExchange, relay: Relay, callback: str) -> None:
         pusher = Pusher(exchange.grant.name, exchange.grant.scopes)
         program = self._ports.hosting.backend(exchange.source, exchange.asked(callback, self._ports.empty_folder), pusher)
-        async with self._turn(SERVICES[exchange.service]):
-            with contextlib.suppress(ClientGone):
-                await relay.carry(program)
+        with contextlib.suppress(ClientGone):
+            await relay.carry(program)
 
     def _callback(self, push: Push) -> str:
         return f"{self._ports.callback_base}/git/pushes/{push.id}"
 
     @contextlib.asynccontextmanager
-    async def _turn(self, kind: str) -> AsyncIterator[None]:
+    async def _turn(self, kind: str) -> AsyncIterator[Callable[[], None]]:
+        """Give what ends the turn early; it ends with the body at the latest. Raises NoTurn."""
         try:
             async with asyncio.timeout(self._ports.limits.wait_seconds):
                 await self._turns[kind].acquire()
         except TimeoutError:
             raise NoTurn from None
-        try:
-            yield
-        finally:
-            self._turns[kind].release()
+        with contextlib.ExitStack() as turn:
+            turn.callback(self._turns[kind].release)
+            yield turn.close
 
     def _soon(self, comparison: Coroutine[object, object, None]) -> None:
         task = asyncio.ensure_future(comparison)

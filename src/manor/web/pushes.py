@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -43,14 +43,18 @@ class Push:
     id: str = field(default_factory=lambda: secrets.token_urlsafe(32))
     gone: asyncio.Event = field(default_factory=asyncio.Event)
     """The pusher went away."""
+    end_turn: Callable[[], None] = lambda: None
+    """Lets the next push in: its refs have moved, and what is left is to watch."""
 
 
 class Pushes:
     """The pushes under way, and the delivery they report to."""
 
-    def __init__(self, delivery: Delivery) -> None:
-        """Report to `delivery`."""
+    def __init__(self, delivery: Delivery, most_watchers: int) -> None:
+        """Report to `delivery`; so many pushers at once see the log of their run."""
         self._delivery = delivery
+        self._most_watchers = most_watchers
+        self._watchers = 0
         self._open: dict[str, Push] = {}
 
     @contextmanager
@@ -74,6 +78,7 @@ class Pushes:
         push = self._open.get(request.path_params["push"])
         if push is None:
             return PlainTextResponse("there is no such push\n", 404)
+        push.end_turn()
         refs = parse_moved(await _short_body(request))
         if not await self._is_recorded(push):
             return PlainTextResponse("the ledger is busy; the push's run is recorded within seconds\n")
@@ -97,9 +102,21 @@ class Pushes:
                 continue
             yield f"{name} {commit[:12]}: run {run}\n"
             if not is_detached:
-                async with aclosing(until(push.gone, self._delivery.follow(run))) as log:
-                    async for line in log:
-                        yield line
+                async for line in self._log(push, run):
+                    yield line
+
+    async def _log(self, push: Push, run: str) -> AsyncIterator[str]:
+        """Yield a run's log; if many watch already, where it is found."""
+        if self._watchers >= self._most_watchers:
+            yield f"as many pushers watch as may ({self._most_watchers}); it goes on without you, see `manor run {run}`\n"
+            return
+        self._watchers += 1
+        try:
+            async with aclosing(until(push.gone, self._delivery.follow(run))) as log:
+                async for line in log:
+                    yield line
+        finally:
+            self._watchers -= 1
 
 
 def parse_moved(body: str) -> tuple[tuple[str, str], ...]:

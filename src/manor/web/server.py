@@ -21,6 +21,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from manor.errors import Busy, UsageError
+from manor.web.patience import PatientProtocol
 
 log = logging.getLogger(__name__)
 GRACE_SECONDS = 10.0
@@ -136,10 +137,10 @@ async def serve(
 
 
 def settings(app: ASGIApp) -> uvicorn.Config:
-    """Return uvicorn's settings: no access log (addresses of hooks are secrets), no `Server` header, no proxy's word for who asks."""
+    """Return uvicorn's settings: no access log (addresses of hooks are secrets), no `Server` header, no proxy's word for who asks; slow clients are ended."""
     return uvicorn.Config(
         app,
-        http="h11",
+        http=PatientProtocol,
         ws="none",
         lifespan="off",
         log_config=None,

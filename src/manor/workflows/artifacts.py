@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from manor.errors import UsageError
 from manor.execution.durable import Disk
 from manor.execution.files import carry_out
+from manor.execution.local import in_thread
 from manor.execution.values import HostPath, PutFile
 from manor.pipeline.artifact import About, keep_handed_in, row_of
-from manor.pipeline.junit import BadReport, Report, parse_report
+from manor.pipeline.junit import MOST_REPORT_BYTES, BadReport, Report, parse_report
 from manor.pipeline.results import result_of
 from manor.state import releases, runs
 from manor.state.releases import Artifact
@@ -26,6 +28,8 @@ class Origin:
     build_url: str = ""
     junit: Path | None = None
     """The report of its tests."""
+    junit_name: str = ""
+    """What whoever handed it in calls the report; empty: by its path."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ class Kept:
 
 async def keep_file(context: Context, service: str, path: Path, origin: Origin) -> Kept:
     """Keep an artifact's file and its report; the same content for the same commit is the same artifact. Raises Refused, UsageError."""
-    report = read_report(origin.junit) if origin.junit else None
+    report = await in_thread(partial(read_report, origin.junit, origin.junit_name or str(origin.junit))) if origin.junit else None
     about = About(service, origin.commit)
     built = await keep_handed_in(context.store.folder.artifacts, path, about)
     await context.store.read(releases.require_owned, built.digest, service)
@@ -55,13 +59,15 @@ async def keep_file(context: Context, service: str, path: Path, origin: Origin) 
     return Kept(row_of(built, about, at=context.store.clock.now(), build_url=origin.build_url))
 
 
-def read_report(path: Path) -> bytes:
+def read_report(path: Path, name: str) -> bytes:
     """Return a report that can be read. Raises UsageError."""
+    if path.stat().st_size > MOST_REPORT_BYTES:
+        raise UsageError(f"{name}: is larger than {MOST_REPORT_BYTES} bytes")
     content = path.read_bytes()
     try:
         parse_report(content)
     except BadReport as error:
-        raise UsageError(f"{path}: {error}") from error
+        raise UsageError(f"{name}: {error}") from error
     return content
 
 

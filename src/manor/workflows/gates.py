@@ -21,7 +21,7 @@ async def tests_problem(context: Context, artifact: Artifact) -> str:
     """Return why the gate `tests` does not hold; empty: it does. It wants a report with at least one test and no failure."""
     report = await tests_of(context, artifact)
     if report is None or not report.tests:
-        return "gate tests: the artifact came without a report of tests; let the pipeline build it, or hand the report in with --junit"
+        return "gate tests: the artifact came without a report of tests; let the pipeline build it, or hand its report in too (--junit; API: field junit)"
     return f"gate tests: {report.failed} of {report.tests} tests failed" if report.failed else ""
 
 

@@ -15,11 +15,11 @@ from manor.errors import InvalidEstate, ManorError
 from manor.estate.load import load_estate
 from manor.execution.guard import Guard
 from manor.execution.local import LocalRunner, in_thread
-from manor.execution.values import HostPath
+from manor.execution.values import HostPath, Secret
 from manor.integrations.repositories.base import Hosting, RepositoryRules
 from manor.operations.adoption import find_orphans
 from manor.operations.chaos import Chaos, no_chaos
-from manor.operations.events import Event, What
+from manor.operations.events import Event, Listener, What, silent
 from manor.pipeline.ports import PipelinePorts
 from manor.registry import default_product, product
 from manor.state import runs
@@ -50,6 +50,16 @@ WAIT_SECONDS = 900.0
 ACTOR = "controller"
 
 
+@dataclass(frozen=True)
+class Serving:
+    """What a controller says of itself when it listens."""
+
+    estate: str
+    url: str
+    first_admin_token: Secret | None = None
+    """Shown once."""
+
+
 @dataclass
 class Controller:
     """The workflows of one state folder, for a long-running process."""
@@ -57,6 +67,8 @@ class Controller:
     context: Context
     wheelhouse: Path | None = None
     chaos: Chaos = no_chaos
+    listener: Listener = silent
+    """Hears every event of every operation that is carried out here, beside the log."""
     complaint: str = ""
     """What is wrong with the estate file, said once."""
 
@@ -66,11 +78,16 @@ class Controller:
         self._resting: dict[str, float] = {}
         """Until when, by its id, an operation that could not be gone on with is not tried again."""
         self._told: set[str] = set()
-        self.deliveries = Deliveries(lambda: self.context, self.settle, Carrying(ACTOR, log_event, wait_seconds=WAIT_SECONDS, chaos=self.chaos))
+        self.deliveries = Deliveries(lambda: self.context, self.settle, Carrying(ACTOR, self.tell, wait_seconds=WAIT_SECONDS, chaos=self.chaos))
         self.runner = LocalRunner("controller", Guard("controller"))
         self.hosting: Hosting = product("repositories", default_product("repositories"))
         self.repositories = HostedRepositories(self.context.store.folder.repositories, self.hosting, self.runner, self.rules)
         self.ledger = Ledger(self.repositories.watched, self.runner, self.context.store)
+
+    def tell(self, event: Event) -> None:
+        """Write an event into the log, and let whoever listens hear it."""
+        log_event(event)
+        self.listener(event)
 
     def rules(self, _repository: str) -> RepositoryRules:
         """Return what may be pushed to a repository."""
@@ -141,7 +158,9 @@ class Controller:
         await store.write(runs.put_step, step)
         try:
             with (store.folder.runs / run.id / step.log).open("a", encoding="utf-8") as out:
-                await self._deliver(run, artifact, Carrying(run.actor or ACTOR, line_writer(out), wait_seconds=WAIT_SECONDS, chaos=self.chaos), out)
+                await self._deliver(
+                    run, artifact, Carrying(run.actor or ACTOR, both(line_writer(out), self.listener), wait_seconds=WAIT_SECONDS, chaos=self.chaos), out
+                )
         except ManorError:
             await store.write(runs.put_step, replace(step, state=RunState.FAILED, ended_at=store.clock.now()))
             raise
@@ -173,7 +192,7 @@ class Controller:
         now = self.context.store.clock.now()
         for operation in await find_orphans(self.context.store):
             if self._resting.get(operation.id, now) <= now and await delivery_of(self.context, operation) is None:
-                self._adoption(operation, Carrying(ACTOR, log_event, chaos=self.chaos))
+                self._adoption(operation, Carrying(ACTOR, self.tell, chaos=self.chaos))
 
     def _adoption(self, operation: Operation, carrying: Carrying) -> asyncio.Task[None]:
         """Return the task that goes on with an operation: the one under way, else a new one."""
@@ -194,14 +213,14 @@ class Controller:
         else:
             self._resting.pop(operation.id, None)
 
-    async def hand_in(self, service: str, file: Path, *, commit: str, build_url: str, to: str, actor: str, again: str = "") -> Operation | Delivery:
+    async def hand_in(self, service: str, file: Path, origin: Origin, *, to: str, actor: str, again: str = "") -> Operation | Delivery:
         """Take an artifact in and deliver it in the background; return the operation of its first rollout, or the delivery that waits.
 
         Raises UsageError, Refused.
         """
         await self.reload()
         start = entrance(self.context, self.context.service(service), to)
-        accept = await keep_file(self.context, service, file, Origin(commit, build_url))
+        accept = await keep_file(self.context, service, file, origin)
         wish, store = Wish(SHIP, service, accept.digest, start, to, actor, again), self.context.store
         return await self.deliveries.accept(await store.write(accept_and_write_down, accept, wish, store.clock.now()))
 
@@ -238,6 +257,16 @@ def line_writer(out: TextIO) -> Callable[[Event], None]:
             out.flush()
 
     return write
+
+
+def both(one: Listener, other: Listener) -> Listener:
+    """Return what tells two listeners."""
+
+    def tell(event: Event) -> None:
+        one(event)
+        other(event)
+
+    return tell
 
 
 def log_event(event: Event) -> None:

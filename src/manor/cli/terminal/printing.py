@@ -27,11 +27,13 @@ def printer(*, as_json: bool) -> Listener:
         stamp = click.style(f"{time.monotonic() - began:7.1f}", dim=True)
         click.echo(f"{stamp}  {click.style(columns(event), fg=STYLES.get(event.what))}")
 
-    def as_object(event: Event) -> None:
-        told = {key: value for key, value in dataclasses.asdict(event).items() if key != "what" and (key != "hosts" or value)}
-        click.echo(json.dumps({"event": event.what, **told}))
+    return (lambda event: click.echo(event_object(event))) if as_json else as_line
 
-    return as_object if as_json else as_line
+
+def event_object(event: Event) -> str:
+    """Return an event as a line of JSON."""
+    told = {key: value for key, value in dataclasses.asdict(event).items() if key != "what" and (key != "hosts" or value)}
+    return json.dumps({"event": event.what, **told})
 
 
 def columns(event: Event) -> str:
