@@ -24,7 +24,7 @@ from typing import IO
 from manor.errors import ManorError, Refused, UsageError
 from manor.execution.durable import Disk, beside, sweep
 from manor.state.clock import Clock, SystemClock
-from manor.state.folder import KEPT_IN_BACKUPS, StateFolder
+from manor.state.folder import ASIDE, KEPT_IN_BACKUPS, StateFolder
 from manor.state.lock import alone
 from manor.state.migrate import copy_database, require_known, revision_of
 from manor.state.store import Store
@@ -107,8 +107,8 @@ def files_of(folder: StateFolder) -> Iterator[Path]:
 
 
 def is_unfinished(path: Path) -> bool:
-    """Tell whether a file is git's lock or an object that is being written, or nothing that can be kept (a socket, a pipe)."""
-    written = any(part.startswith(UNFINISHED) for part in path.parts) or path.suffix == ".lock"
+    """Tell whether a file is git's lock or an object that is being written, about to be removed, or nothing that can be kept (a socket, a pipe)."""
+    written = any(part.startswith(UNFINISHED) or part == ASIDE for part in path.parts) or path.suffix == ".lock"
     return written or not (path.is_symlink() or path.is_file())
 
 

@@ -12,6 +12,8 @@ from manor.errors import ApplyFailed
 
 PARTS = ("artifacts", "repositories", "ca", "estates", "hosts", "runs")
 KEPT_IN_BACKUPS = ("artifacts", "repositories", "ca", "estates", "runs")
+ASIDE = ".removed"
+"""What in a part is about to be removed; nobody looks there."""
 
 
 @dataclass(frozen=True)
