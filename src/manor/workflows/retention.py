@@ -96,7 +96,7 @@ async def remove_releases(site: Site, service: str, held: Sequence[Lease]) -> li
 
 def recordings(context: Context) -> Path:
     """Return where the probes' recordings are, by operation."""
-    return context.folder / "probes"
+    return context.store.folder.probes
 
 
 async def due_recordings(context: Context) -> list[operations.Operation]:
