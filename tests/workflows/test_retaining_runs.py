@@ -15,7 +15,7 @@ from manor.state import audit, leases, runs
 from manor.state.executing import lease_name
 from manor.state.holder import process_start, this_process
 from manor.state.words import RunState
-from manor.workflows import retaining_runs
+from manor.workflows import retaining_runs, tidying
 from manor.workflows.context import Context
 from manor.workflows.follow import follow_run
 from manor.workflows.retaining_runs import KEPT_TO_REPEAT, newest
@@ -190,3 +190,12 @@ async def test_what_cannot_be_removed_is_told_and_hinders_nothing_else(opened: C
     monkeypatch.setattr(Path, "rename", rename)
     assert await clean(opened) == [f"removed the work folders of run {stuck} of shop"]
     assert not aside.exists()
+
+
+async def test_a_pass_is_bounded_and_the_oldest_go_first(opened: Context, keeping: Keeping, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tidying, "MOST_AT_ONCE", 2)
+    old = [keeping.run(f"old{days}", days) for days in (22, 21, 20)]
+    for number in range(KEPT_TO_REPEAT):
+        keeping.run(f"r{number}", number)
+    assert await clean(opened) == [f"removed the work folders of run {run} of shop" for run in old[:2]]
+    assert await clean(opened) == [f"removed the work folders of run {old[2]} of shop"]
