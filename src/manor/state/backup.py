@@ -127,7 +127,7 @@ def is_left_out(inside: PurePosixPath) -> bool:
 
 
 def is_work(parts: tuple[str, ...]) -> bool:
-    """Tell whether something in `runs` is a cache, or of an attempt at a step but not its log: one that ran is done again, in a folder of its own."""
+    """Tell whether something in `runs` is a cache, or of an attempt at a step but not its log: one that ran is done again from its beginning."""
     return parts[0] == ".cache" or (len(parts) > LOG_DEPTH and not parts[0].startswith(".") and parts[1] != ".source" and parts[LOG_DEPTH] != "log")
 
 
