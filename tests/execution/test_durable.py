@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import stat
 from pathlib import Path
 
 import pytest
@@ -111,3 +113,25 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_trace(tmp_path: Path) -> 
 def test_others_below_write_as_durably(tmp_path: Path) -> None:
     write_durably(tmp_path / "f", b"x", 0o600)
     assert (tmp_path / "f").read_bytes() == b"x"
+
+
+def test_a_write_protected_folder_vanishes_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever runs this as root may remove it anyhow, so the first try is refused here."""
+    path, elsewhere, remove = tmp_path / "left", tmp_path / "elsewhere", shutil.rmtree
+    (path / "a" / "b").mkdir(parents=True)
+    elsewhere.mkdir(mode=0o500)
+    (path / "link").symlink_to(elsewhere)
+    for folder in (path / "a" / "b", path / "a", path):
+        folder.chmod(0o500)
+    modes: list[list[int]] = []
+
+    def refused_at_first(gone: Path) -> None:
+        modes.append([stat.S_IMODE(folder.stat().st_mode) for folder in (gone, gone / "a", gone / "a" / "b", elsewhere)])
+        if len(modes) == 1:
+            raise PermissionError
+        remove(gone)
+
+    monkeypatch.setattr(shutil, "rmtree", refused_at_first)
+    Disk().remove_tree(path)
+    assert modes == [[0o500] * 4, [0o700, 0o700, 0o700, 0o500]]
+    assert not path.exists()

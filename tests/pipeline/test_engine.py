@@ -215,3 +215,19 @@ async def test_no_kind_of_step_runs_where_it_is_not_ours(model: Model, kind: str
     assert f"untouchable.paths: {model.folder} is not Manor's to touch" in ended.summary
     assert model.world.begun == {}
     assert [row.state for row in rows] == [RunState.FAILED], "what was not begun does not run"
+
+
+@pytest.mark.parametrize("is_kept", [True, False])
+async def test_what_was_done_before_is_done_again_only_if_what_it_left_is_gone(model: Model, is_kept: bool) -> None:
+    first = add(model, "steps: {build: {run: make, outputs: out}}")
+    with model.live() as controller:
+        await controller.go(first)
+        (left,) = (controller.store.folder.runs / ".outputs").iterdir()
+        if not is_kept:
+            left.unlink()
+        second = controller.store.write_now(runs.add_run, "shop", "refs/heads/dev", "1" * 40, "test", model.world.clock.now()).id
+        ended = await controller.go(second)
+        assert ended.state is RunState.PASSED
+        assert controller.bench.result(ended, "build").reused == (first if is_kept else "")
+        assert left.exists()
+    assert (f"{second}/build/1" in model.world.begun) is not is_kept

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
 from manor.errors import ManorError
+from manor.pipeline.requests import cancel_run
 from manor.pipeline.worker import Worker
 from manor.state import runs
+from manor.state.backup import backup, restore
 from manor.state.releases import Artifact
 from manor.state.runs import Run
+from manor.state.store import Store
 from manor.state.words import RunState
 from tests.pipeline.bench import Bench
 
@@ -63,3 +67,32 @@ async def test_a_checkout_that_fails_fails_the_run_with_its_words(bench: Bench) 
     ended = bench.store.read_now(runs.get, run.id)
     assert (ended.state, troubles) == (RunState.FAILED, [])
     assert "No such file" in ended.summary
+
+
+async def test_a_restored_controller_does_the_step_again_that_ran_during_the_backup(bench: Bench, tmp_path: Path) -> None:
+    bench.pipeline("""
+        steps:
+          build: {run: "echo x > out", outputs: out}
+          test: {run: "[ ! -e $MANOR_CACHE/slow ] || sleep 30; cat out"}
+          pack: {artifact: {include: out}}
+    """)
+    slow = bench.store.folder.runs / ".cache" / "warehouse" / "slow"
+    slow.parent.mkdir(parents=True)
+    slow.touch()
+    run = await bench.add()
+    working = asyncio.create_task(Worker(bench.ports, no_delivery).work())
+    async with asyncio.timeout(20):
+        while not (bench.store.folder.runs / run.id / "test" / "1" / "pid").exists():  # noqa: ASYNC110 -- another process makes it
+            await asyncio.sleep(0.02)
+    working.cancel()
+    await asyncio.wait([working])
+    backup(bench.store, tmp_path / "b.tar")
+    restore(tmp_path / "b.tar", tmp_path / "other")
+    with Store.open(tmp_path / "other") as store:
+        other = Bench(store, bench.repository)
+        await Worker(other.ports, no_delivery).finish()
+        ended = store.read_now(runs.get, run.id)
+        assert (ended.state, {name: row.attempt for name, row in other.rows(run).items()}) == (RunState.PASSED, {"build": 1, "test": 1, "pack": 1})
+        assert other.log(run, "test") == "x\n"
+    await cancel_run(bench.store, run.id, "ann")
+    await bench.go(run)

@@ -15,6 +15,31 @@ from manor.state.backup import Entry, add_bytes, add_link_or_file, backup, resto
 from manor.state.store import Store
 from tests.operations.model import FakeClock, take
 
+NEEDED = (
+    "artifacts/d1.junit.xml",
+    "estates/e1/estate.yaml",
+    "probes/o1/config.json",
+    "probes/o1/marks.json",
+    "probes/o1/results.jsonl",
+    "runs/.outputs/d2.tar",
+    "runs/r1/.source/.manor/pipeline.yaml",
+    "runs/r1/.source/a/b/uv.lock",
+    "runs/r1/build/1/log",
+    "runs/r1/deliver.log",
+)
+"""What rows speak of, and what goes on from it: gates, receipts, runs that are done again, `manor run log`."""
+LEFT_OUT = (
+    ".removed/x",
+    "artifacts/.removed/d0.tar",
+    "controller.json",
+    "runs/.cache/shop/wheel",
+    "runs/.removed/x",
+    "runs/r1/build/1/home/x",
+    "runs/r1/build/1/pid",
+    "runs/r1/build/1/workspace/x",
+    "web.key",
+)
+
 
 @pytest.fixture
 def filled(store: Store) -> Store:
@@ -36,6 +61,10 @@ def filled(store: Store) -> Store:
     key.write_text("key")
     key.chmod(0o600)
     (store.folder.hosts / "live").write_text("not part of it")
+    (git / "refs" / "tags").mkdir()
+    for name in (*NEEDED, *LEFT_OUT):
+        (store.folder.path / name).parent.mkdir(parents=True, exist_ok=True)
+        (store.folder.path / name).write_text(name)
     return store
 
 
@@ -59,6 +88,9 @@ def test_everything_comes_back(filled: Store, tmp_path: Path, clock: FakeClock) 
         assert (git / "hooks" / "pre-receive").readlink() == Path("../../hook")
         assert (other.folder.ca / "authority.key").stat().st_mode & 0o777 == 0o600
         assert list(other.folder.hosts.iterdir()) == []
+        assert [name for name in NEEDED if not (other.folder.path / name).is_file() or (other.folder.path / name).read_text() != name] == []
+        assert [name for name in LEFT_OUT if (other.folder.path / name).exists()] == []
+        assert (git / "refs" / "tags").is_dir(), "git knows no repository without its empty folders"
     assert not (tmp_path / "other" / "restoring").exists()
 
 

@@ -13,7 +13,6 @@ import sqlalchemy as sa
 
 from manor.estate.layout import short
 from manor.estate.load import load_estate
-from manor.execution import machine
 from manor.operations.chaos import Point
 from manor.operations.step import Here
 from manor.rollout.looking import look_at_instances
@@ -100,17 +99,14 @@ def empty_state(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def context(tmp_path: Path, empty_state: Path, worlds: Worlds, monkeypatch: pytest.MonkeyPatch) -> Iterator[Context]:
-    monkeypatch.setenv(machine.MACHINE_FILE_VARIABLE, str(tmp_path / "machine"))
-    monkeypatch.setattr(machine, "can_bind", lambda _address, _port: True)
-    monkeypatch.setattr(machine, "networks_listening", lambda _text: frozenset())
-    (tmp_path / "estate.yaml").write_text(ESTATE)
-    (tmp_path / "state").mkdir(mode=0o700)
-    shutil.copy(empty_state, tmp_path / "state" / "state.db")
-    with InlineStore.open(tmp_path / "state") as store:
+def context(alone: Path, empty_state: Path, worlds: Worlds) -> Iterator[Context]:
+    (alone / "estate.yaml").write_text(ESTATE)
+    (alone / "state").mkdir(mode=0o700)
+    shutil.copy(empty_state, alone / "state" / "state.db")
+    with InlineStore.open(alone / "state") as store:
         sa.event.listen(store._engine, "connect", without_fsync)
         store._engine.dispose()
-        yield Context(tmp_path / "estate.yaml", load_estate(tmp_path / "estate.yaml"), store)
+        yield Context(alone / "estate.yaml", load_estate(alone / "estate.yaml"), store)
 
 
 class KilledAt(Killer):

@@ -14,28 +14,10 @@ from manor.execution.guard import Manage
 from manor.execution.values import Command, Effect, HostPath, PutFile, Touch
 from manor.state import places
 from manor.workflows.context import Context, find_estate, open_context, state_folder
+from tests.workflows.conftest import ESTATE
 
-ESTATE = """\
-estate: acme-health
-services:
-  shop:
-    run: {command: "shop {address}:{port}", port: 8100}
-    health: {http: /healthz}
-    routes: [{host: shop}]
-environments:
-  dev: {}
-  prod: {after: dev, hosts: {edge: 1, web: 2}}
-"""
 NETWORK = machine.NETWORKS[0]
-
-
-@pytest.fixture(autouse=True)
-def _apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave the machine's own file and addresses alone."""
-    monkeypatch.setenv(machine.MACHINE_FILE_VARIABLE, str(tmp_path / "machine"))
-    monkeypatch.setattr(machine, "can_bind", lambda _address, _port: True)
-    monkeypatch.setattr(machine, "networks_listening", lambda _text: frozenset())
-    monkeypatch.delenv("MANOR_STATE", raising=False)
+pytestmark = pytest.mark.usefixtures("alone")
 
 
 @pytest.fixture

@@ -12,41 +12,25 @@ from manor.execution import machine
 from manor.workflows.check import check_offline
 from manor.workflows.context import open_context
 from manor.workflows.refusals import key_path
+from tests.workflows.conftest import ESTATE
 
-ESTATE = """\
-estate: acme-health
-services:
-  shop:
-    run: {command: "shop {address}:{port}", port: 8100}
-    health: {http: /healthz}
-    routes: [{host: shop}]
+CHAIN = """\
 traffic:
   chain:
     - {router: traefik}
     - {balancer: traefik}
     - {web: nginx}
-environments:
-  dev: {}
-  prod: {after: dev, hosts: {edge: 1, web: 2}}
 """
+REFUSED = ESTATE.replace("environments:", f"{CHAIN}environments:")
 TRACE = "estate.yaml:10: traffic.chain[1]: traefik cannot turn a trace id into a request id; put another product after the first tier"
 
 
-@pytest.fixture(autouse=True)
-def _apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave the machine's own file and addresses alone."""
-    monkeypatch.setenv(machine.MACHINE_FILE_VARIABLE, str(tmp_path / "machine"))
-    monkeypatch.setattr(machine, "can_bind", lambda _address, _port: True)
-    monkeypatch.setattr(machine, "networks_listening", lambda _text: frozenset())
-    monkeypatch.delenv("MANOR_STATE", raising=False)
-
-
 @pytest.fixture
-def file(tmp_path: Path) -> Path:
+def file(alone: Path) -> Path:
     """Lies in a folder that nginx cannot name."""
-    path = tmp_path / "a$b" / "estate.yaml"
+    path = alone / "a$b" / "estate.yaml"
     path.parent.mkdir()
-    path.write_text(ESTATE)
+    path.write_text(REFUSED)
     return path
 
 
@@ -71,7 +55,7 @@ def test_verbs_that_render_tell_the_same(file: Path) -> None:
 
 
 def test_only_what_is_asked_for(file: Path) -> None:
-    file.write_text(ESTATE.replace("- {balancer: traefik}", "- {balancer: haproxy}").replace("{web: nginx}", "{web: nginx, manage: observe}"))
+    file.write_text(REFUSED.replace("- {balancer: traefik}", "- {balancer: haproxy}").replace("{web: nginx}", "{web: nginx, manage: observe}"))
     assert list(check_offline(file, ["dev"]).environments) == ["dev", "prod"]
     with pytest.raises(UsageError, match="no environment 'live'"):
         check_offline(file, ["live"])

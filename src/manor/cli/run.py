@@ -61,13 +61,15 @@ def run_line(row: Run) -> str:
 def show_command(named: str, estate: Path | None, as_json: bool) -> None:
     """Show a RUN step by step."""
     from manor.workflows.context import open_context
-    from manor.workflows.showing_runs import find_run, steps_of
+    from manor.workflows.showing_runs import find_run, removed_of, steps_of
 
     with open_context(estate) as context:
         found = run(lambda stop: find_run(context, named))
         steps = run(lambda stop: steps_of(context, found.id))
+        removed = run(lambda stop: removed_of(context, found.id))
     lines = [run_line(found), *(f"  {step.name:<20} {step.state:<9} {took(step.started_at, step.ended_at):>9}  {said}".rstrip() for step, said in steps)]
-    shown = {**vars(found), "steps": [{**vars(step), "result": json.loads(step.result)} for step, _ in steps]}
+    lines += [f"  retention: {line}" for line in removed]
+    shown = {**vars(found), "steps": [{**vars(step), "result": json.loads(step.result)} for step, _ in steps], "removed": removed}
     print_result(shown, as_json=as_json, text="\n".join(lines))
 
 

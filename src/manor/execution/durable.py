@@ -71,8 +71,21 @@ class Disk:
         path.unlink()
 
     def remove_tree(self, path: Path) -> None:
-        """Take away a folder with all under it; links in it are not followed."""
-        shutil.rmtree(path)
+        """Take away a folder with all under it, also what is write-protected; links in it are not followed."""
+        try:
+            shutil.rmtree(path)
+        except PermissionError:
+            open_up(path)
+            shutil.rmtree(path)
+
+
+def open_up(path: Path) -> None:
+    """Let us change every folder of a tree that is ours: build tools protect what they downloaded from being written."""
+    path.chmod(0o700)
+    for place, names, _ in os.walk(path):
+        for folder in (Path(place, name) for name in names):
+            if not folder.is_symlink():
+                folder.chmod(0o700)
 
 
 def write_durably(path: Path, content: bytes, mode: int) -> None:

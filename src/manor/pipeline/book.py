@@ -5,6 +5,8 @@ Invariant: each write checks, in its own transaction, that the executor still ho
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from manor.state import executing, runs
 from manor.state.leases import Lease
 from manor.state.runs import Run, RunStep
@@ -32,6 +34,10 @@ class Book:
     async def put(self, step: RunStep) -> None:
         """Write how an attempt stands. Raises FencedOff."""
         await self.store.write(executing.put_step, self.lease, step)
+
+    async def put_if(self, step: RunStep, holds: Callable[[], bool]) -> bool:
+        """Write how an attempt stands if something holds at that moment, and tell whether. Raises FencedOff."""
+        return await self.store.write(executing.put_step_if, self.lease, step, holds)
 
     async def set(self, state: RunState, *, summary: str = "", artifact: str | None = None, deadline: float | None = None) -> Run:
         """Write how the run stands, unless it was cancelled; return how it does. Raises FencedOff."""

@@ -89,15 +89,13 @@ class Attempts:
         old = await self.book.store.read(runs.passed_before, row.key)
         if old is None or self.is_cancelled:
             return None
-        result = result_of(old)
-        if not collecting.is_there(result, task.folder.outputs, self.book.store.folder.artifacts):
-            return None
+        result, folder = result_of(old), self.book.store.folder
         now = self.book.store.clock.now()
         log = old.log if old.log.startswith("../") or old.run == row.run else f"../{old.run}/{old.log}"
-        result = result.model_copy(update={"reused": result.reused or old.run, "forced": False})
-        done = replace(row, state=RunState.PASSED, started_at=now, ended_at=now, code=0, log=log, result=result.model_dump_json())
-        await self.book.put(done)
-        return done
+        reused = result.model_copy(update={"reused": result.reused or old.run, "forced": False})
+        done = replace(row, state=RunState.PASSED, started_at=now, ended_at=now, code=0, log=log, result=reused.model_dump_json())
+        is_there = await self.book.put_if(done, lambda: collecting.is_there(result, task.folder.outputs, folder.artifacts))
+        return done if is_there else None
 
     async def _until_not_lost(self, task: Task, key: str, archives: Sequence[Path], attempts: Sequence[RunStep]) -> RunStep:
         lost = sum(result_of(row).lost for row in attempts)

@@ -25,7 +25,7 @@ from manor.errors import ManorError, Refused, UsageError
 from manor.execution.durable import Disk, beside, sweep
 from manor.state import exchange
 from manor.state.clock import Clock, SystemClock
-from manor.state.folder import KEPT_IN_BACKUPS, StateFolder
+from manor.state.folder import ASIDE, KEPT_IN_BACKUPS, StateFolder
 from manor.state.lock import alone
 from manor.state.migrate import copy_database, require_known, revision_of
 from manor.state.store import Store
@@ -35,17 +35,20 @@ DATABASE = "state.db"
 TRIES = 5
 UNFINISHED = ("tmp_obj_", "tmp_pack_", "incoming-")
 """How git calls objects that a push is still writing."""
+LOG_DEPTH = 3
+"""Where the name of a log stands in `<run>/<step>/<attempt>/log`."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A file of a backup; `target` is set for a symbolic link, which has no content."""
+    """A file of a backup; `target` is set for a symbolic link. That and an empty folder have no content."""
 
     path: str
     mode: int = 0o600
     size: int = 0
     sha256: str = ""
     target: str = ""
+    is_folder: bool = False
 
 
 @dataclass(frozen=True)
@@ -101,16 +104,32 @@ def add_parts(tar: tarfile.TarFile, folder: StateFolder) -> Iterator[Entry]:
 
 def files_of(folder: StateFolder) -> Iterator[Path]:
     """Yield the files to keep: of repositories the refs before the objects, so that no ref is without its objects."""
-    found = [Path(place) / name for part in KEPT_IN_BACKUPS for place, _, names in os.walk(folder.path / part) for name in names]
-    links = [Path(place) / name for part in KEPT_IN_BACKUPS for place, names, _ in os.walk(folder.path / part) for name in names]
-    kept = [path for path in (*found, *(link for link in links if link.is_symlink())) if not is_unfinished(path)]
+    found = [path for part in KEPT_IN_BACKUPS for path in below(folder.path / part)]
+    kept = [path for path in found if not is_left_out(PurePosixPath(name_in(folder, path)))]
+    kept = [path for path in kept if path.is_symlink() or path.is_file() or path.is_dir()]  # no socket, no pipe
     return iter(sorted(kept, key=lambda path: ("objects" in path.parts, path)))
 
 
-def is_unfinished(path: Path) -> bool:
-    """Tell whether a file is git's lock or an object that is being written, or nothing that can be kept (a socket, a pipe)."""
-    written = any(part.startswith(UNFINISHED) for part in path.parts) or path.suffix == ".lock"
-    return written or not (path.is_symlink() or path.is_file())
+def below(top: Path) -> Iterator[Path]:
+    """Yield files, links and empty folders: without an empty `refs` git knows no repository."""
+    for place, folders, names in os.walk(top):
+        here = Path(place)
+        yield from (here / name for name in names)
+        yield from (here / name for name in folders if (here / name).is_symlink())
+        if here != top and not folders and not names:
+            yield here
+
+
+def is_left_out(inside: PurePosixPath) -> bool:
+    """Tell whether something is git's lock or an object that is being written, about to be removed, or what a step works with."""
+    parts = inside.parts
+    is_written = parts[0] == "repositories" and (inside.suffix == ".lock" or any(part.startswith(UNFINISHED) for part in parts))
+    return is_written or ASIDE in parts or (parts[0] == "runs" and is_work(parts[1:]))
+
+
+def is_work(parts: tuple[str, ...]) -> bool:
+    """Tell whether something in `runs` is a cache, or of an attempt at a step but not its log: one that ran is done again from its beginning."""
+    return parts[0] == ".cache" or (len(parts) > LOG_DEPTH and not parts[0].startswith(".") and parts[1] != ".source" and parts[LOG_DEPTH] != "log")
 
 
 def name_in(folder: StateFolder, path: Path) -> str:
@@ -119,8 +138,10 @@ def name_in(folder: StateFolder, path: Path) -> str:
 
 
 def add_link_or_file(tar: tarfile.TarFile, path: Path, name: str) -> Entry:
-    """Add one file, or note where one link points."""
-    return Entry(name, target=str(path.readlink())) if path.is_symlink() else add_file(tar, path, name)
+    """Add one file, or note where one link points or that one folder is there."""
+    if path.is_symlink():
+        return Entry(name, target=str(path.readlink()))
+    return Entry(name, is_folder=True) if path.is_dir() else add_file(tar, path, name)
 
 
 class Hashing(io.RawIOBase):
@@ -252,9 +273,12 @@ def unpack_entry(tar: tarfile.TarFile, entry: Entry, fresh: StateFolder) -> None
     path = fresh.path / inside
     if any(parent.is_symlink() for parent in path.parents if parent.is_relative_to(fresh.path)):
         raise ValueError(f"{entry.path} lies behind a link")
-    if os.path.lexists(path):
+    if os.path.lexists(path) and not (entry.is_folder and path.is_dir() and not path.is_symlink()):
         raise ValueError(f"{entry.path} is listed twice")
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if entry.is_folder:
+        path.mkdir(mode=0o700, exist_ok=True)
+        return
     if entry.target:
         path.symlink_to(entry.target)
         return

@@ -6,7 +6,7 @@ Functions take a connection within a transaction of `Store.write`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import sqlalchemy as sa
 
@@ -34,6 +34,14 @@ def put_step(connection: sa.Connection, lease: Lease, step: RunStep) -> None:
     """Write how an attempt at a step stands. Raises FencedOff."""
     require_lease(connection, lease)
     runs.put_step(connection, step)
+
+
+def put_step_if(connection: sa.Connection, lease: Lease, step: RunStep, holds: Callable[[], bool]) -> bool:
+    """Write it only if something holds at this moment, at which nobody else writes; tell whether. Raises FencedOff."""
+    require_lease(connection, lease)
+    if is_so := holds():
+        runs.put_step(connection, step)
+    return is_so
 
 
 def set_run(

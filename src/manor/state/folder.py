@@ -12,8 +12,10 @@ from pathlib import Path
 
 from manor.errors import ApplyFailed
 
-PARTS = ("artifacts", "repositories", "ca", "estates", "hosts", "runs")
-KEPT_IN_BACKUPS = ("artifacts", "repositories", "ca", "estates", "runs")
+KEPT_IN_BACKUPS = ("artifacts", "repositories", "ca", "estates", "probes", "runs")
+PARTS = (*KEPT_IN_BACKUPS, "hosts")
+ASIDE = ".removed"
+"""What in a part is about to be removed; nobody looks there."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,11 @@ class StateFolder:
     def runs(self) -> Path:
         """Work folders and logs of pipeline runs."""
         return self.path / "runs"
+
+    @property
+    def probes(self) -> Path:
+        """What the probes of rollouts saw, by operation."""
+        return self.path / "probes"
 
     @property
     def lock(self) -> Path:

@@ -32,6 +32,16 @@ class Artifact:
 
 
 @dataclass(frozen=True)
+class ArtifactBrief:
+    """What tells whether an artifact is still needed; its manifest, which may be long, stays in the store."""
+
+    digest: str
+    service: str
+    run: str
+    created_at: float
+
+
+@dataclass(frozen=True)
 class ReleaseRow:
     """An artifact with configuration and rules, as its manifest (canonical JSON) says."""
 
@@ -103,6 +113,13 @@ def get_artifact(connection: sa.Connection, digest: str) -> Artifact:
     if found is None:
         raise UsageError(f"there is no artifact {digest[:12]}")
     return found
+
+
+def artifacts(connection: sa.Connection) -> tuple[ArtifactBrief, ...]:
+    """Return every artifact there ever was, newest first."""
+    columns = tables.artifacts.c
+    query = sa.select(columns.digest, columns.service, columns.run, columns.created_at)
+    return rows.all_of(connection, query.order_by(columns.created_at.desc(), columns.digest), ArtifactBrief)
 
 
 def release_id(manifest: str) -> str:
@@ -185,6 +202,13 @@ def slots(connection: sa.Connection, environment: str, service: str | None = Non
     return rows.all_of(connection, query if service is None else query.where(table.c.service == service), SlotRow)
 
 
+def environments_of(connection: sa.Connection, service: str) -> tuple[str, ...]:
+    """Return the environments that a service was ever in, by name; also those that the estate no longer declares."""
+    parts = (tables.slots, tables.deployments, tables.certifications)
+    query = sa.union(*(sa.select(table.c.environment).where(table.c.service == service) for table in parts))
+    return tuple(sorted(connection.execute(query).scalars()))
+
+
 def certify(
     connection: sa.Connection, environment: str, service: str, release: str, standing: Standing, operation: str, reason: str = "", *, at: float
 ) -> None:
@@ -213,3 +237,10 @@ def last_certified(connection: sa.Connection, environment: str, service: str, *,
             return get_release(connection, line.release)
         seen.add(line.release)
     return None
+
+
+def return_targets(connection: sa.Connection, environment: str, service: str) -> tuple[ReleaseRow, ...]:
+    """Return what `manor rollback` returns to: the certified release, and the one certified before it."""
+    last = last_certified(connection, environment, service)
+    before = last_certified(connection, environment, service, but=last.id) if last else None
+    return tuple(release for release in (last, before) if release)

@@ -16,6 +16,9 @@ from manor.state import rows, tables
 from manor.state.operations import new_id
 from manor.state.words import RunState
 
+AT_ONCE = 1000
+"""So many ids stand in one statement."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -114,6 +117,14 @@ def recent(connection: sa.Connection, repository: str | None = None, states: Seq
     return rows.all_of(connection, query, Run)
 
 
+def of_ids(connection: sa.Connection, identifiers: Sequence[str]) -> tuple[Run, ...]:
+    """Return the runs of these ids, newest first; an id that none has is passed over."""
+    table, found = tables.runs, list[Run]()
+    for first in range(0, len(identifiers), AT_ONCE):
+        found += rows.all_of(connection, sa.select(table).where(table.c.id.in_(identifiers[first : first + AT_ONCE])), Run)
+    return tuple(sorted(found, key=lambda run: (run.created_at, run.id), reverse=True))
+
+
 def set_run(
     connection: sa.Connection, identifier: str, state: RunState, *, at: float, summary: str = "", artifact: str | None = None, deadline: float | None = None
 ) -> Run:
@@ -155,6 +166,13 @@ def steps(connection: sa.Connection, run: str) -> tuple[RunStep, ...]:
     table = tables.run_steps
     query = sa.select(table).where(table.c.run == run).order_by(table.c.place, table.c.name, table.c.attempt)
     return rows.all_of(connection, query, RunStep)
+
+
+def logs_elsewhere(connection: sa.Connection) -> tuple[tuple[str, str], ...]:
+    """Return the run and the log of each step that was not done again: its log is in the folder of the run that did it."""
+    table = tables.run_steps
+    found = connection.execute(sa.select(table.c.run, table.c.log).where(table.c.log.startswith("../")))
+    return tuple((row.run, row.log) for row in found)
 
 
 def passed_before(connection: sa.Connection, key: str) -> RunStep | None:

@@ -18,6 +18,7 @@ from manor.state import releases, runs
 from manor.state.releases import Artifact
 from manor.state.store import Connection
 from manor.workflows.context import Context
+from manor.workflows.tidying import removals
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,21 @@ def read_report(path: Path, name: str) -> bytes:
 def report_path(context: Context, digest: str) -> Path:
     """Return where the report that was handed in with an artifact is kept."""
     return context.store.folder.artifacts / f"{digest}.junit.xml"
+
+
+async def require_kept(context: Context, digest: str) -> None:
+    """Raise UsageError if an artifact's file is no longer in the store: when it went, and how it comes back."""
+    if (context.store.folder.artifacts / f"{digest}.tar").exists():
+        return
+    row = await context.store.read(releases.get_artifact, digest)
+    gone = "; ".join(await context.store.read(removals, f"artifact/{digest}")) or "its file was removed by hand, or lost"
+    commit = row.commit[:12]
+    again = (
+        f"build {commit} again, as a new commit"
+        if row.run
+        else f"hand the same files in again, `manor ship {row.service}{' --commit ' if commit else ''}{commit}`"
+    )
+    raise UsageError(f"the artifact {digest[:12]} of {row.service} is no longer in the store ({gone}); {again}")
 
 
 async def tests_of(context: Context, artifact: Artifact) -> Report | None:

@@ -20,7 +20,7 @@ from manor.state.holder import this_process
 from manor.state.operations import Operation, new_id
 from manor.state.store import Connection
 from manor.state.words import DeliveryState, OperationState
-from manor.workflows.artifacts import Origin, keep_file
+from manor.workflows.artifacts import Origin, keep_file, require_kept
 from manor.workflows.context import Context
 from manor.workflows.delivery import Delivered, certified_before, deliver_to, finish, first_environment, may_not_enter, path_from
 from manor.workflows.gates import gate_problems
@@ -68,6 +68,7 @@ async def promotion(context: Context, service: str, to: str, actor: str, *, rele
     if declared.after is None:
         raise UsageError(f"nothing comes before {to}; use `manor ship`")
     chosen = await certified_before(context, service, declared.after, release)
+    await require_kept(context, chosen.artifact)
     problems = await gate_problems(context, chosen.artifact, declared.gates)
     if problems:
         raise DifferencesFound(f"{to}: {'; '.join(problems)}")

@@ -14,6 +14,7 @@ from manor.state.journal import JournalRow, StepRow
 from manor.state.runs import Run, RunStep
 from manor.state.store import Store
 from manor.state.words import OperationState, RunState
+from manor.workflows.tidying import removals
 
 LOOK_SECONDS = 0.2
 
@@ -57,6 +58,8 @@ async def follow_run(store: Store, run: str, *, longest_wait_seconds: float = 20
         yield line
     for step in await store.read(runs.steps, run):
         yield ending(step)
+    for line in await store.read(removals, f"run/{run}"):
+        yield f"· retention: {line}"
     yield verdict(await store.read(runs.get, run))
 
 

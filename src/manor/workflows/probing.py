@@ -53,7 +53,7 @@ class LocalProber:
 
     def folder(self, operation: str) -> Path:
         """Return where a probe keeps what it sees."""
-        return self.context.folder / "probes" / operation
+        return self.context.store.folder.probes / operation
 
     def _runner(self) -> LocalRunner:
         return LocalRunner("controller", Guard("controller"))

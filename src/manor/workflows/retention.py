@@ -1,4 +1,4 @@
-"""Removes what nobody needs any more: old releases on hosts, old recordings of probes (docs/controller.md, retention).
+"""Removes what nobody needs any more: releases on hosts, recordings of probes, artifacts, files of runs (docs/controller.md, retention).
 
 Invariant: what runs, what a rollback returns to and receipts are never removed; a removed release is placed again from its artifact.
 Invariant: a service is looked at under its lease and with nothing of it unfinished; the audit has the line before anything is gone.
@@ -6,53 +6,55 @@ Invariant: a service is looked at under its lease and with nothing of it unfinis
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
-from manor.errors import Busy, FencedOff, NotOurs, Unreachable
+from manor.errors import NotOurs, Unreachable
 from manor.estate.layout import short
 from manor.execution.guard import Guard
 from manor.execution.local import LocalRunner
 from manor.execution.values import Effect, HostPath, Remove, Touch
-from manor.operations.leasing import hold
 from manor.reconcile.site import Site, fence
 from manor.state import audit, operations, receipts, releases
 from manor.state.leases import Lease
 from manor.workflows.context import Context
 from manor.workflows.housekeeping import environments_up
+from manor.workflows.retaining_artifacts import clean_artifacts
+from manor.workflows.retaining_runs import clean_runs
+from manor.workflows.tidying import ACTOR, DAY, VERB, empty, when_free
 
 KEPT_RELEASES = 10
 """The newest of a service on each host, beside those that are spared."""
-KEPT_SECONDS = 30 * 86400.0
+KEPT_SECONDS = 30 * DAY
 """A probe's recording is kept so long after its rollout ended; the receipt says what it showed."""
-VERB = "retention"
-ACTOR = "controller"
 MOST_RELEASES = 10_000
 
 
 async def clean(context: Context) -> list[str]:
     """Remove what is due; return what was removed or could not be, in words. What somebody else has in hand is left for the next time."""
+    store = context.store
+    said = [*await clean_hosts(context), *await clean_recordings(context), *await clean_artifacts(context), *await clean_runs(store)]
+    return [*said, *await empty([store.folder.artifacts, store.folder.runs])]
+
+
+async def clean_hosts(context: Context) -> list[str]:
+    """Remove old releases from hosts."""
     said = []
     for environment in await environments_up(context):
         for service in context.environment(environment).services:
             site = context.site(environment, service)
             if await due_releases(site, service):
-                said += await when_free(context, site.lease, partial(remove_releases, site, service))
-    for operation in await due_recordings(context):
-        said += await when_free(context, operation.lease, partial(remove_recording, context, operation))
+                said += await when_free(context.store, [site.lease], partial(remove_releases, site, service))
     return said
 
 
-async def when_free(context: Context, name: str, work: Callable[[Lease], Awaitable[list[str]]]) -> list[str]:
-    """Do it under the lease, unless that is held or something under it is unfinished."""
-    try:
-        async with hold(context.store, name) as lease:
-            return [] if await context.store.read(operations.unfinished, name) else await work(lease)
-    except FencedOff:
-        raise
-    except Busy:
-        return []
+async def clean_recordings(context: Context) -> list[str]:
+    """Remove old recordings of probes."""
+    said = []
+    for operation in await due_recordings(context):
+        said += await when_free(context.store, [operation.lease], partial(remove_recording, context, operation))
+    return said
 
 
 async def due_releases(site: Site, service: str) -> dict[str, tuple[str, ...]]:
@@ -60,20 +62,12 @@ async def due_releases(site: Site, service: str) -> dict[str, tuple[str, ...]]:
     environment, store = site.wiring.environment.name, site.store
     known = [short(row.id) for row in await store.read(releases.recent_releases, service, MOST_RELEASES)]
     spared = {short(row.release) for row in await store.read(releases.slots, environment, service) if row.release}
-    spared |= await rollback_targets(site, service)
+    spared |= {short(target.id) for target in await store.read(releases.return_targets, environment, service)}
     found = {}
     for name, host in site.hosts.items():
         there = await site.runners[name].listing(host.layout.release(service, "any").parent)
         found[name] = superfluous(there, known, spared)
     return {name: due for name, due in found.items() if due}
-
-
-async def rollback_targets(site: Site, service: str) -> set[str]:
-    """Return what `manor rollback` returns to: the certified release, and the one certified before it."""
-    environment, store = site.wiring.environment.name, site.store
-    last = await store.read(releases.last_certified, environment, service)
-    before = await store.read(releases.last_certified, environment, service, but=last.id) if last else None
-    return {short(release.id) for release in (last, before) if release}
 
 
 def superfluous(there: Iterable[str], known: Sequence[str], spared: set[str]) -> tuple[str, ...]:
@@ -83,14 +77,14 @@ def superfluous(there: Iterable[str], known: Sequence[str], spared: set[str]) ->
     return tuple(release for release in ordered[KEPT_RELEASES:] if release not in spared)
 
 
-async def remove_releases(site: Site, service: str, lease: Lease) -> list[str]:
+async def remove_releases(site: Site, service: str, held: Sequence[Lease]) -> list[str]:
     """Remove them, looked for anew under the lease. A host that is not ours to change or does not answer keeps its own."""
     said = []
     for name, due in (await due_releases(site, service)).items():
         host, runner = site.hosts[name], site.runners[name]
         told = f"{name}: releases {', '.join(due)} of {service}"
         try:
-            await fence(host, runner, site.state_id, site.lease, lease.token)
+            await fence(host, runner, site.state_id, site.lease, held[0].token)
             await site.store.write(audit.record, ACTOR, VERB, site.lease, at=site.store.clock.now(), before=told, after="removed")
             await runner.change([Remove(host.layout.release(service, release), Touch(f"service/{service}", Effect.INCLUDE)) for release in due])
         except (NotOurs, Unreachable) as error:
@@ -102,7 +96,7 @@ async def remove_releases(site: Site, service: str, lease: Lease) -> list[str]:
 
 def recordings(context: Context) -> Path:
     """Return where the probes' recordings are, by operation."""
-    return context.folder / "probes"
+    return context.store.folder.probes
 
 
 async def due_recordings(context: Context) -> list[operations.Operation]:
@@ -117,7 +111,7 @@ async def due_recordings(context: Context) -> list[operations.Operation]:
     return found
 
 
-async def remove_recording(context: Context, operation: operations.Operation, _lease: Lease) -> list[str]:
+async def remove_recording(context: Context, operation: operations.Operation, _held: Sequence[Lease]) -> list[str]:
     """Remove what the probe of a rollout wrote down."""
     told = f"recording of the probe of {operation.id}"
     await context.store.write(audit.record, ACTOR, VERB, operation.lease, at=context.store.clock.now(), before=told, after="removed", operation=operation.id)

@@ -34,6 +34,7 @@ from manor.state.leases import Lease
 from manor.state.operations import NewOperation, Operation
 from manor.state.store import Store
 from manor.state.words import OperationState, Standing
+from manor.workflows.artifacts import require_kept
 from manor.workflows.context import Context
 from manor.workflows.probing import LocalProber
 from manor.workflows.snapshots import context_at, keep_estate
@@ -75,7 +76,8 @@ async def prepare_rollout(context: Context, environment: str, service: str, arti
 async def rollout_of(
     context: Context, environment: str, service: str, release: Release, *, is_return: bool = False, only: frozenset[str] = frozenset()
 ) -> Rollout:
-    """Return the rollout of a release from what runs now, on all hosts or on some."""
+    """Return the rollout of a release from what runs now, on all hosts or on some. Raises UsageError if its artifact is gone."""
+    await require_kept(context, release.artifact)
     declared = context.environment(environment).services[service]
     every, known = await instances_now(context, environment, service)
     instances = tuple(now for now in every if now.host in only or not only)

@@ -8,6 +8,7 @@ from manor.state import runs
 from manor.state.runs import Run, RunStep
 from manor.state.store import Connection
 from manor.workflows.context import Context
+from manor.workflows.tidying import removals
 
 
 async def recent_runs(context: Context, repository: str, limit: int) -> tuple[Run, ...]:
@@ -33,3 +34,8 @@ def find(connection: Connection, named: str) -> Run:
 async def steps_of(context: Context, run: str) -> tuple[tuple[RunStep, str], ...]:
     """Return the steps of a run, each with its one line of result."""
     return tuple((step, result_of(step).summary) for step in await context.store.read(runs.steps, run))
+
+
+async def removed_of(context: Context, run: str) -> tuple[str, ...]:
+    """Return which files of a run were removed because they were old, a line each."""
+    return await context.store.read(removals, f"run/{run}")
