@@ -11,6 +11,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 
 from manor.errors import Unreachable
+from manor.estate.layout import slot_program
 from manor.estate.topology import TrafficState
 from manor.integrations.proxies.base import ServerView
 from manor.integrations.supervisors.base import ProgramStatus, ProgramView
@@ -25,6 +26,8 @@ CHECK_TICKS = 4
 DURATIONS = (0.2, 0.2, 1.2)
 STARTS_AT = 1_000_000.0
 EXPIRY = 60.0
+RETRY = 1.0
+"""Seconds after which a supervisor starts a program again that ended by itself."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,8 @@ class Program:
     started_at: float
     is_dead: bool = False
     traffic_since: float | None = None
+    died_at: float | None = None
+    """When it last ended by itself; its supervisor tries it again."""
 
     def answers(self, now: float) -> bool:
         """Tell whether it accepts requests."""
@@ -79,7 +84,11 @@ class Program:
         if nature.restarts_every and age >= nature.restarts_every:
             self.started_at = now
         in_traffic = nature.dies_in_traffic_after is not None and self.traffic_since is not None and now - self.traffic_since >= nature.dies_in_traffic_after
+        if self.is_dead and self.died_at is not None and now - self.died_at >= RETRY:
+            self.started_at, self.is_dead, age = now, False, 0.0
+        was_dead = self.is_dead
         self.is_dead = self.is_dead or in_traffic or (nature.dies_after is not None and age >= nature.dies_after)
+        self.died_at = now if self.is_dead and not was_dead else self.died_at
 
 
 @dataclass
@@ -259,12 +268,12 @@ class World:
         server = balancer.choose()
         if server is None:
             if self.is_expected or self.is_probed:
-                ended = any(program.is_dead and program.traffic_since is not None for program in self.programs.values())
+                ended = any(program.died_at is not None and program.traffic_since is not None for program in self.programs.values())
                 self.losses.append(Loss(self.now, "", f"{balancer.name.host}: no server", is_fault=ended))
             return
         program = self.programs.get(server)
         if self.has_program and (program is None or not program.answers(self.now)):
-            self.losses.append(Loss(self.now, server, "refused", is_fault=program is not None and program.is_dead))
+            self.losses.append(Loss(self.now, server, "refused", is_fault=program is not None and program.died_at is not None))
             return
         balancer.in_flight.setdefault(server, []).append(self.now + self.slow.get(server, DURATIONS[self.requests % len(DURATIONS)]))
         self.requests += 1
@@ -361,12 +370,12 @@ class ModelFleet:
             raise Unreachable(f"{slot.host}: supervisor.sock does not answer")
         if not self.world.has_program:
             return None
-        program = self.world.programs.get(slot.server)
+        program, name = self.world.programs.get(slot.server), slot_program(slot.service, slot.slot)
         if program is None:
-            return ProgramView(slot.server, ProgramStatus.STOPPED)
+            return ProgramView(name, ProgramStatus.STOPPED)
         if program.is_dead:
-            return ProgramView(slot.server, ProgramStatus.FAILED, detail="exited too quickly")
-        return ProgramView(slot.server, ProgramStatus.RUNNING, 1, program.started_at)
+            return ProgramView(name, ProgramStatus.FAILED, detail="exited too quickly")
+        return ProgramView(name, ProgramStatus.RUNNING, 1, program.started_at)
 
     async def start(self, slot: SlotRef, here: Here) -> None:
         self._reach(slot.host)
