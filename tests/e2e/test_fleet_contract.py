@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -22,7 +24,8 @@ from manor.state.words import OperationState
 from manor.workflows.artifacts import Origin, keep_file
 from manor.workflows.context import Context, open_context
 from manor.workflows.rolling import prepare_rollout
-from tests.e2e.estates import LiveEstate
+from tests.e2e.estates import LiveEstate, wait_until
+from tests.e2e.orphans import supervisor_of
 from tests.e2e.test_kills import door_of
 from tests.rollout.fleet_contract import FleetContract, Stage
 
@@ -127,6 +130,12 @@ class LiveStage(Stage):
             yield
         finally:
             assert await asyncio.wait_for(asking.wait(), 20) == 0, "a request that was in flight was lost"
+
+    async def kill_supervisor(self, host: str) -> None:
+        pid = supervisor_of(self.context.folder, host)
+        os.kill(pid, signal.SIGKILL)
+        command = Path(f"/proc/{pid}/cmdline")
+        await asyncio.to_thread(wait_until, lambda: not command.exists() or not command.read_bytes(), 10, "the supervisor is gone")
 
     async def standing(self, release: str) -> str:
         found = await self.context.store.read(releases.standing_of, "prod", "echo", self.live.catalog[release].id)

@@ -56,6 +56,10 @@ class Stage(ABC):
         """Have a request that takes seconds in flight to whatever takes traffic; it may end when the body does."""
 
     @abstractmethod
+    async def kill_supervisor(self, host: str) -> None:
+        """End a host's supervisor, and nothing that it started."""
+
+    @abstractmethod
     async def standing(self, release: str) -> str:
         """Return what is remembered of a release: certified, burned, or nothing."""
 
@@ -212,6 +216,21 @@ class FleetContract:
         assert (await stage.status(A), await stage.fleet.lives(A)) == (ProgramStatus.STOPPED, False)
         await stage.runs(A, stage.good)
         assert await stage.status(A) is ProgramStatus.RUNNING
+
+    async def test_a_program_outlives_its_supervisor_and_is_known_to_the_next_one(self, stage: Stage) -> None:
+        await stage.runs(A, stage.good)
+        await stage.kill_supervisor("web-1")
+        assert (await stage.fleet.check_program(A)).passed
+        assert await stage.fleet.lives(A)
+        await stage.kill_supervisor("web-1")
+        assert await stage.status(A) is ProgramStatus.RUNNING
+        assert (await stage.fleet.check_program(A)).passed
+        await stage.kill_supervisor("web-1")
+        assert await stage.fleet.preflight((A, OTHER), stage.good) == ()
+        await stage.kill_supervisor("web-1")
+        await stage.fleet.stop(A, stage.here)
+        assert (await stage.status(A), await stage.fleet.lives(A)) == (ProgramStatus.STOPPED, False)
+        assert not (await stage.fleet.check_program(A)).passed
 
     async def test_a_balancer_checks_what_is_drained_and_not_what_is_in_maintenance(self, stage: Stage) -> None:
         await stage.runs(A, stage.good)

@@ -20,30 +20,13 @@ from manor.rollout.fleet import Balancer, Checked, ProbeSummary, SlotLetter, Slo
 from manor.rollout.progress import last_progress
 from manor.state import journal, operations
 from manor.state.store import Store
+from tests.rollout.natures import Behaviour, Program
 
 TICK = 0.1
 CHECK_TICKS = 4
 DURATIONS = (0.2, 0.2, 1.2)
 STARTS_AT = 1_000_000.0
 EXPIRY = 60.0
-RETRY = 1.0
-"""Seconds after which a supervisor starts a program again that ended by itself."""
-
-
-@dataclass(frozen=True)
-class Behaviour:
-    """How a release behaves when it runs."""
-
-    boot: float = 0.5
-    """Seconds from the start to the first answer."""
-    dies_after: float | None = None
-    """Ends by itself so long after its start."""
-    restarts_every: float | None = None
-    """Flaps: another process of it so often."""
-    answers: int = 200
-    """What the health path answers."""
-    dies_in_traffic_after: float | None = None
-    """Ends by itself so long after it was first given traffic."""
 
 
 @dataclass(frozen=True)
@@ -55,40 +38,6 @@ class Loss:
     why: str
     is_fault: bool = False
     """The program ended by itself: no order of acts could have saved it."""
-
-
-@dataclass
-class Program:
-    """A program that was started in a slot."""
-
-    release: str
-    behaviour: Behaviour
-    started_at: float
-    is_dead: bool = False
-    traffic_since: float | None = None
-    died_at: float | None = None
-    """When it last ended by itself; its supervisor tries it again."""
-
-    def answers(self, now: float) -> bool:
-        """Tell whether it accepts requests."""
-        return not self.is_dead and now >= self.started_at + self.behaviour.boot
-
-    def is_healthy(self, now: float) -> bool:
-        """Tell whether its health path says so."""
-        return self.answers(now) and self.behaviour.answers == 200
-
-    def live(self, now: float) -> None:
-        """Die or restart when its time has come."""
-        nature = self.behaviour
-        age = now - self.started_at
-        if nature.restarts_every and age >= nature.restarts_every:
-            self.started_at = now
-        in_traffic = nature.dies_in_traffic_after is not None and self.traffic_since is not None and now - self.traffic_since >= nature.dies_in_traffic_after
-        if self.is_dead and self.died_at is not None and now - self.died_at >= RETRY:
-            self.started_at, self.is_dead, age = now, False, 0.0
-        was_dead = self.is_dead
-        self.is_dead = self.is_dead or in_traffic or (nature.dies_after is not None and age >= nature.dies_after)
-        self.died_at = now if self.is_dead and not was_dead else self.died_at
 
 
 @dataclass
@@ -184,7 +133,7 @@ class World:
         self.disturbances: list[tuple[float, str]] = []
         """When a tier was started again, and which."""
         self.unsupervised: set[str] = set()
-        """Hosts whose supervisor is dead; preflight revives it."""
+        """Hosts whose supervisor is dead; whoever asks it with patience revives it."""
 
     def serve(self, release: str, slot: SlotLetter = "a", *, certified: bool = True) -> None:
         """Have a release serve everywhere, as after an earlier rollout."""
@@ -314,8 +263,10 @@ def nothing() -> None:
 class ModelFleet:
     """The rollout's sight and hands in the model. `mutated` is called after each single change of the world, and may kill."""
 
-    def __init__(self, world: World, store: Store, mutated: Callable[[], None] = nothing) -> None:
+    def __init__(self, world: World, store: Store, mutated: Callable[[], None] = nothing, *, is_patient: bool = True) -> None:
         self.world = world
+        self.is_patient = is_patient
+        """False: it only looks, and a supervisor that is dead stays so."""
         self.store = store
         self.mutated = mutated
         self.problems: tuple[str, ...] = ()
@@ -366,8 +317,9 @@ class ModelFleet:
 
     async def program(self, slot: SlotRef) -> ProgramView | None:
         self._reach(slot.host)
-        if slot.host in self.world.unsupervised:
+        if slot.host in self.world.unsupervised and not self.is_patient:
             raise Unreachable(f"{slot.host}: supervisor.sock does not answer")
+        self.world.unsupervised.discard(slot.host)
         if not self.world.has_program:
             return None
         program, name = self.world.programs.get(slot.server), slot_program(slot.service, slot.slot)

@@ -12,7 +12,8 @@ from manor.operations.step import Here
 from manor.state import operations
 from manor.state.operations import NewOperation
 from tests.rollout.fleet_contract import FleetContract, Stage
-from tests.rollout.model import EXPIRY, Behaviour, ModelClock, ModelFleet, World
+from tests.rollout.model import EXPIRY, ModelClock, ModelFleet, World
+from tests.rollout.natures import Behaviour
 from tests.rollout.running import InlineStore
 
 NATURES = {"good": Behaviour(), "newer": Behaviour(), "sick": Behaviour(answers=500), "dying": Behaviour(dies_after=0.5, boot=99.0)}
@@ -49,6 +50,9 @@ class ModelStage(Stage):
         self.world.slow = dict.fromkeys(self.world.servers, 2.0)
         self.world.advance(0.1)
         yield
+
+    async def kill_supervisor(self, host: str) -> None:
+        self.world.unsupervised.add(host)
 
     async def standing(self, release: str) -> str:
         return self.world.standing.get(release, "")
