@@ -231,6 +231,7 @@ class FleetContract:
         await stage.fleet.stop(A, stage.here)
         assert (await stage.status(A), await stage.fleet.lives(A)) == (ProgramStatus.STOPPED, False)
         assert not (await stage.fleet.check_program(A)).passed
+        assert await stage.fleet.disturbed(stage.fleet.now() - 1.0) == (), "its tiers went on"
 
     async def test_a_balancer_checks_what_is_drained_and_not_what_is_in_maintenance(self, stage: Stage) -> None:
         await stage.runs(A, stage.good)
