@@ -6,12 +6,14 @@ import asyncio
 import hashlib
 import io
 import tarfile
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeAlias
 
 import pytest
 
-from manor.errors import ApplyFailed, CommandFailed, NotOurs, Refused
+from manor.errors import ApplyFailed, CommandFailed, NotOurs, Refused, TimedOut
 from manor.execution.base import Runner
 from manor.execution.guard import Guard, Manage, Untouchable
 from manor.execution.values import (
@@ -72,6 +74,23 @@ UNSAFE = {
     "hard link outside": {"a": "= ../x"},
     "device":            {"a": "dev"},
 }  # fmt: skip
+
+
+def step_in(folder: HostPath) -> Detached:
+    """Return a detached step that has this folder."""
+    return Detached("k", folder, Command(("true",), Touch(subject="service/shop")))
+
+
+Read: TypeAlias = Callable[[Runner, HostPath], Awaitable[object]]
+READS: Mapping[str, Read] = {
+    "read":    lambda runner, path: runner.read([path]),
+    "digest":  lambda runner, path: runner.digest([path]),
+    "listing": lambda runner, path: runner.listing(path),
+    "attach":  lambda runner, path: runner.attach(step_in(path)),
+    "log":     lambda runner, path: runner.log(step_in(path)),
+}  # fmt: skip
+JUDGED: Mapping[str, Read] = {**READS, "ended": lambda runner, path: runner.ended(step_in(path))}
+"""The same, and the one read that may last as long as what it waits for."""
 
 
 class RunnerContract:
@@ -145,7 +164,72 @@ class RunnerContract:
         for act in (PutFile(stage.root / "innocent" / "x", b""), MakeFolder(stage.root / "innocent" / "y" / "z"), Remove(stage.root / "innocent" / "x")):
             with pytest.raises(NotOurs, match=r"untouchable\.paths"):
                 await stage.runner.change([act])
+        stage.runner.guard = replace(stage.runner.guard, untouchable=Untouchable())
         assert await stage.runner.listing(stage.foreign) == ()
+
+    @pytest.mark.parametrize("below", [".", "x", "../foreign/x"])
+    @pytest.mark.parametrize("name", JUDGED)
+    async def test_no_read_looks_at_what_is_untouchable(self, stage: Stage, name: str, below: str) -> None:
+        folder = stage.foreign.parent / "foreign"
+        stage.runner.guard = guard_for(stage.root, folder)
+        with pytest.raises(NotOurs, match=rf"^prod/web-1: untouchable\.paths: {folder} is not Manor's to touch \(asked for {folder}.*\); nothing was done$"):
+            await JUDGED[name](stage.runner, folder / below)
+
+    @pytest.mark.parametrize("name", READS)
+    async def test_what_holds_something_untouchable_may_be_looked_at(self, stage: Stage, name: str) -> None:
+        await READS[name](stage.runner, stage.foreign.parent)
+
+    @pytest.mark.parametrize("name", ["read", "digest", "listing"])
+    async def test_a_link_is_no_way_round_for_reads(self, stage: Stage, name: str) -> None:
+        await self.lay_link(stage, "innocent")
+        with pytest.raises(NotOurs, match=r"untouchable\.paths"):
+            await READS[name](stage.runner, stage.root / "innocent" / "x")
+        assert await stage.runner.digest([stage.root / "innocent"]) == {stage.root / "innocent": f"-> {stage.foreign}"}
+
+    @pytest.mark.parametrize(("manage", "is_allowed"), [(Manage.NEVER, False), (Manage.OBSERVE, True)])
+    @pytest.mark.parametrize("name", READS)
+    async def test_reads_need_observe_on_the_host(self, stage: Stage, name: str, manage: Manage, is_allowed: bool) -> None:
+        stage.runner.guard = replace(stage.runner.guard, manage=manage)
+        if is_allowed:
+            await READS[name](stage.runner, stage.root)
+            return
+        with pytest.raises(NotOurs, match=r"^prod/web-1: .*: `manage: never` allows no act of the kind read; nothing was done$"):
+            await READS[name](stage.runner, stage.root)
+
+    @pytest.mark.parametrize("name", ["attach", "log", "ended"])
+    async def test_a_step_of_a_subject_that_is_never_managed_is_not_looked_at(self, stage: Stage, name: str) -> None:
+        stage.runner.guard = replace(stage.runner.guard, subjects={"service/shop": Manage.NEVER})
+        with pytest.raises(NotOurs, match=r"^prod/web-1: service/shop: `manage: never`"):
+            await JUDGED[name](stage.runner, stage.root)
+
+    @pytest.mark.parametrize("name", READS)
+    async def test_a_read_that_hangs_is_given_up_in_time(self, stage: Stage, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        release = self.hang(stage, monkeypatch)
+        stage.runner.read_seconds = 0.0
+        try:
+            with pytest.raises(TimedOut) as late:
+                await READS[name](stage.runner, stage.root / "x")
+        finally:
+            release()
+        assert str(late.value) == f"prod/web-1: {name} {stage.root / 'x'}: no answer within 0 s; is the disk or share that it lies on still there?"
+        assert late.value.exit_code == 8
+
+    @pytest.mark.parametrize("name", READS)
+    async def test_a_read_that_hangs_is_over_when_it_is_cancelled(self, stage: Stage, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        release = self.hang(stage, monkeypatch)
+        reading = asyncio.ensure_future(READS[name](stage.runner, stage.root / "x"))
+        try:
+            await asyncio.wait([reading], timeout=0.02)
+            assert not reading.done()
+            reading.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await reading
+        finally:
+            release()
+
+    def hang(self, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+        """Have every read hang from now on; return what lets it go."""
+        raise NotImplementedError
 
     async def lay_link(self, stage: Stage, name: str) -> None:
         """Lay a link in the root that leads to the foreign folder, behind the guard's back."""

@@ -187,6 +187,15 @@ def test_reading_is_allowed_from_observe_on() -> None:
         Guard("h", manage=Manage.NEVER).readable(HERE)
 
 
+@pytest.mark.parametrize(("path", "is_refused"), [("/opt/legacy", True), ("/srv/../opt//legacy/x", True), ("/opt", False), ("/opt/legacy2", False)])
+def test_reading_stops_before_what_is_untouchable(path: str, is_refused: bool) -> None:
+    if not is_refused:
+        assert GUARD.readable(HostPath(path)) == HostPath(path)
+        return
+    with pytest.raises(NotOurs, match=r"prod/web-1: untouchable.paths: /opt/legacy is not Manor's to touch \(asked for "):
+        GUARD.readable(HostPath(path))
+
+
 def test_words_without_a_path_have_no_parts() -> None:
     assert path_parts("state ready; set weight 100") == ()
 

@@ -6,13 +6,15 @@ import asyncio
 import os
 import stat
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from manor.errors import ApplyFailed, NotOurs
+from manor.errors import ApplyFailed, NotOurs, TimedOut
+from manor.execution import detached, reading
 from manor.execution.guard import Guard
-from manor.execution.local import LocalRunner, in_thread
+from manor.execution.local import LOOKS_AT_ONCE, LocalRunner, in_thread
 from manor.execution.values import HostPath, MakeFolder, PutFile
 from tests.execution.contract import RunnerContract, Stage, guard_for
 
@@ -29,6 +31,27 @@ def stage(tmp_path: Path) -> Stage:
 class TestContract(RunnerContract):
     async def lay_link(self, stage: Stage, name: str) -> None:
         Path(stage.root / name).symlink_to(stage.foreign)
+
+    def hang(self, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+        """As on a share whose server is gone: the call does not come back."""
+        answered = threading.Event()
+        for module, name in ((reading, "read"), (reading, "digest"), (reading, "listing"), (reading, "tail"), (detached, "stand")):
+            monkeypatch.setattr(module, name, lambda *_: answered.wait(5))
+        return answered.set
+
+
+async def test_what_hangs_takes_no_place_from_what_comes_after(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More reads than go on at once have hung; the disk answers again, and so does the runner."""
+    answered = threading.Event()
+    with monkeypatch.context() as patch:
+        patch.setattr(reading, "listing", lambda _: answered.wait(5))
+        stage.runner.read_seconds = 0.0
+        for _ in range(2 * LOOKS_AT_ONCE):
+            with pytest.raises(TimedOut):
+                await stage.runner.listing(stage.root)
+    stage.runner.read_seconds = 5.0
+    assert await stage.runner.listing(stage.root) == ()
+    answered.set()
 
 
 async def test_modes_are_as_asked_whatever_the_umask(stage: Stage) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
+
 import pytest
 
 from manor.errors import CommandFailed, Unreachable
@@ -11,7 +14,7 @@ from manor.execution.recording import RecordingRunner, Reply
 from manor.execution.values import Command, Completed, Effect, HostPath, HttpRequest, PutFile, Remove, SocketCommand, Touch
 from tests.execution.contract import CommandContract, RunnerContract, Stage, guard_for
 
-ROOT, FOREIGN = HostPath("/srv/manor"), HostPath("/opt/legacy")
+ROOT, FOREIGN = HostPath("/srv/manor"), HostPath("/opt/foreign")
 
 
 @pytest.fixture
@@ -29,6 +32,16 @@ class TestContract(RunnerContract, CommandContract):
     async def lay_link(self, stage: Stage, name: str) -> None:
         assert isinstance(stage.runner, RecordingRunner)
         stage.runner.files.entries[stage.root / name] = Link(stage.foreign)
+
+    def hang(self, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+        answered = asyncio.Event()
+
+        async def nothing(*_: object) -> None:
+            await answered.wait()
+
+        for name in ("_read", "_digest", "_listing", "_attach", "_log"):
+            monkeypatch.setattr(stage.runner, name, nothing)
+        return answered.set
 
 
 def bare() -> RecordingRunner:

@@ -15,7 +15,7 @@ from manor.execution.values import Completed, FileAct, HostPath, PutFile
 from manor.operations.engine import execute
 from manor.operations.planning import Result, create
 from manor.operations.step import Here, Step, StepKinds
-from manor.reconcile.apply import apply_steps
+from manor.reconcile.apply import LiveTiers, apply_steps
 from manor.reconcile.ending import raise_unless_applied
 from manor.reconcile.site import Site, fence
 from manor.reconcile.steps import KINDS, FenceHost, PrepareHost
@@ -33,7 +33,7 @@ PIDS = itertools.count(1)
 async def apply(toy: Toy, *, is_running: bool = True) -> Result:
     """Plan and carry out."""
     running = [("web-1", toy.key)] if is_running else []
-    steps = apply_steps(await toy.plan(), {"web-1": toy.host}, running)
+    steps = apply_steps(await toy.plan(), {"web-1": toy.host}, LiveTiers(frozenset(running)))
     operation = await create(toy.store, NewOperation("apply", "prod"), steps, STEPS)
     lease = take(toy.store, "prod", operation.id, next(PIDS))
     return await execute(toy.store, operation.id, toy.site, STEPS, lease, on_failure=confirming_changes(toy.store))
@@ -112,7 +112,7 @@ async def test_old_files_are_put_back_wholly_whenever_their_keeping_was_killed(t
         toy.runner.files.carry_out(PutFile(etc / name, name.encode()))
     toy.text = "new"
     toy.runner.reply("loaded", Completed(0, b"still works by the old files"))
-    steps = apply_steps(await toy.plan(), {"web-1": toy.host}, [])
+    steps = apply_steps(await toy.plan(), {"web-1": toy.host}, LiveTiers(frozenset()))
     step = next(planned.step for planned in steps if isinstance(planned.step, ChangeTier))
     here = Here("op", 1, "key", 1, 1, 1e12, lambda text: None)
     kept, real, left = toy.host.layout.operation("op"), toy.runner.files.carry_out, iter(range(written))
@@ -147,7 +147,7 @@ async def test_strays_are_removed(toy: Toy) -> None:
 
 async def test_an_unreachable_host_is_told_as_such(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
     toy.runs()
-    steps = apply_steps(await toy.plan(), {"web-1": toy.host}, [])
+    steps = apply_steps(await toy.plan(), {"web-1": toy.host}, LiveTiers(frozenset()))
 
     async def gone(_: object) -> dict[HostPath, bytes]:
         raise Unreachable("prod/web-1 does not answer")

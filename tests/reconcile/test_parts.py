@@ -12,7 +12,7 @@ from manor.estate.topology import ServiceView, Theirs, TierNode, TrafficState
 from manor.execution.guard import Guard, Manage
 from manor.execution.values import Act, Command, Completed, HostPath, PutFile, Remove, SocketCommand
 from manor.integrations.proxies.parts import Found, Judging, Part
-from manor.reconcile.apply import apply_steps
+from manor.reconcile.apply import LiveTiers, apply_steps
 from manor.reconcile.desired import DesiredHost, desired_tier, digest_of, rendered_files
 from manor.reconcile.ending import raise_unless_applied
 from manor.reconcile.parts import find_master, left_beside, part_problem, remember_beside, withdraw
@@ -267,7 +267,7 @@ async def test_what_lies_in_their_folders_is_remembered(part: PartToy) -> None:
 
 async def test_a_host_where_nothing_may_be_started_has_no_supervisor(part: PartToy) -> None:
     host = replace(part.host, is_supervised=False)
-    kinds = [planned.step.kind for planned in apply_steps(await part.plan(), {"web-1": host}, [("web-1", part.key)])]
+    kinds = [planned.step.kind for planned in apply_steps(await part.plan(), {"web-1": host}, LiveTiers(frozenset({("web-1", part.key)})))]
     assert kinds == ["fence", "prepare", "check", "change"]
 
 

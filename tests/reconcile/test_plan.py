@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import replace
 
 import pytest
 
-from manor.errors import UsageError
-from manor.execution.values import Completed, PutFile
+from manor.errors import NotOurs, UsageError
+from manor.execution.guard import Untouchable
+from manor.execution.values import Completed, HostPath, PutFile
 from manor.reconcile.plan import Action
 from manor.workflows.applying import require_allowed
 from tests.reconcile.test_apply import applied
-from tests.reconcile.toys import Toy
+from tests.reconcile.toys import ROOT, Toy
 
 
 async def test_the_hash_is_stable_and_health_is_not_in_it(toy: Toy) -> None:
@@ -54,6 +56,27 @@ async def test_a_pending_reload_is_a_change(toy: Toy) -> None:
     await applied(toy)
     toy.runner.files.carry_out(PutFile(toy.host.layout.loaded(toy.key), b"what it had before"))
     assert [(change.action, change.what) for change in (await toy.plan()).changes] == [(Action.RELOAD, toy.key)]
+
+
+async def test_what_may_not_be_looked_at_is_told_with_its_rule(toy: Toy) -> None:
+    await applied(toy)
+    toy.runner.guard = replace(toy.runner.guard, untouchable=Untouchable(paths=(ROOT / "etc",)))
+    with pytest.raises(NotOurs, match=rf"^prod/web-1: untouchable.paths: {ROOT}/etc is not Manor's to touch"):
+        await toy.plan()
+
+
+async def test_a_host_whose_files_do_not_answer_is_unreachable_and_voids_no_plan(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def hang(_: object) -> dict[HostPath, bytes]:
+        await asyncio.Event().wait()
+        return {}
+
+    await applied(toy)
+    monkeypatch.setattr(toy.runner, "_read", hang)
+    toy.runner.read_seconds = 0.0
+    plan = await toy.plan()
+    assert (plan.changes, [host for host, _ in plan.unreachable]) == ((), ["web-1"])
+    assert "prod/web-1: read /srv/manor/web-1/" in plan.unreachable[0][1]
+    assert "no answer within 0 s" in plan.unreachable[0][1]
 
 
 async def test_what_vanishes_must_be_declared_and_allowed(toy: Toy) -> None:

@@ -257,9 +257,9 @@ class Toy:
         return plan_environment("prod", digest, [self.host], await self.observed(**changes))
 
 
-def replace_program(name: str, layout: HostLayout, node: TierNode) -> Program:
+def replace_program(name: str, layout: HostLayout, node: TierNode, argv: str = "toy") -> Program:
     """Return a tier's program."""
-    return Program(name, ("toy",), node.subject, layout.program_log(name))
+    return Program(name, (argv,), node.subject, layout.program_log(name))
 
 
 def wiring_of(folder: Path, text: str = ESTATE) -> Wiring:

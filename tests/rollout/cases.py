@@ -6,7 +6,8 @@ from functools import partial
 from typing import Any
 
 from manor.state.words import OperationState
-from tests.rollout.model import Behaviour, World
+from tests.rollout.model import World
+from tests.rollout.natures import Behaviour
 from tests.rollout.running import Case, quick
 
 GOOD = Behaviour()

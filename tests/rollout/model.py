@@ -11,6 +11,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 
 from manor.errors import Unreachable
+from manor.estate.layout import slot_program
 from manor.estate.topology import TrafficState
 from manor.integrations.proxies.base import ServerView
 from manor.integrations.supervisors.base import ProgramStatus, ProgramView
@@ -19,6 +20,7 @@ from manor.rollout.fleet import Balancer, Checked, ProbeSummary, SlotLetter, Slo
 from manor.rollout.progress import last_progress
 from manor.state import journal, operations
 from manor.state.store import Store
+from tests.rollout.natures import Behaviour, Program
 
 TICK = 0.1
 CHECK_TICKS = 4
@@ -30,22 +32,6 @@ KEPT = 0.5
 
 
 @dataclass(frozen=True)
-class Behaviour:
-    """How a release behaves when it runs."""
-
-    boot: float = 0.5
-    """Seconds from the start to the first answer."""
-    dies_after: float | None = None
-    """Ends by itself so long after its start."""
-    restarts_every: float | None = None
-    """Flaps: another process of it so often."""
-    answers: int = 200
-    """What the health path answers."""
-    dies_in_traffic_after: float | None = None
-    """Ends by itself so long after it was first given traffic."""
-
-
-@dataclass(frozen=True)
 class Loss:
     """A request that got no good answer."""
 
@@ -54,34 +40,6 @@ class Loss:
     why: str
     is_fault: bool = False
     """The program ended by itself: no order of acts could have saved it."""
-
-
-@dataclass
-class Program:
-    """A program that was started in a slot."""
-
-    release: str
-    behaviour: Behaviour
-    started_at: float
-    is_dead: bool = False
-    traffic_since: float | None = None
-
-    def answers(self, now: float) -> bool:
-        """Tell whether it accepts requests."""
-        return not self.is_dead and now >= self.started_at + self.behaviour.boot
-
-    def is_healthy(self, now: float) -> bool:
-        """Tell whether its health path says so."""
-        return self.answers(now) and self.behaviour.answers == 200
-
-    def live(self, now: float) -> None:
-        """Die or restart when its time has come."""
-        nature = self.behaviour
-        age = now - self.started_at
-        if nature.restarts_every and age >= nature.restarts_every:
-            self.started_at = now
-        in_traffic = nature.dies_in_traffic_after is not None and self.traffic_since is not None and now - self.traffic_since >= nature.dies_in_traffic_after
-        self.is_dead = self.is_dead or in_traffic or (nature.dies_after is not None and age >= nature.dies_after)
 
 
 @dataclass
@@ -181,7 +139,7 @@ class World:
         self.disturbances: list[tuple[float, str]] = []
         """When a tier was started again, and which."""
         self.unsupervised: set[str] = set()
-        """Hosts whose supervisor is dead; preflight revives it."""
+        """Hosts whose supervisor is dead; whoever asks it with patience revives it."""
 
     def serve(self, release: str, slot: SlotLetter = "a", *, certified: bool = True) -> None:
         """Have a release serve everywhere, as after an earlier rollout."""
@@ -267,12 +225,12 @@ class World:
         server = balancer.choose()
         if server is None:
             if self.is_expected or self.is_probed:
-                ended = any(program.is_dead and program.traffic_since is not None for program in self.programs.values())
+                ended = any(program.died_at is not None and program.traffic_since is not None for program in self.programs.values())
                 self.losses.append(Loss(self.now, "", f"{balancer.name.host}: no server", is_fault=ended))
             return
         program = self.programs.get(server)
         if self.has_program and (program is None or not program.answers(self.now)):
-            self.losses.append(Loss(self.now, server, "refused", is_fault=program is not None and program.is_dead))
+            self.losses.append(Loss(self.now, server, "refused", is_fault=program is not None and program.died_at is not None))
             return
         balancer.in_flight.setdefault(server, []).append(self.now + self.slow.get(server, DURATIONS[self.requests % len(DURATIONS)]))
         self.requests += 1
@@ -320,8 +278,10 @@ def nothing() -> None:
 class ModelFleet:
     """The rollout's sight and hands in the model. `mutated` is called after each single change of the world, and may kill."""
 
-    def __init__(self, world: World, store: Store, mutated: Callable[[], None] = nothing) -> None:
+    def __init__(self, world: World, store: Store, mutated: Callable[[], None] = nothing, *, is_patient: bool = True) -> None:
         self.world = world
+        self.is_patient = is_patient
+        """False: it only looks, and a supervisor that is dead stays so."""
         self.store = store
         self.mutated = mutated
         self.problems: tuple[str, ...] = ()
@@ -372,16 +332,17 @@ class ModelFleet:
 
     async def program(self, slot: SlotRef) -> ProgramView | None:
         self._reach(slot.host)
-        if slot.host in self.world.unsupervised:
+        if slot.host in self.world.unsupervised and not self.is_patient:
             raise Unreachable(f"{slot.host}: supervisor.sock does not answer")
+        self.world.unsupervised.discard(slot.host)
         if not self.world.has_program:
             return None
-        program = self.world.programs.get(slot.server)
+        program, name = self.world.programs.get(slot.server), slot_program(slot.service, slot.slot)
         if program is None:
-            return ProgramView(slot.server, ProgramStatus.STOPPED)
+            return ProgramView(name, ProgramStatus.STOPPED)
         if program.is_dead:
-            return ProgramView(slot.server, ProgramStatus.FAILED, detail="exited too quickly")
-        return ProgramView(slot.server, ProgramStatus.RUNNING, 1, program.started_at)
+            return ProgramView(name, ProgramStatus.FAILED, detail="exited too quickly")
+        return ProgramView(name, ProgramStatus.RUNNING, 1, program.started_at)
 
     async def start(self, slot: SlotRef, here: Here) -> None:
         self._reach(slot.host)

@@ -142,7 +142,7 @@ async def order_of(case: Case, world: World, store: Store) -> RolloutOrder:
     """Return what is wanted, from what the world is."""
     rules = case.rules
     slots: Any = ("a", "b") if rules.strategy == "rolling" else ("a",)
-    instances = await look_at_instances(ModelFleet(world, store), "echo", world.hosts, slots)
+    instances = await look_at_instances(ModelFleet(world, store, is_patient=False), "echo", world.hosts, slots)
     filled = tuple(replace(now, release=world.placed.get(f"{now.host}-{now.active}", "")) for now in instances)
     certified = next((release for release, word in world.standing.items() if word == "certified" and release != "new"), "")
     return RolloutOrder("echo", case.release, filled, rules, Health(http="/healthz", interval=0.5, passes=2), 3.0, rules.bake or 0.0, certified)

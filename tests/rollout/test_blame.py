@@ -138,6 +138,8 @@ def test_ages_are_those_of_the_youngest_of_a_group() -> None:
     stat = "{} (nginx: w) S 1 {} 7 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 {} 1000 5 1"
     text = "\n".join(["1000.50 99", "100", stat.format(7, 7, 5000), stat.format(9, 7, 99050), stat.format(3, 3, 5000)])
     assert parse_ages(Completed(0, text.encode())) == {7: 10.0, 3: 950.5}
+    text = "\n".join(["1000.50 99", "100", "/proc/7/environ", stat.format(7, 7, 5000), stat.format(9, 7, 99050), stat.format(3, 3, 5000)])
+    assert parse_ages(Completed(0, text.encode())) == {3: 950.5}, "a wrapper that waits is no program that was started again"
     with pytest.raises(ManorError, match="how old processes are could not be read: 'sorry'"):
         parse_ages(Completed(0, b"sorry"))
 

@@ -17,7 +17,8 @@ from manor.rollout.story import told_end
 from manor.rollout.wayback import Failure, plan_return
 from manor.state.words import OperationState, Outcome
 from tests.rollout.cases import GOOD, NATURES, ONE_SLOT, case, world
-from tests.rollout.model import Behaviour, Program, World
+from tests.rollout.model import World
+from tests.rollout.natures import Behaviour, Program
 from tests.rollout.running import Case, InlineStore, Killer, Run, begin, problems_of, quick
 
 

@@ -23,7 +23,8 @@ from manor.state.words import Standing
 from manor.workflows import delivery, resuming, rolling
 from manor.workflows.context import Context
 from tests.rollout.conftest import without_fsync
-from tests.rollout.model import Behaviour, ModelFleet, World
+from tests.rollout.model import ModelFleet, World
+from tests.rollout.natures import Behaviour
 from tests.rollout.running import InlineStore, Killer
 
 ESTATE = """\

@@ -31,7 +31,7 @@ from manor.workflows.deliveries import delivery_of, find_orphans, find_unfinishe
 from manor.workflows.delivery import Delivered
 from manor.workflows.rolling import Carrying
 from manor.workflows.status import deliveries_at
-from tests.rollout.model import Behaviour
+from tests.rollout.natures import Behaviour
 from tests.rollout.running import Killed, Killer
 from tests.workflows.modelled import KilledAt, Worlds
 

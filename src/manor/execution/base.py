@@ -1,7 +1,7 @@
 """The contract of a runner: the one place that acts on a host.
 
 Invariant: every act passes the host's `Guard` first; a runner implements only the underscored methods, so none can go round it.
-Invariant: every act is bounded in time, and cancelling its task ends it (a command's whole process group).
+Invariant: every act and every read is bounded in time, and cancelling its task ends it (a command's whole process group).
 """
 
 from __future__ import annotations
@@ -10,23 +10,16 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 
+from manor.execution.bounded import READ_SECONDS, bounded
 from manor.execution.guard import Guard
-from manor.execution.values import (
-    Act,
-    Command,
-    Completed,
-    Connect,
-    Detached,
-    DetachedState,
-    FileAct,
-    HostPath,
-    HttpRequest,
-    SocketCommand,
-)
+from manor.execution.values import Act, Command, Completed, Connect, Detached, DetachedState, FileAct, HostPath, HttpRequest, SocketCommand
 
 
 class Runner(ABC):
     """Acts on one host, as far as its guard lets it."""
+
+    read_seconds = READ_SECONDS
+    """A read that has no answer by then raises TimedOut."""
 
     def __init__(self, host: str, guard: Guard) -> None:
         """Act on `host` (`<environment>/<name>`) under `guard`."""
@@ -75,16 +68,18 @@ class Runner(ABC):
                 return Completed(0)
 
     async def read(self, paths: Iterable[HostPath]) -> Mapping[HostPath, bytes]:
-        """Return the contents of those that exist, in one round trip; a link that points nowhere counts as absent."""
-        return await self._read([self.guard.readable(path) for path in paths])
+        """Return the contents of those that exist, in one round trip; a link that points nowhere counts as absent. Raises NotOurs, TimedOut."""
+        own = [self.guard.readable(path) for path in paths]
+        return await bounded(self._read(own), self.read_seconds, self.host, "read", own)
 
     async def digest(self, paths: Iterable[HostPath]) -> Mapping[HostPath, str]:
-        """Return sha256 (hex) of each file, `-> target` of each link, `folder` of each folder that exists, in one round trip."""
-        return await self._digest([self.guard.readable(path) for path in paths])
+        """Return sha256 (hex) of files, `-> target` of links, `folder` of folders that exist, in one round trip. Raises NotOurs, TimedOut."""
+        own = [self.guard.readable(path) for path in paths]
+        return await bounded(self._digest(own), self.read_seconds, self.host, "digest", own)
 
     async def listing(self, folder: HostPath) -> Sequence[str]:
-        """Return the names in a folder, sorted; empty if it does not exist."""
-        return await self._listing(self.guard.readable(folder))
+        """Return the names in a folder, sorted; empty if it does not exist. Raises NotOurs, TimedOut."""
+        return await bounded(self._listing(self.guard.readable(folder)), self.read_seconds, self.host, "listing", [folder])
 
     async def start(self, step: Detached) -> DetachedState:
         """Start a detached program unless its key was started before, and return how it stands."""
@@ -92,19 +87,16 @@ class Runner(ABC):
         return await self._start(step)
 
     async def attach(self, step: Detached) -> DetachedState:
-        """Return how a detached program stands."""
-        self.guard.readable(step.folder)
-        return await self._attach(step)
+        """Return how a detached program stands. Raises NotOurs, TimedOut."""
+        return await bounded(self._attach(self._readable(step)), self.read_seconds, self.host, "attach", [step.folder])
 
     async def ended(self, step: Detached) -> None:
         """Return when a detached program has ended, or does not run at all; only a hint, after which `attach` tells. A runner that can't be told waits on."""
-        self.guard.readable(step.folder)
-        await self._ended(step)
+        await self._ended(self._readable(step))
 
     async def log(self, step: Detached, offset: int = 0) -> bytes:
-        """Return what it has written since `offset` bytes, at most 1 MiB."""
-        self.guard.readable(step.folder)
-        return await self._log(step, offset)
+        """Return what it has written since `offset` bytes, at most 1 MiB. Raises NotOurs, TimedOut."""
+        return await bounded(self._log(self._readable(step), offset), self.read_seconds, self.host, "log", [step.folder])
 
     async def cancel(self, step: Detached) -> DetachedState:
         """End a detached program and all it started: TERM, 5 s, KILL. Returns how it stands."""
@@ -114,6 +106,10 @@ class Runner(ABC):
     def _check_step(self, step: Detached) -> None:
         self.guard.check(step.command)
         self.guard.check(step.folder_act)
+
+    def _readable(self, step: Detached) -> Detached:
+        self.guard.readable(step.folder, step.command.touch.subject)
+        return step
 
     async def _ended(self, step: Detached) -> None:
         await asyncio.Event().wait()

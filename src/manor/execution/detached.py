@@ -94,9 +94,8 @@ def stand(step: Detached) -> DetachedState:
     )
 
 
-async def wait_for_wrapper(step: Detached) -> None:
-    """Wait until the step's wrapper has ended: told by the kernel, whoever's child it is. At once if none lives."""
-    claimed = identity_in(Path(step.folder))
+async def wait_for_wrapper(claimed: Identity | None) -> None:
+    """Wait until a step's wrapper has ended: told by the kernel, whoever's child it is. At once if none lives."""
     if claimed is None:
         return
     try:

@@ -81,9 +81,12 @@ class Guard:
         for path in written_paths(act):
             self._check_root(path)
 
-    def readable(self, path: HostPath) -> HostPath:
-        """Return the path, or raise NotOurs if not even reading is allowed."""
-        self._check_level(Touch(effect=Effect.READ))
+    def readable(self, path: HostPath, subject: str = "host") -> HostPath:
+        """Return the path, or raise NotOurs, naming the rule, if not even reading is allowed."""
+        touch = Touch(subject, Effect.READ)
+        self._check_level(touch)
+        if self.untouchable.paths:
+            self._check_path(normal(path), str(path), touch)
         return path
 
     def followed(self, follow: Callable[[HostPath], HostPath]) -> Guard:

@@ -1,7 +1,7 @@
 """The runner that acts on this machine (docs/execution.md).
 
 Invariant: a path is held against the guard twice: as written, and as it really lies, links followed.
-Invariant: a cancelled file act is over when its task ends: no thread writes behind its back.
+Invariant: a cancelled file act is over when its task ends: no thread writes behind its back. A read that hangs is left behind.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import TypeVar
 from manor.errors import ApplyFailed
 from manor.execution import detached, files, processes, reading, sockets
 from manor.execution.base import Runner
+from manor.execution.bounded import in_own_thread
 from manor.execution.durable import Disk
 from manor.execution.guard import Guard
 from manor.execution.processes import Place
@@ -25,6 +26,8 @@ from manor.execution.values import Command, Completed, Connect, Detached, Detach
 Result = TypeVar("Result")
 LOG_PIECE_BYTES = 1024 * 1024
 AT_ONCE = 64
+LOOKS_AT_ONCE = 8
+"""Of one runner. Each has a thread; one that hangs gives its place back when its time is up."""
 
 
 class LocalRunner(Runner):
@@ -48,6 +51,7 @@ class LocalRunner(Runner):
         super().__init__(host, guard)
         self.root = root
         self._limit = limit or asyncio.Semaphore(AT_ONCE)
+        self._looks = asyncio.Semaphore(LOOKS_AT_ONCE)
         self._disk = disk or Disk()
         self._grace_seconds = grace_seconds
 
@@ -75,13 +79,13 @@ class LocalRunner(Runner):
                 await in_thread(partial(self._change_one, act))
 
     async def _read(self, paths: Sequence[HostPath]) -> Mapping[HostPath, bytes]:
-        return await in_thread(lambda: reading.read(paths))
+        return await self._look(lambda: reading.read(self._readable_where_they_lie(paths, files.followed)))
 
     async def _digest(self, paths: Sequence[HostPath]) -> Mapping[HostPath, str]:
-        return await in_thread(lambda: reading.digest(paths))
+        return await self._look(lambda: reading.digest(self._readable_where_they_lie(paths, files.place_of)))
 
     async def _listing(self, folder: HostPath) -> Sequence[str]:
-        return await in_thread(lambda: reading.listing(folder))
+        return await self._look(lambda: reading.listing(*self._readable_where_they_lie([folder], files.followed)))
 
     async def _start(self, step: Detached) -> DetachedState:
         async with self._limit:
@@ -91,16 +95,28 @@ class LocalRunner(Runner):
         return detached.stand(step)
 
     async def _attach(self, step: Detached) -> DetachedState:
-        return await in_thread(lambda: detached.stand(step))
+        return await self._look(lambda: detached.stand(step))
 
     async def _ended(self, step: Detached) -> None:
-        await detached.wait_for_wrapper(step)
+        await detached.wait_for_wrapper(await in_own_thread(lambda: detached.identity_in(Path(step.folder))))
 
     async def _log(self, step: Detached, offset: int) -> bytes:
-        return await in_thread(lambda: reading.tail(step.folder / "log", offset, LOG_PIECE_BYTES))
+        return await self._look(lambda: reading.tail(step.folder / "log", offset, LOG_PIECE_BYTES))
 
     async def _cancel(self, step: Detached) -> DetachedState:
         return await detached.end(step)
+
+    async def _look(self, work: Callable[[], Result]) -> Result:
+        async with self._looks:
+            return await in_own_thread(work)
+
+    def _readable_where_they_lie(self, paths: Sequence[HostPath], follow: Callable[[HostPath], HostPath]) -> Sequence[HostPath]:
+        """Return the paths. Raises NotOurs if one of them leads over a link to what is untouchable."""
+        if self.guard.untouchable.paths:
+            guard = self.guard.followed(files.followed)
+            for path in paths:
+                guard.readable(follow(path))
+        return paths
 
     def _place(self) -> Place:
         is_there = self.root is not None and Path(self.root).is_dir()

@@ -100,14 +100,17 @@ class RecordingRunner(Runner):
             self.acts.append(act)
 
     async def _read(self, paths: Sequence[HostPath]) -> Mapping[HostPath, bytes]:
+        self._require_readable(map(self.files.followed, paths))
         below = await self._over.read(paths) if self._over else {}
         return {**self._unhidden(below), **self.files.read(paths)}
 
     async def _digest(self, paths: Sequence[HostPath]) -> Mapping[HostPath, str]:
+        self._require_readable(map(self._place_of, paths))
         below = await self._over.digest(paths) if self._over else {}
         return {**self._unhidden(below), **self.files.digest(paths)}
 
     async def _listing(self, folder: HostPath) -> Sequence[str]:
+        self._require_readable([self.files.followed(folder)])
         below = await self._over.listing(folder) if self._over else ()
         kept = self._unhidden({folder / name: name for name in below}).values()
         return tuple(sorted({*kept, *self.files.listing(folder)}))
@@ -154,5 +157,13 @@ class RecordingRunner(Runner):
         return {path: below[path] for path in below if not any(is_inside(path, gone) for gone in removed)}
 
     def _check_where_it_lies(self, act: FileAct) -> None:
-        real = self.files.followed(act.path.parent) / act.path.name
-        self.guard.followed(self.files.followed).check(replace(act, path=real))
+        self.guard.followed(self.files.followed).check(replace(act, path=self._place_of(act.path)))
+
+    def _require_readable(self, real: Iterable[HostPath]) -> None:
+        if self.guard.untouchable.paths:
+            guard = self.guard.followed(self.files.followed)
+            for path in real:
+                guard.readable(path)
+
+    def _place_of(self, path: HostPath) -> HostPath:
+        return self.files.followed(path.parent) / path.name

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from manor.errors import CommandFailed, Unreachable
+from manor.errors import CommandFailed, NotOurs, Unreachable
 from manor.execution.base import Runner
 from manor.execution.values import HostPath
 from manor.integrations.supervisors.base import ProgramView, SupervisedHost, Supervisor
@@ -49,14 +49,15 @@ class ObservedHost:
 
 
 async def observe_host(question: HostQuestion, runner: Runner, name: str) -> ObservedHost:
-    """Look at a host. An unreachable one is an answer, not an error."""
+    """Look at a host. An unreachable one is an answer, not an error. Raises NotOurs for what may not be looked at."""
     try:
         return await look(question, runner, name)
     except ExceptionGroup as group:
-        reached, unreachable = group.split(lambda error: not isinstance(error, Unreachable))[0], group.subgroup(Unreachable)
-        if reached is not None or unreachable is None:
+        if refused := [error for error in group.exceptions if isinstance(error, NotOurs)]:
+            raise refused[0] from group
+        if not all(isinstance(error, Unreachable) for error in group.exceptions):
             raise
-        return ObservedHost(name, {}, unreachable=str(unreachable.exceptions[0]))
+        return ObservedHost(name, {}, unreachable=str(group.exceptions[0]))
 
 
 async def look(question: HostQuestion, runner: Runner, name: str) -> ObservedHost:

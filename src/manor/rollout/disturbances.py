@@ -6,6 +6,7 @@ Invariant: reads only. Ages are counted by the host's own clock, so that clocks 
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Mapping
 
 from manor.errors import CommandFailed, ManorError, Unreachable
@@ -20,9 +21,14 @@ from manor.reconcile.site import Site
 LOOK = """\
 cat /proc/uptime || exit
 getconf CLK_TCK || echo 100
+grep -szlE '^MANOR_WAITING=' /proc/[0-9]*/environ || :
 cat /proc/[0-9]*/stat 2> /dev/null || :
 """
-"""Field numbers are those of proc(5): after the name in brackets the third is the state; 5 the process group, 22 the start in ticks after boot."""
+"""Wrappers that wait for a program which outlived its supervisor, then all processes.
+
+Field numbers are those of proc(5): after the name in brackets the third is the state; 5 the process group, 22 the start in ticks after boot.
+"""
+WAITING = re.compile("/proc/([0-9]+)/environ")
 
 
 def look_for_ages() -> Command:
@@ -31,16 +37,20 @@ def look_for_ages() -> Command:
 
 
 def parse_ages(completed: Completed) -> Mapping[int, float]:
-    """Return for each process group the seconds since its youngest process was started. Raises ManorError."""
+    """Return for each process group the seconds since its youngest process was started; none of a wrapper that waits, whose pauses are always young.
+
+    Raises ManorError.
+    """
     lines = completed.text.splitlines()
     try:
         uptime, ticks = float(lines[0].split()[0]), int(lines[1])
     except (IndexError, ValueError) as error:
         raise ManorError(f"how old processes are could not be read: {completed.text[:80]!r}") from error
+    waiting = {int(found[1]) for line in lines[2:] if (found := WAITING.fullmatch(line))}
     ages: dict[int, float] = {}
     for line in lines[2:]:
         words = line.rpartition(") ")[2].split()
-        if len(words) > 19:
+        if len(words) > 19 and int(words[2]) not in waiting:
             group, age = int(words[2]), uptime - int(words[19]) / ticks
             ages[group] = min(ages.get(group, age), age)
     return ages

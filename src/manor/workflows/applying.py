@@ -22,7 +22,7 @@ from manor.operations.planning import Result, create, standing
 from manor.operations.step import Planned as PlannedStep
 from manor.operations.step import StepKinds
 from manor.operations.stop import Stop
-from manor.reconcile.apply import apply_steps, confirming_steps
+from manor.reconcile.apply import LiveTiers, apply_steps, confirming_steps, restarting_tiers
 from manor.reconcile.desired import DesiredHost, DesiredTier
 from manor.reconcile.parts import Remembered, left_beside, remembered, untold
 from manor.reconcile.plan import ABSENT, SUPERVISOR_MARK, Action, Observed, Plan, plan_environment
@@ -154,7 +154,8 @@ async def apply_plan(
 
 def steps_of(planned: Planned) -> list[PlannedStep[Site]]:
     """Return the steps that carry a plan out."""
-    return apply_steps(planned.plan, planned.site.hosts, running_tiers(planned))
+    hosts = planned.site.hosts
+    return apply_steps(planned.plan, hosts, LiveTiers(running_tiers(planned), restarting_tiers(hosts.values(), planned.observed)))
 
 
 def require_expected(plan: Plan, expected: str) -> None:
@@ -225,12 +226,12 @@ async def require_withdrawn(site: Site) -> None:
             raise UsageError(f"{name}: {named} is still in your program, and the estate no longer says so; remove it, reload your program, then again")
 
 
-def running_tiers(planned: Planned) -> list[tuple[str, str]]:
+def running_tiers(planned: Planned) -> frozenset[tuple[str, str]]:
     """Return the (host, key) of tiers whose programs all run."""
     running = {name: {view.name for view in found.programs or () if view.status is ProgramStatus.RUNNING} for name, found in planned.observed.hosts.items()}
-    return [
+    return frozenset(
         (host.name, tier.node.key)
         for host in planned.site.hosts.values()
         for tier in host.tiers
         if all(program.name in running[host.name] for program in tier.programs)
-    ]
+    )

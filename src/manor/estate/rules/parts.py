@@ -13,8 +13,6 @@ from manor.estate.rules.context import Context
 from manor.estate.topology import ProxyTraits
 
 PLACES = ("into", "main", "pid", "socket")
-TOUCHED = ("into", "main", "socket")
-"""What an act names; the pid file is only read."""
 EXAMPLES = {
     "into": "/etc/{product}/conf.d",
     "main": "/etc/{product}/{product}.conf",
@@ -87,7 +85,7 @@ def _same_place(environment: Environment) -> Iterator[Finding]:
 
 def _untouchable(environment: Environment, place: int, rule: TierRule) -> Iterator[Finding]:
     """Yield places of the tier that a host says are not to be touched."""
-    named = {key: PurePosixPath(value) for key in TOUCHED if (value := getattr(rule, key))}
+    named = {key: PurePosixPath(value) for key in PLACES if (value := getattr(rule, key))}
     for name in hosts_of_tier(environment, place):
         for number, forbidden in enumerate(environment.hosts[name].untouchable.paths):
             for key, path in named.items():
