@@ -24,7 +24,7 @@ SECOND = """\
     place: {on: web}
     health: {http: /healthz, interval: 250ms}
     routes: [{host: newcomer}]
-    rollout: {min_healthy_time: 0s, settle: 0s, drain_timeout: 1s, instance_deadline: 3s}
+    rollout: {min_healthy_time: 0s, settle: 0s, drain_timeout: 1s, instance_deadline: 10s}
 """
 
 BAD = {
