@@ -86,12 +86,11 @@ class LocalRunner(Runner):
     async def _start(self, step: Detached) -> DetachedState:
         async with self._limit:
             self._check_where_it_lies(step.folder_act)
-            await in_thread(lambda: detached.prepare(self._disk, step))
-            await detached.launch(step, self._place())
-        return detached.stand(step)
+            return await in_thread(lambda: detached.start(self._disk, step, self._place()))
 
     async def _attach(self, step: Detached) -> DetachedState:
-        return await in_thread(lambda: detached.stand(step))
+        state = detached.told_by_wrapper(step)  # a few small files: a thread would cost more than the look
+        return await in_thread(lambda: detached.stand(step)) if state.lost else state
 
     async def _ended(self, step: Detached) -> None:
         await detached.wait_for_wrapper(step)
