@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from manor.errors import CommandFailed, UsageError
+from manor.errors import ApplyFailed, CommandFailed, UsageError
 from manor.execution import detached
 from manor.execution.durable import Disk
 from manor.execution.guard import Guard
@@ -246,6 +246,12 @@ async def test_a_program_that_is_not_there_ends_with_127(runner: LocalRunner, tm
 async def test_a_folder_to_start_in_that_is_not_there_is_said_at_once(runner: LocalRunner, tmp_path: Path) -> None:
     with pytest.raises(CommandFailed, match=r"the folder /no/such does not exist"):
         await runner.start(Detached("k", HostPath(tmp_path / "ops"), Command(("true",), cwd=HostPath("/no/such"))))
+
+
+async def test_a_folder_that_cannot_be_made_is_said_with_the_step(runner: LocalRunner, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ApplyFailed, match=r"dev/all-1: the detached step k was not started: .*/file/ops: Not a directory"):
+        await runner.start(Detached("k", HostPath(tmp_path / "file" / "ops"), Command(("true",))))
 
 
 async def test_nothing_of_the_wrapper_stays_behind(runner: LocalRunner, tmp_path: Path) -> None:
