@@ -13,8 +13,8 @@ from manor.rollout.fleet import Fleet, ProbeSummary, SlotLetter, SlotRef
 from manor.rollout.shown import show_page
 
 BAKE_POLL_SECONDS = 1.0
-BAKE_SLACK_SECONDS = 86_400.0
-"""A bake that was cut short by a crash begins anew for so long; it is not a reason to turn a healthy release round."""
+BAKE_SLACK_SECONDS = 300.0
+"""So much longer than its time a bake may take, as one does whose last checks fail now and then."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +134,7 @@ class Bake(ServiceStep):
     hosts: tuple[tuple[str, SlotLetter], ...] = ()
     timeout_seconds: float = BAKE_SLACK_SECONDS
     kind = "bake"
+    begins_anew = True
 
     @property
     def text(self) -> str:
