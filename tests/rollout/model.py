@@ -322,6 +322,9 @@ class ModelFleet:
         self.world.unsupervised.clear()
         return (*self.problems, *(await self.held("echo")).values())
 
+    async def undeclared(self, slots: tuple[SlotRef, ...]) -> tuple[str, ...]:
+        return ()
+
     async def placed(self, slot: SlotRef) -> str:
         self._reach(slot.host)
         return self.world.placed.get(slot.server, "")

@@ -34,6 +34,8 @@ class Preflight(ServiceStep):
     """Find out what stands in the way, before anything is touched."""
 
     slots: tuple[tuple[str, SlotLetter], ...]
+    is_strict: bool = True
+    """False for a rollback: what somebody changed by hand does not keep anybody from going back."""
     kind = "preflight"
 
     @property
@@ -45,7 +47,8 @@ class Preflight(ServiceStep):
         """Look. Raises ApplyFailed with everything that stands in the way."""
         await ports.set_phase("preflight", here)
         refs = tuple(SlotRef(self.service, host, slot) for host, slot in self.slots)
-        problems = await ports.preflight(refs, self.release)
+        problems = list(await ports.preflight(refs, self.release))
+        problems += await ports.undeclared(refs) if self.is_strict and not problems else ()
         if problems:
             raise ApplyFailed("; ".join(problems))
         return f"{len(refs)} slots, {len(ports.balancers)} balancers"

@@ -91,7 +91,7 @@ def plan_rollout(order: RolloutOrder) -> list[Planned[Fleet]]:
     hosts = tuple((now.host, slot_for(order, now)) for now in order.instances)
     served_before = any(now.active is not None for now in order.instances)
     probe: Wave = [StartProbe(order.service, order.release, baseline_seconds(order))]
-    before: list[Wave] = [[Preflight(order.service, order.release, hosts)], probe if served_before else []]
+    before: list[Wave] = [[Preflight(order.service, order.release, hosts, is_strict=not order.is_return)], probe if served_before else []]
     after: list[Wave] = [
         [] if served_before else probe,
         [Bake(order.service, order.release, order.bake_seconds, hosts, timeout_seconds=order.bake_seconds + BAKE_SLACK_SECONDS)],
