@@ -284,3 +284,16 @@ def test_a_rollout_may_take_as_long_as_its_parts_and_no_day_more() -> None:
     instances = tuple(instance(f"web-{n}") for n in (1, 2))
     order = RolloutOrder("echo", "new", instances, RolloutRules(), Health(http="/healthz"), 30.0, 600.0, "old")
     assert total_seconds(plan_rollout(order)) < 2 * 3600
+
+
+async def test_what_is_back_and_works_no_better_than_before_is_not_said_to_serve(rollouts: InlineStore) -> None:
+    def broken() -> World:
+        made = World(2, 1, {"old": NATURES["500s"], "new": NATURES["does_not_start"]})
+        made.serve("old")
+        made.balancers[0].healthy = dict.fromkeys(made.servers, False)
+        return made
+
+    run, result = await carried_out(Case("both_broken", broken, OperationState.REVERTED, quick()), rollouts)
+    said = told(run, result)
+    assert "; old is back and does not pass its check (web-1: /healthz answers 500, not 200; web-2: /healthz answers 500, not 200); receipt " in said
+    assert "serves as before" not in said

@@ -219,6 +219,8 @@ class Conclude(ServiceStep):
     """End the way back: the last word of the phase, and for the operator what serves now."""
 
     serves: str = ""
+    places: tuple[tuple[str, SlotLetter], ...] = ()
+    """Host and slot of all that serves now."""
     kind = "conclude"
 
     @property
@@ -231,10 +233,11 @@ class Conclude(ServiceStep):
         )
 
     async def act(self, ports: Fleet, here: Here) -> Evidence:
-        """Note it."""
+        """Note it, and that what is back does not pass its check where that is so: it may have failed before."""
         await ports.set_phase("rolled_back", here)
         await remind(ports, self.service, here)
-        return self.text
+        unwell = [f"{host}: {checked.detail}" for host, slot in self.places if not (checked := await ports.check(SlotRef(self.service, host, slot))).passed]
+        return f"{self.service}: {self.serves} is back and does not pass its check ({'; '.join(unwell)})" if unwell else self.text
 
 
 async def remind(ports: Fleet, service: str, here: Here) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from manor.rollout.framing import Bake, SpareRelease, StopProbe
+from manor.rollout.framing import Bake, Conclude, SpareRelease, StopProbe
 from manor.rollout.moving import AdmitSlot, DrainSlot
 from manor.rollout.plan import RolloutOrder
 from manor.rollout.slots import StartSlot, WarmSlot
@@ -34,7 +34,9 @@ def told_end(order: RolloutOrder, environment: str, state: OperationState, rows:
     what = f"{order.service} {order.release}"
     spared = next((f"; that is not held against the release: {row.evidence}" for row in steps if row.kind == SpareRelease.kind and row.evidence), "")
     if state is OperationState.REVERTED:
-        return f"{what} was turned round in {environment}: {why}{spared}; {left(order)}; receipt {operation}"
+        seen = next((row.evidence.removeprefix(f"{order.service}: ") for row in reversed(steps) if row.kind == Conclude.kind), "")
+        told = seen if seen and serves_after(order) else left(order)
+        return f"{what} was turned round in {environment}: {why}{spared}; {told}; receipt {operation}"
     second = next((row for row in reversed(steps) if row.is_bad and row.plan), None)
     back = (
         f"and the way back failed: {second.host + ': ' if second and second.host not in second.evidence else ''}{second.evidence}"

@@ -12,7 +12,7 @@ from manor.operations.step import Planned, Step
 from manor.rollout.fleet import Fleet, SlotLetter
 from manor.rollout.framing import BurnRelease, Conclude, SetMaintenance, SpareRelease, StartProbe, StopProbe
 from manor.rollout.moving import AdmitSlot, DrainSlot, ForgetSlot, KeepOut, WithholdSlots
-from manor.rollout.plan import InstanceNow, RolloutOrder, Wave, drain, fill, in_order, others_in_turn, returning, rolling_batch, staged, warm
+from manor.rollout.plan import InstanceNow, RolloutOrder, Slots, Wave, drain, fill, in_order, others_in_turn, returning, rolling_batch, staged, warm
 from manor.rollout.slots import PlaceRelease, SlotStep, StartSlot, WarmSlot
 from manor.rollout.stopping import StopSlot
 
@@ -57,7 +57,13 @@ def plan_return(order: RolloutOrder, begun: Sequence[Step[Fleet]], failure: Fail
     probe: Wave = [StopProbe(order.service, order.release, judges=False)] if done.any(StartProbe) else []
     burn: Wave = [BurnRelease(order.service, order.release, failure.why)] if failure.is_of_release else []
     spare: Wave = [SpareRelease(order.service, order.release, failure.spared)] if failure.spared else []
-    return staged([*waves, probe, burn, spare, [Conclude(order.service, order.release, serves_after(order))]])
+    return staged([*waves, probe, burn, spare, [Conclude(order.service, order.release, serves_after(order), places_after(order, done))]])
+
+
+def places_after(order: RolloutOrder, done: Begun) -> Slots:
+    """Return where it then serves: in the slot that it had, or in the other one where something else had to be brought."""
+    brought = {now.host for now in done.touched(order.instances) if order.rules.strategy == "rolling" and target(order, now) != now.release}
+    return tuple((now.host, now.idle if now.host in brought else now.active) for now in order.instances if now.active is not None)
 
 
 def serves_after(order: RolloutOrder) -> str:
