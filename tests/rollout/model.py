@@ -403,7 +403,8 @@ class ModelFleet:
         is_counted, is_first = known.name.is_counted, known is self.world.balancers[0]
         opened = self.world.websockets.get(name, 0) if is_counted and is_first else 0
         in_flight = len(known.in_flight.get(name, [])) + opened if is_counted else None
-        return ServerView(name, state, known.healthy.get(name) if known.checks else True, in_flight, websockets=opened)
+        checked = None if state is TrafficState.MAINT else self.world.is_up(name)
+        return ServerView(name, state, known.healthy.get(name) if known.checks else checked, in_flight, websockets=opened)
 
     async def set_traffic(self, service: str, changes: Mapping[str, TrafficState], here: Here) -> None:
         if any(TrafficState.READY in (state, self.world.remembered[server]) for server, state in changes.items()):

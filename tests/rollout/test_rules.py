@@ -19,7 +19,7 @@ from manor.rollout.plan import InstanceNow, RolloutOrder, batches, plan_rollout,
 from manor.rollout.story import told_end
 from manor.rollout.wayback import Failure, plan_return
 from manor.state.words import OperationState, Outcome
-from tests.rollout.cases import GOOD, NATURES, ONE_SLOT, case, world
+from tests.rollout.cases import GOOD, NATURES, ONE_SLOT, UNCHECKED, case, world
 from tests.rollout.model import World
 from tests.rollout.natures import Behaviour, Program
 from tests.rollout.running import Case, InlineStore, Killed, Killer, Run, begin, problems_of, quick
@@ -84,6 +84,16 @@ async def test_too_few_others_hold_the_rollout_instead_of_draining(rollouts: Inl
         program.started_at, program.is_dead = run.world.now - 1000.0, False
         run.world.balancers[0].healthy[name] = True
     assert problems_of(run, await run.killed_at([])) == [], "the others were mended, however long that took"
+
+
+async def test_too_few_others_hold_it_also_where_the_tiers_check_nothing(rollouts: InlineStore) -> None:
+    run = await begin(case("few_alone", rules={"min_healthy": 1.0}, **UNCHECKED), rollouts)
+    for server in ("web-2-a", "web-3-a"):
+        run.world.programs[server].is_dead = True
+    result = await run.execute(Killer())
+    assert result is not None
+    assert result.operation.state is OperationState.PAUSED, result.operation.summary
+    assert "only 1 healthy beside web-1-a, 3 needed; nothing was taken out." in result.operation.summary
 
 
 def slow_old(seconds: float) -> World:

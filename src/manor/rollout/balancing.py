@@ -62,6 +62,11 @@ class Balancing:
         return (replace(found[0], host=", ".join(balancer.host for balancer in found)),) if nodes and nodes[0].is_web else found
 
     @property
+    def checks(self) -> bool:
+        """Tell whether the switching tiers check servers themselves."""
+        return all(self._proxy(node).traits.switch_checks for node in self._switching())
+
+    @property
     def hosts(self) -> tuple[str, ...]:
         """The hosts of all of them."""
         return tuple(dict.fromkeys(node.host for node in self._switching()))
@@ -127,8 +132,7 @@ class Balancing:
         if all(server.traffic is TrafficState.MAINT for server in found):  # one that has not read its files yet says the same
             await self._ask(node, proxy.ready(node), partial(require_ready, node, proxy))
             found = await self._ask(node, proxy.observe_switch(node, view), partial(proxy.parse_switch, node, view))
-        checks = bool(proxy.traits.switch_checks)
-        return found if checks else tuple(replace(server, is_healthy=True) for server in found)
+        return found
 
     async def set(self, changes: Mapping[str, TrafficState], here: Here) -> None:
         """Bring servers to a state on every balancer."""

@@ -308,8 +308,16 @@ class LiveFleet:
         return " | ".join(line.strip() for line in text.splitlines()[-3:] if line.strip())
 
     async def traffic(self, balancer: Balancer, service: str) -> tuple[ServerView, ...]:
-        """Return how a balancer treats the service's servers."""
-        return await self.balancing.traffic(balancer)
+        """Return how a balancer treats the service's servers; where it checks none itself, those in traffic are checked on their hosts."""
+        views = await self.balancing.traffic(balancer)
+        return views if self.balancing.checks else tuple(await asyncio.gather(*map(self._checked, views)))
+
+    async def _checked(self, view: ServerView) -> ServerView:
+        if view.traffic is TrafficState.MAINT:
+            return view
+        server = next(known for known in self.view.servers if known.name == view.name)
+        checked = await self.check(SlotRef(self.service, server.host, server.slot))
+        return replace(view, is_healthy=checked.passed, detail=view.detail or checked.detail)
 
     async def set_traffic(self, service: str, changes: Mapping[str, TrafficState], here: Here) -> None:
         """Bring servers to a state on every balancer."""
