@@ -22,7 +22,7 @@ from manor.operations.stop import Stop
 from manor.state import deliveries, leases, operations, releases, tables
 from manor.state.deliveries import Delivery
 from manor.state.operations import Operation
-from manor.state.words import DeliveryState
+from manor.state.words import DeliveryState, OperationState
 from manor.workflows import abandoning
 from manor.workflows.abandoning import abandon_delivery
 from manor.workflows.artifacts import Origin
@@ -316,3 +316,15 @@ async def test_an_environment_that_is_not_up_is_told_at_once(context: Context) -
     await context.store.write(lambda connection: connection.exec_driver_sql("DELETE FROM environments"))
     with pytest.raises(UsageError, match=r"^prod is not up; first `manor up -e prod`$"):
         await require_up(context, "prod")
+
+
+async def test_the_next_verb_goes_on_with_what_a_dead_executor_left_within_an_environment(context: Context) -> None:
+    """Of another artifact: nobody has to say `resume` first."""
+    await killed_at(context, "admit", Point.AFTER_ACT)
+    (left,) = await context.store.read(operations.recent, states=[OperationState.RUNNING])
+    said: list[str] = []
+    await shipped(context, "2", carrying={"tell": lambda event: said.append(event.text)})
+    assert (await context.store.read(operations.get, left.id)).state is OperationState.DONE
+    assert f"ship {left.lease}, operation {left.id}: nobody carries it out any more; it is gone on with first" in said
+    assert await certified(context) == ["2", "2"]
+    assert await context.store.read(operations.recent, states=[OperationState.RUNNING, OperationState.PAUSED]) == ()

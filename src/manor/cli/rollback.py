@@ -24,10 +24,12 @@ def command(service: str, estate: Path | None, environment: str, to: str, wait_s
     """Roll back by the same rules as forward, without waiting beyond the health passes. Needs no approval."""
     from manor.cli.terminal.plans import foreseen_printer
     from manor.operations.chaos import chaos_from
-    from manor.workflows.delivery import line_of, rollback
+    from manor.operations.stop import Stop
+    from manor.workflows.delivery import Delivered, line_of, rollback
     from manor.workflows.foreseeing import foresee_rollback
     from manor.workflows.rolling import Carrying
     from manor.workflows.snapshots import open_in_need
+    from manor.workflows.taking_over import take_over
 
     with open_in_need(estate, say_aside, dry_run=dry_run) as context:
         if dry_run:
@@ -35,5 +37,11 @@ def command(service: str, estate: Path | None, environment: str, to: str, wait_s
             return
         context.service(service)
         tell = printer(as_json=as_json)
-        one = run(lambda stop: rollback(context, service, environment, Carrying(actor(), tell, stop, chaos_from(os.environ), wait_seconds), to=to))
+
+        async def go(stop: Stop) -> Delivered:
+            carrying = Carrying(actor(), tell, stop, chaos_from(os.environ), wait_seconds)
+            await take_over(context, f"{environment}/{service}", carrying)
+            return await rollback(context, service, environment, carrying, to=to)
+
+        one = run(go)
         print_result(vars(one), as_json=as_json, text=line_of(one))

@@ -105,17 +105,26 @@ def remove_command(service: str, estate: Path | None, environment: str, wait_sec
     """Take a SERVICE out that the estate no longer declares: drained, stopped, files and rows gone; shared data stays."""
     from manor.cli.terminal.plans import foreseen_printer
     from manor.operations.chaos import chaos_from
+    from manor.operations.planning import Result
+    from manor.operations.stop import Stop
     from manor.workflows.context import open_context
     from manor.workflows.foreseeing import foresee_removal
     from manor.workflows.removing import remove_service
     from manor.workflows.rolling import Carrying
+    from manor.workflows.taking_over import take_over
 
     with open_context(estate, dry_run=dry_run) as context:
         if dry_run:
             run(lambda stop: foresee_removal(context, service, environment, foreseen_printer(as_json=as_json)))
             return
         tell = printer(as_json=as_json)
-        result = run(lambda stop: remove_service(context, service, environment, Carrying(actor(), tell, stop, chaos_from(os.environ), wait_seconds)))
+
+        async def go(stop: Stop) -> Result | None:
+            carrying = Carrying(actor(), tell, stop, chaos_from(os.environ), wait_seconds)
+            await take_over(context, f"{environment}/{service}", carrying)
+            return await remove_service(context, service, environment, carrying)
+
+        result = run(go)
         if result is not None:
             result.raise_unless_done()
         word = f"removed; now `manor apply -e {environment} --allow-destroy` takes it out of the tiers" if result else "nothing to do; nothing of it is there"

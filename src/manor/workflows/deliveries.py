@@ -26,6 +26,7 @@ from manor.workflows.delivery import Delivered, certified_before, deliver_to, fi
 from manor.workflows.gates import gate_problems
 from manor.workflows.resuming import candidates, resume_operation
 from manor.workflows.rolling import ORDER, Carrying
+from manor.workflows.taking_over import take_over
 
 SHIP = "ship"
 PROMOTE = "promote"
@@ -103,10 +104,15 @@ def accept_and_write_down(connection: Connection, accept: Accept, wish: Wish, at
 
 
 async def settle(context: Context, mine: Delivery, carrying: Carrying) -> None:
-    """Go on with what was left of the same service between two environments, before anything newer enters; what fails is told and keeps nobody."""
+    """Go on with what was left of the same service, before anything newer enters; what fails is told and keeps nobody.
+
+    What waits for a person in an environment is left to that person.
+    """
+    for name in path_from(context, mine.environment, to=mine.to):
+        await take_over(context, f"{name}/{mine.service}", carrying)
     for other in await find_orphans(context):
-        is_between = not await context.store.read(deliveries.has_unfinished_operation, other.id)
-        if other.service == mine.service and other.id != mine.id and is_between:
+        waits = await context.store.read(deliveries.has_unfinished_operation, other.id)
+        if other.service == mine.service and other.id != mine.id and not waits:
             try:
                 await go_on(context, other.id, carrying, is_patient=True)
             except ManorError as error:

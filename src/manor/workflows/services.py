@@ -13,6 +13,7 @@ from manor.state import releases
 from manor.workflows.context import Context
 from manor.workflows.delivery import Delivered, finish, heard_in
 from manor.workflows.rolling import Carrying, Rollout, carry_out_rollout, prepare_rollout
+from manor.workflows.taking_over import take_over
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ async def service_row(context: Context, environment: str, service: str) -> Servi
 
 async def restart_service(context: Context, service: str, environment: str, carrying: Carrying) -> Delivered:
     """Replace every instance by a new one of the certified artifact. Raises UsageError if nothing is certified, and what a rollout raises."""
+    await take_over(context, f"{environment}/{service}", carrying)
     rollout = await prepare_restart(context, service, environment)
     return await finish(context, environment, await carry_out_rollout(rollout, heard_in(carrying, environment), "restart"), rollout.order.release)
 
