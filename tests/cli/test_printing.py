@@ -32,8 +32,8 @@ def test_lines_stand_in_columns(event: Event, line: str) -> None:
 
 
 def test_a_rollout_ends_with_what_its_receipt_says() -> None:
-    done = Delivered("prod", "0123456789ab", "op", verdict="certified, not probed: nothing shows whether requests were lost")
-    assert line_of(done) == "prod       0123456789ab   certified, not probed: nothing shows whether requests were lost · `manor receipt op`"
+    done = Delivered("prod", "0123456789ab", "op", verdict="certified WITHOUT A PROBE: nothing shows whether requests were lost")
+    assert line_of(done) == "prod       0123456789ab   certified WITHOUT A PROBE: nothing shows whether requests were lost · `manor receipt op`"
 
 
 def test_what_did_not_go_on_says_why() -> None:

@@ -2,32 +2,41 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 from manor.estate.model import Health, RolloutRules
-from manor.rollout.composing import host_ends, overrides
+from manor.rollout.composing import Asked, host_ends, overrides
 from manor.rollout.plan import InstanceNow, RolloutOrder
-from manor.rollout.receipt import HostEnd, Override
+from manor.rollout.receipt import Gate, HostEnd, Override
 from manor.rollout.receipt_text import rows
 from manor.state.words import OperationState, Outcome
 from manor.workflows.context import Context
-from manor.workflows.rolling import ORDER, read_again, write_arguments
+from manor.workflows.rolling import ORDER, read_asked, write_arguments
 from tests.workflows.test_retrying import ended
 
 THE_ORDER = RolloutOrder("shop", "new", (InstanceNow("web-1", "a", "old"),), RolloutRules(), Health(http="/healthz"), 30.0, 0.0)
+
+GATES = (Gate("tests", "pass", "12 tests, 0 failed, 0 skipped; by run 7"),)
 
 
 async def test_a_release_shipped_again_is_an_override_with_its_reason(opened: Context) -> None:
     operation = (await ended(opened, "ship", OperationState.DONE, service="shop")).operation
     again = replace(operation, actor="local:ann", arguments=write_arguments(THE_ORDER, "the cause is gone"))
-    assert overrides(again, read_again(again.arguments)) == (Override("local:ann", "a release that had failed here before, once more", "the cause is gone"),)
-    assert overrides(again, read_again(write_arguments(THE_ORDER))) == ()
+    assert overrides(again, read_asked(again.arguments).again) == (
+        Override("local:ann", "a release that had failed here before, once more", "the cause is gone"),
+    )
+    assert overrides(again, read_asked(write_arguments(THE_ORDER)).again) == ()
 
 
 def test_who_reads_the_order_alone_passes_over_what_stands_beside_it() -> None:
-    text = write_arguments(THE_ORDER, "why")
+    text = write_arguments(THE_ORDER, "why", GATES)
     assert ORDER.validate_json(text) == THE_ORDER
-    assert read_again(text) == "why"
+    assert read_asked(text) == Asked("why", GATES)
+
+
+def test_arguments_from_before_have_no_gates() -> None:
+    assert read_asked(json.dumps(ORDER.dump_python(THE_ORDER, mode="json"))) == Asked()
 
 
 async def test_a_host_that_failed_says_why(opened: Context) -> None:
