@@ -40,6 +40,10 @@ class RecordingDisk(Disk):
         self.calls.append(("link", path, target))
         super().link(path, target)
 
+    def name(self, path: Path, name: Path) -> None:
+        self.calls.append(("name", path, name))
+        super().name(path, name)
+
     def make_folder(self, path: Path, mode: int) -> None:
         self.calls.append(("make_folder", path, mode))
         super().make_folder(path, mode)
@@ -131,6 +135,9 @@ class Model:
             parent.now[path.name] = Inode(link=str(detail))
         elif name == "make_folder":
             parent.now[path.name] = Inode()
+        elif name == "name":
+            assert isinstance(detail, Path)
+            self.find(detail.parent).now[detail.name] = parent.now[path.name]
         elif name == "rename":
             assert isinstance(detail, Path)
             self.find(detail.parent).now[detail.name] = parent.now.pop(path.name)

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from manor.errors import CommandFailed, UsageError
+from manor.errors import ApplyFailed, CommandFailed, UsageError
 from manor.execution import detached
+from manor.execution.durable import Disk
 from manor.execution.guard import Guard
 from manor.execution.local import LocalRunner
 from manor.execution.values import Command, Detached, HostPath, Secret
@@ -89,21 +90,57 @@ os.killpg(0, signal.SIGKILL)
     assert (state.code, await runner.log(same)) == (5, b"done\n")
 
 
-async def test_a_controller_that_dies_while_it_asks_changes_nothing(runner: LocalRunner, tmp_path: Path) -> None:
-    one = step(tmp_path, "yes | head -1; exit 4")
-    Path(one.folder).mkdir(parents=True)
-    reading, writing = os.pipe()
-    os.close(reading)
-    words = ["sh", str(detached.SCRIPT), str(one.folder), one.key, "60", "sh", "-c", "yes | head -1; exit 4"]
-    start_and_forget(words, writing)
-    await until(lambda: detached.stand(one).started)
-    assert (await ended(runner, one)).code == 4
-    assert await runner.log(one) == b"y\n"
+def waiting_wrapper(one: Detached) -> subprocess.Popen[bytes]:
+    """Start a step's wrapper as a controller does, and let go of it by closing its input."""
+    Path(one.folder).mkdir(parents=True, exist_ok=True)
+    words = ["/bin/sh", str(detached.SCRIPT), str(one.folder), "60", *map(str, one.command.argv)]
+    return subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
 
 
-def start_and_forget(words: list[str], output: int) -> None:
-    with subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=output, stderr=output):
-        os.close(output)
+def left_alone(wrapper: subprocess.Popen[bytes]) -> None:
+    """Die as its controller."""
+    assert wrapper.stdin is not None
+    wrapper.stdin.close()
+    wrapper.wait(20)
+
+
+async def test_a_controller_that_dies_before_it_claims_has_started_nothing(runner: LocalRunner, tmp_path: Path) -> None:
+    one = step(tmp_path, f"echo x >> {tmp_path}/count")
+    left_alone(waiting_wrapper(one))
+    assert detached.stand(one).started is False
+    await runner.start(one)
+    assert (await ended(runner, one)).code == 0
+    assert (tmp_path / "count").read_text() == "x\n"
+
+
+async def test_a_controller_that_dies_after_its_claim_has_started_it(runner: LocalRunner, tmp_path: Path) -> None:
+    one = step(tmp_path, f"echo x >> {tmp_path}/count; exit 4")
+    wrapper = waiting_wrapper(one)
+    assert detached.claim(Disk(), one, wrapper.pid)
+    left_alone(wrapper)
+    assert (await runner.start(one)).code == 4
+    assert (tmp_path / "count").read_text() == "x\n"
+
+
+async def test_a_wrapper_whose_folder_is_another_s_starts_nothing(tmp_path: Path) -> None:
+    one = step(tmp_path, f"echo x >> {tmp_path}/count")
+    first, second = waiting_wrapper(one), waiting_wrapper(one)
+    assert detached.claim(Disk(), one, first.pid)
+    assert not detached.claim(Disk(), one, second.pid)
+    left_alone(second)
+    assert not (tmp_path / "count").exists()
+    left_alone(first)
+    assert (tmp_path / "count").read_text() == "x\n"
+    assert sorted(path.name for path in Path(one.folder).iterdir()) == ["exit", "log", "pid"]
+
+
+async def test_no_wrapper_is_left_as_a_zombie(runner: LocalRunner, tmp_path: Path) -> None:
+    one = step(tmp_path, "true")
+    await runner.start(one)
+    await ended(runner, one)
+    claimed = detached.identity_in(Path(one.folder))
+    assert claimed is not None
+    await until(lambda: not Path("/proc", str(claimed.pid)).exists())
 
 
 async def test_time_out_ends_all_and_is_told_apart(runner: LocalRunner, tmp_path: Path) -> None:
@@ -209,6 +246,12 @@ async def test_a_program_that_is_not_there_ends_with_127(runner: LocalRunner, tm
 async def test_a_folder_to_start_in_that_is_not_there_is_said_at_once(runner: LocalRunner, tmp_path: Path) -> None:
     with pytest.raises(CommandFailed, match=r"the folder /no/such does not exist"):
         await runner.start(Detached("k", HostPath(tmp_path / "ops"), Command(("true",), cwd=HostPath("/no/such"))))
+
+
+async def test_a_folder_that_cannot_be_made_is_said_with_the_step(runner: LocalRunner, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ApplyFailed, match=r"dev/all-1: the detached step k was not started: .*/file/ops: Not a directory"):
+        await runner.start(Detached("k", HostPath(tmp_path / "file" / "ops"), Command(("true",))))
 
 
 async def test_nothing_of_the_wrapper_stays_behind(runner: LocalRunner, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from manor.execution.values import HostPath
 from manor.pipeline.definition import KINDS
 from manor.pipeline.engine import run_pipeline
 from manor.pipeline.requests import cancel_run
+from manor.pipeline.results import result_of
 from manor.state import leases, runs
 from manor.state.executing import lease_name
 from manor.state.holder import this_process
@@ -84,10 +86,10 @@ def model(tmp_path: Path, state_folder: Path) -> Model:
     return Model(state_folder, tmp_path / "repository", world)
 
 
-def add(model: Model, text: str = PIPELINE) -> str:
+def add(model: Model, text: str = PIPELINE, ref: str = "refs/heads/main") -> str:
     with Store.open(model.folder, model.world.clock) as store:
         Bench(store, model.repository).pipeline(text)
-        return store.write_now(runs.add_run, "shop", "refs/heads/main", "1" * 40, "test", model.world.clock.now()).id
+        return store.write_now(runs.add_run, "shop", ref, "1" * 40, "test", model.world.clock.now()).id
 
 
 @pytest.mark.parametrize("every", [4, pytest.param(1, marks=pytest.mark.thorough)])
@@ -151,6 +153,31 @@ async def test_a_run_has_a_time_out_of_its_own(model: Model) -> None:
     with model.live() as mortal:
         ended = await mortal.go(run)
         assert mortal.bench.states(ended) == {"one": "passed", "two": "timed_out"}
+
+
+async def test_what_passed_before_is_not_done_again_and_does_not_wait_for_its_turn(model: Model) -> None:
+    first, again = add(model), add(model, ref="refs/heads/again")
+    with model.live() as mortal:
+        assert (await mortal.go(first)).state is RunState.PASSED
+        begun = dict(model.world.begun)
+        nobody_ends = replace(mortal.bench.ports, at_once=asyncio.Semaphore(0))
+        async with asyncio.timeout(20):
+            ended = await run_pipeline(mortal.store.read_now(runs.get, again), mortal.lease(again), nobody_ends, mortal.deliver)
+        rows = mortal.store.read_now(runs.steps, again)
+    assert (ended.state, model.world.begun) == (RunState.PASSED, begun)
+    assert [(row.attempt, row.deadline, result_of(row).reused) for row in rows] == [(1, None, first)] * 4
+
+
+async def test_what_passed_but_left_nothing_is_done_again(model: Model) -> None:
+    first, again = add(model), add(model, ref="refs/heads/again")
+    with model.live() as mortal:
+        await mortal.go(first)
+        for archive in (mortal.store.folder.runs / ".outputs").iterdir():
+            archive.unlink()
+        assert (await mortal.go(again)).state is RunState.PASSED
+        reused = {row.name: bool(result_of(row).reused) for row in mortal.store.read_now(runs.steps, again)}
+    assert (reused["beside"], reused["build"]) == (True, False)
+    assert f"{again}/build/1" in model.world.begun
 
 
 async def test_a_program_that_is_lost_is_done_again_at_most_twice(model: Model) -> None:

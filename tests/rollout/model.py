@@ -114,6 +114,9 @@ class World:
         self.returned: set[tuple[str, str]] = set()
         """Operation and server of all that guards ever returned."""
         self.is_probed = False
+        self.before = (0, 0)
+        """Requests and losses before anything was moved; the model counts those in flight to neither."""
+        self.is_moved = True
         self.is_expected = False
         """Somebody relies on it: requests without an answer are losses."""
         self.losses: list[Loss] = []
@@ -246,6 +249,11 @@ class World:
         if self.kept_until.get(server, 0.0) > self.now:
             self.losses.append(Loss(self.now, server, "stopped while an idle connection was open"))
         self.websockets.pop(server, None)
+
+    def move(self) -> None:
+        """Note what was seen before the first act on traffic."""
+        if not self.is_moved:
+            self.is_moved, self.before = True, (self.answered + len(self.losses), len(self.losses))
 
     @property
     def lost(self) -> list[Loss]:
@@ -395,6 +403,8 @@ class ModelFleet:
         return ServerView(name, state, known.healthy.get(name) if known.checks else True, in_flight, websockets=opened)
 
     async def set_traffic(self, service: str, changes: Mapping[str, TrafficState], here: Here) -> None:
+        if any(TrafficState.READY in (state, self.world.remembered[server]) for server, state in changes.items()):
+            self.world.move()
         self.world.learn()
         for server, state in changes.items():
             self._act(f"{state} {server}", self.world.servers[server].host)
@@ -443,13 +453,17 @@ class ModelFleet:
         return "" if self.world.is_maintained is on else self.balancers[0].host
 
     async def start_probe(self, service: str, here: Here) -> None:
+        self.world.is_moved = self.world.is_probed and self.world.is_moved
         self.world.is_probed = True
         self.mutated()
 
     async def stop_probe(self, service: str, here: Here) -> ProbeSummary:
         self.world.is_probed = False
         self.mutated()
-        return ProbeSummary(self.world.answered + len(self.world.losses), len(self.world.losses), tuple(loss.why for loss in self.world.losses[:3]))
+        sent, lost = self.world.answered + len(self.world.losses), len(self.world.losses)
+        sent_before, lost_before = self.world.before
+        shown = tuple(loss.why for loss in self.world.losses[lost_before:][:3])
+        return ProbeSummary(sent, lost, shown, sent_before=sent_before, lost_before=lost_before)
 
     async def active(self, service: str, host: str) -> SlotLetter | None:
         return self.world.active.get(host)

@@ -60,14 +60,14 @@ async def turned_round(store: InlineStore, asked: Case, kind: str, happens: Call
 
 
 async def test_what_a_killed_balancer_lost_is_not_held_against_the_release(rollouts: InlineStore) -> None:
-    run, text = await turned_round(rollouts, case("balancer"), "admit", restart)
+    run, text = await turned_round(rollouts, case("balancer"), "drain", restart)
     assert "new" not in run.world.standing
     assert "the probe lost 1 of" in text
     assert f"; that is not held against the release: {RESTARTED}; old serves as before" in text
 
 
 async def test_what_is_lost_while_every_tier_runs_burns_it(rollouts: InlineStore) -> None:
-    run, text = await turned_round(rollouts, case("lost"), "admit", lose)
+    run, text = await turned_round(rollouts, case("lost"), "drain", lose)
     assert run.world.standing["new"] == "burned"
     assert "not held against" not in text
 
@@ -104,7 +104,7 @@ async def test_who_cannot_look_has_no_excuse(rollouts: InlineStore, monkeypatch:
         raise Unreachable("edge-1: no answer")
 
     monkeypatch.setattr(ModelFleet, "disturbed", blind)
-    run, _ = await turned_round(rollouts, case("blind"), "admit", restart)
+    run, _ = await turned_round(rollouts, case("blind"), "drain", restart)
     assert run.world.standing["new"] == "burned"
 
 
@@ -114,6 +114,36 @@ async def test_a_host_that_went_away_in_the_bake_is_not_held_against_the_release
     spared = {step.evidence for step in run.store.read_now(journal.steps, run.operation) if step.kind == "spare"}
     assert spared == {"web-2 can't be reached, so nobody can tell how it does there"}
     assert "new" not in run.world.standing
+
+
+async def test_a_host_that_went_away_does_not_excuse_a_release_that_is_dead_on_another(rollouts: InlineStore) -> None:
+    def happens(world: World) -> None:
+        world.lost_hosts.add("web-3")
+        for server in ("web-1-b", "web-2-b"):
+            world.programs[server].is_dead = True
+
+    run = await begin(case("gone_and_dead", hosts=3, rules={"bake": 5.0}), rollouts)
+    await run.execute(Disturber(run, "bake", happens))
+    assert run.world.standing["new"] == "burned"
+
+
+async def test_a_supervisor_that_answers_with_an_error_keeps_nobody_from_going_back(rollouts: InlineStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, world = ModelFleet.program, list[str]()
+
+    async def confused(fleet: ModelFleet, ref: SlotRef) -> ProgramView | None:
+        if world and ref.host == "web-3" and not any(step.plan for step in fleet.store.read_now(journal.steps, world[0])):
+            raise ManorError("web-3: the supervisor does not know echo-b")
+        return await whole(fleet, ref)
+
+    def happens(made: World) -> None:
+        world.append(run.operation)
+        made.programs["web-1-b"].is_dead = True
+
+    monkeypatch.setattr(ModelFleet, "program", confused)
+    run = await begin(case("confused", hosts=3, rules={"bake": 5.0}), rollouts)
+    result = await run.execute(Disturber(run, "bake", happens))
+    assert result is not None
+    assert (result.operation.state, run.world.standing["new"]) == (OperationState.REVERTED, "burned")
 
 
 async def test_what_was_judged_stays_so_when_the_way_back_is_planned_again(rollouts: InlineStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,7 +157,7 @@ async def test_what_was_judged_stays_so_when_the_way_back_is_planned_again(rollo
 
     run = await begin(case("again", hosts=1), rollouts)
     monkeypatch.setattr(ModelFleet, "stop", stop_at_second)
-    result = await run.execute(Disturber(run, "admit", restart))
+    result = await run.execute(Disturber(run, "drain", restart))
     assert result is not None
     assert result.operation.plan == 2
     assert "new" not in run.world.standing

@@ -11,6 +11,7 @@ import pytest
 from manor.estate.topology import TrafficState
 from manor.operations.planning import Result
 from manor.operations.step import decode_evidence
+from manor.rollout.fleet import ProbeSummary
 from manor.rollout.moving import Drained
 from manor.rollout.plan import InstanceNow, RolloutOrder, batches, plan_rollout
 from manor.rollout.story import told_end
@@ -234,3 +235,19 @@ async def test_on_the_way_back_of_in_turn_the_host_that_carries_nothing_comes_fi
     begun = [planned.step for planned in plan_rollout(order)]
     back = plan_return(order, begun, Failure("web-3 does not stay up", is_of_release=True))
     assert list(dict.fromkeys(planned.step.host for planned in back if planned.step.host)) == ["web-3", "web-2", "web-1"]
+
+
+async def test_a_release_that_mends_a_service_is_not_turned_round_for_what_was_lost_before(rollouts: InlineStore) -> None:
+    def broken() -> World:
+        made = World(2, 1, {"old": NATURES["500s"], "new": GOOD})
+        made.serve("old")
+        made.balancers[0].healthy = dict.fromkeys(made.servers, False)
+        return made
+
+    run, result = await carried_out(Case("mends", broken, OperationState.DONE, quick()), rollouts)
+    assert result.operation.state is OperationState.DONE, result.operation.summary
+    (ended,) = (step for step in result.steps if step.kind == "stop-probe")
+    seen = decode_evidence(ended, ProbeSummary)
+    assert seen.lost_before > 5
+    assert (seen.lost - seen.lost_before) * seen.sent_before < seen.lost_before * (seen.sent - seen.sent_before)
+    assert run.world.standing["new"] == "certified"

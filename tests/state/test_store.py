@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
-from manor.errors import ApplyFailed, Busy, ManorError, UsageError
-from manor.state import audit, journal, operations, places, receipts, releases, runs, tables, tokens
+from manor.errors import ApplyFailed, Busy, FencedOff, ManorError, UsageError
+from manor.state import audit, executing, journal, leases, operations, places, receipts, releases, runs, tables, tokens
+from manor.state.holder import this_process
 from manor.state.journal import NewStep
 from manor.state.operations import NewOperation
 from manor.state.places import EnvironmentPlace, HostPlace
@@ -190,6 +192,20 @@ def test_runs_begin_and_end(store: Store) -> None:
     assert passed is not None
     assert passed.run == run.id
     assert store.read_now(runs.passed_before, "k2") is None
+
+
+def test_an_attempt_begins_unless_its_key_passed_before(store: Store) -> None:
+    run = store.write_now(runs.add_run, "shop", "refs/heads/main", "c1", "ann", 1.0)
+    lease = store.write_now(leases.acquire, "run:shop:refs/heads/main", run.id, holder=this_process(), now=1.0)
+    first = RunStep(run.id, "test", 1, 0, "k1", RunState.RUNNING, started_at=2.0)
+    assert store.write_now(executing.begin_step, lease, first) is None
+    assert store.read_now(runs.steps, run.id) == (first,)
+    passed = replace(first, state=RunState.PASSED, ended_at=3.0, code=0)
+    store.write_now(executing.put_step, lease, passed)
+    assert store.write_now(executing.begin_step, lease, replace(first, attempt=2)) == passed
+    assert store.read_now(runs.steps, run.id) == (passed,)
+    with pytest.raises(FencedOff):
+        store.write_now(executing.begin_step, replace(lease, token=0), replace(first, key="k2"))
 
 
 def test_tokens_are_told_once_and_kept_as_a_hash(store: Store) -> None:

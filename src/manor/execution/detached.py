@@ -9,21 +9,22 @@ import asyncio
 import os
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from manor.errors import ApplyFailed, TimedOut, UsageError
-from manor.execution import files
+from manor.errors import UsageError
+from manor.execution import durable, files
 from manor.execution.durable import Disk
 from manor.execution.processes import Place, readable
 from manor.execution.processes import start as start_process
 from manor.execution.values import Detached, DetachedState, MakeFolder, PutFile
 
 SCRIPT = Path(__file__).with_name("detached.sh")
-CLAIM_SECONDS = 10.0
+GO = b"go\n"
 CANCEL_SECONDS = 8.0
 POLL_SECONDS = 0.02
 TIMER = "MANOR_TIMER"
@@ -38,12 +39,17 @@ class Identity:
     boot: str
 
 
-def prepare(disk: Disk, step: Detached) -> None:
-    """Make the step's folder, with its input. Raises UsageError if the folder is another key's, OSError."""
+def start(disk: Disk, step: Detached, place: Place) -> DetachedState:
+    """Start the step unless it was, and return how it stands. Raises CommandFailed, Unreachable, UsageError if the folder is another key's, OSError."""
+    folder = Path(step.folder)
     files.carry_out(disk, MakeFolder(step.folder, mode=0o700))
     check_key(step)
-    if step.command.stdin and identity_in(Path(step.folder)) is None:
-        files.carry_out(disk, PutFile(step.folder / "input", step.command.stdin, mode=0o600))
+    if identity_in(folder) is None:
+        if step.command.stdin:
+            files.carry_out(disk, PutFile(step.folder / "input", step.command.stdin, mode=0o600))
+        launch(disk, step, place)
+        check_key(step)
+    return stand(step)
 
 
 def check_key(step: Detached) -> None:
@@ -54,41 +60,57 @@ def check_key(step: Detached) -> None:
         raise UsageError(f"{step.folder}: is the folder of the step {key!r}, not of {step.key!r}")
 
 
-async def launch(step: Detached, place: Place) -> None:
-    """Start the wrapper and return once it has claimed the folder, or has found it claimed. Raises CommandFailed, ApplyFailed, TimedOut, UsageError."""
-    limit = f"{step.timeout_seconds:.3f}"
-    command = replace(step.command, argv=("setsid", "--fork", "/bin/sh", str(SCRIPT), "--inside", str(step.folder), step.key, limit, *step.command.argv))
+def launch(disk: Disk, step: Detached, place: Place) -> None:
+    """Start a wrapper, claim the folder for it and let it go; if another has it, ours ends by itself. Raises CommandFailed, Unreachable, OSError."""
+    words = ("/bin/sh", str(SCRIPT), str(step.folder), f"{step.timeout_seconds:.3f}", *step.command.argv)
     reading, writing = os.pipe()
     try:
+        wrapper = start_process(replace(step.command, argv=words), place, reading, subprocess.DEVNULL, subprocess.DEVNULL)
         try:
-            launcher = start_process(command, place, subprocess.DEVNULL, writing, writing)
+            if claim(disk, step, wrapper.pid):
+                os.write(writing, GO)
         finally:
-            os.close(writing)
-        launcher.wait()
-        answer = await _answer(reading, step, place)
+            # It is our child: somebody has to take its end, whenever that is.
+            threading.Thread(target=wrapper.wait, name=f"wrapper-{wrapper.pid}", daemon=True).start()
     finally:
         os.close(reading)
-    if answer not in {"started", "again"}:
-        raise ApplyFailed(f"{place.host}: the detached step {step.key} was not started: {answer or 'its wrapper ended at once'}")
-    check_key(step)
-    if (claimed := identity_in(Path(step.folder))) is not None:
-        (Path(step.folder) / f"pid.{claimed.pid}").unlink(missing_ok=True)
+        os.close(writing)
+
+
+def claim(disk: Disk, step: Detached, pid: int) -> bool:
+    """Claim the step's folder for a wrapper that waits; False if another has it. Raises OSError."""
+    target = Path(step.folder) / "pid"
+    identity = Identity(pid, look_at(pid)[1], boot_id())
+    durable.sweep(disk, target)
+    new = durable.beside(target)
+    disk.write(new, [f"{identity.pid} {identity.started_ticks} {identity.boot}\n{step.key}".encode()], 0o600)
+    try:
+        disk.name(new, target)
+    except FileExistsError:
+        return False
+    finally:
+        disk.unlink(new)
+    return True
 
 
 def stand(step: Detached) -> DetachedState:
     """Return how a step stands, from its folder and from /proc."""
+    state = told_by_wrapper(step)
+    return replace(state, lost=not any(marked(step))) if state.lost else state
+
+
+def told_by_wrapper(step: Detached) -> DetachedState:
+    """Return how a step stands, without a look at every process: it may seem lost though what it started lives."""
     folder = Path(step.folder)
     claimed = identity_in(folder)
     if claimed is None:
         return DetachedState(started=False)
-    running = is_alive(claimed)
+    is_wrapped = is_alive(claimed)
     code = _code(folder)
-    if code is None and not running:
-        running = any(marked(step))
     return DetachedState(
         started=True,
         code=code,
-        lost=code is None and not running,
+        lost=code is None and not is_wrapped,
         timed_out=(folder / "timed_out").exists(),
         log_bytes=_size(folder / "log"),
     )
@@ -144,10 +166,16 @@ def is_alive(identity: Identity) -> bool:
     if identity.boot != boot_id():
         return False
     try:
-        state, *fields = Path(f"/proc/{identity.pid}/stat").read_bytes().rpartition(b") ")[2].split()
+        state, ticks = look_at(identity.pid)
     except (FileNotFoundError, ProcessLookupError):
         return False
-    return state not in {b"Z", b"X"} and int(fields[18]) == identity.started_ticks
+    return state not in {b"Z", b"X"} and ticks == identity.started_ticks
+
+
+def look_at(pid: int) -> tuple[bytes, int]:
+    """Return a process's state and start time in clock ticks. Raises FileNotFoundError or ProcessLookupError if there is none."""
+    state, *fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b") ")[2].split()
+    return state, int(fields[18])
 
 
 def is_wrapped(step: Detached) -> bool:
@@ -169,16 +197,6 @@ def marked(step: Detached, name: str = "MANOR_DETACHED") -> Iterator[int]:
             with suppress(FileNotFoundError, ProcessLookupError, PermissionError):
                 if mark in (folder / "environ").read_bytes().split(b"\0"):
                     yield int(folder.name)
-
-
-async def _answer(reading: int, step: Detached, place: Place) -> str:
-    deadline, answer = time.monotonic() + CLAIM_SECONDS, b""
-    while await readable(reading, deadline - time.monotonic()):
-        piece = os.read(reading, 4096)
-        answer += piece
-        if not piece or answer in {b"started\n", b"again\n"}:
-            return answer.decode("utf-8", "replace").strip()
-    raise TimedOut(f"{place.host}: the wrapper of the detached step {step.key} did not answer within {CLAIM_SECONDS:g} s")
 
 
 def _code(folder: Path) -> int | None:

@@ -1,24 +1,19 @@
 #!/bin/sh
 # Runs one program so that it outlives whoever asked for it, and keeps log, pid and exit code in a folder.
-# Usage: detached.sh FOLDER KEY TIMEOUT_SECONDS ARGV…        (docs/detached-steps.md)
+# Usage: detached.sh FOLDER TIMEOUT_SECONDS ARGV…            (docs/detached-steps.md)
 #
-# Returns at once. The wrapper behind it prints `started` or `again`, then lets go of stdin, stdout and stderr.
+# Is started in a session of its own, and starts nothing before it reads `go` from its standard input: until then whoever asked claims the
+# folder for it. Whoever asked may die in between; then the claim itself tells whether to go on.
 # FOLDER/pid        the wrapper: pid, start time in clock ticks, boot id; in the next line the key. Made by link(2), which fails if it is
-#                   there: nothing starts twice. FOLDER/pid.PID is the same file; whoever asked takes that name away, as to start `rm`
-#                   takes longer than to start many a program
+#                   there: nothing starts twice
 # FOLDER/log        all that the program writes
 # FOLDER/timed_out  is there if the time was up
 # FOLDER/exit       the exit code (128 + signal) and a newline; without the newline it does not count
 # FOLDER/input      if there, the program's standard input; taken away once it is open
 # TERM to the wrapper ends the program and all it started: TERM, 5 s, KILL.
 set -u
-
-if [ "$1" != --inside ]; then
-    setsid sh "$0" --inside "$@" &
-    exit 0
-fi
-folder=$2 key=$3 limit=$4
-shift 4
+folder=$1 limit=$2
+shift 2
 
 look_at() { # sets state, parent and start (22nd field of stat; those after "(name) " begin with the third); fails if there is no such process
     { read -r stat < "/proc/$1/stat"; } 2> /dev/null || return 1
@@ -29,21 +24,15 @@ look_at() { # sets state, parent and start (22nd field of stat; those after "(na
     start=$1
 }
 
+is_claimed() {
+    read -r boot < /proc/sys/kernel/random/boot_id
+    { read -r claim < "$folder/pid"; } 2> /dev/null
+    [ "${claim:-}" = "$$ $my_start $boot" ]
+}
+
 look_at $$ || exit 1
 my_start=$start
-read -r boot < /proc/sys/kernel/random/boot_id
-printf '%s %s %s\n%s' $$ "$my_start" "$boot" "$key" > "$folder/pid.$$" || exit 1
-ln "$folder/pid.$$" "$folder/pid" 2> /dev/null
-claimed=$?
-if [ $claimed -ne 0 ]; then
-    rm -f "$folder/pid.$$"
-    [ -e "$folder/pid" ] && echo again && exit 0
-    echo "cannot write in $folder"
-    exit 1
-fi
-trap '' PIPE         # whoever asked may be gone by now; that is no reason not to start
-echo started 2> /dev/null
-trap - PIPE
+read -r go || is_claimed || exit 0
 
 input=/dev/null
 [ ! -e "$folder/input" ] || input=$folder/input

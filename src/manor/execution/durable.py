@@ -36,6 +36,10 @@ class Disk:
         """Create a symbolic link that must not exist yet."""
         path.symlink_to(target)
 
+    def name(self, path: Path, name: Path) -> None:
+        """Give a file a second name that must not exist yet."""
+        name.hardlink_to(path)
+
     def make_folder(self, path: Path, mode: int) -> None:
         """Create a folder that must not exist yet, with this mode whatever the umask says."""
         path.mkdir(mode=0o700)

@@ -90,9 +90,11 @@ class LocalRunner(Runner):
     async def _start(self, step: Detached) -> DetachedState:
         async with self._limit:
             self._check_where_it_lies(step.folder_act)
-            await in_thread(lambda: detached.prepare(self._disk, step))
-            await detached.launch(step, self._place())
-        return detached.stand(step)
+            try:
+                return await in_thread(lambda: detached.start(self._disk, step, self._place()))
+            except OSError as error:
+                where = error.filename or step.folder
+                raise ApplyFailed(f"{self.host}: the detached step {step.key} was not started: {where}: {error.strerror or error}") from error
 
     async def _attach(self, step: Detached) -> DetachedState:
         return await self._look(lambda: detached.stand(step))

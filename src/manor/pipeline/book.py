@@ -39,6 +39,10 @@ class Book:
         """Write how an attempt stands if something holds at that moment, and tell whether. Raises FencedOff."""
         return await self.store.write(executing.put_step_if, self.lease, step, holds)
 
+    async def begin(self, step: RunStep) -> RunStep | None:
+        """Write that an attempt begins, unless a step of its key passed before: then return that one and write nothing. Raises FencedOff."""
+        return await self.store.write(executing.begin_step, self.lease, step)
+
     async def set(self, state: RunState, *, summary: str = "", artifact: str | None = None, deadline: float | None = None) -> Run:
         """Write how the run stands, unless it was cancelled; return how it does. Raises FencedOff."""
         now = self.store.clock.now()

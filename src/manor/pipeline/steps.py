@@ -76,28 +76,28 @@ class Attempts:
         last = attempts[-1] if attempts else None
         if last is not None and last.state not in OPEN and not result_of(last).lost:
             return last
-        key, archives = await in_thread(lambda: plan_inputs(task))
-        if last is None or (last.state is RunState.WAITING and not result_of(last).forced):
-            row = last or RunStep(task.run.id, task.name, 1, task.place, key, RunState.WAITING)
-            if reused := await self._reuse(task, replace(row, key=key)):
+        key, archives = plan_inputs(task) if task.step.inputs is None else await in_thread(lambda: plan_inputs(task))
+        may_reuse = last is None or (last.state is RunState.WAITING and not result_of(last).forced)
+        if may_reuse and self.ports.at_once.locked():  # what need not be done does not wait for its turn
+            old = await self.book.store.read(runs.passed_before, key)
+            if old is not None and (reused := await self._reuse(task, self._row(task, key, 1 if last is None else last.attempt), old)):
                 return reused
         async with self.ports.at_once:
-            return await self._until_not_lost(task, key, archives, attempts)
+            return await self._until_not_lost(task, key, archives, attempts, may_reuse=may_reuse)
 
-    async def _reuse(self, task: Task, row: RunStep) -> RunStep | None:
-        """Return the row of a step that passed before with this key, if what it left is still there."""
-        old = await self.book.store.read(runs.passed_before, row.key)
-        if old is None or self.is_cancelled:
+    async def _reuse(self, task: Task, row: RunStep, old: RunStep) -> RunStep | None:
+        """Return the row of a step that passed before as `old`, if what it left is still there."""
+        if self.is_cancelled:
             return None
         result, folder = result_of(old), self.book.store.folder
         now = self.book.store.clock.now()
         log = old.log if old.log.startswith("../") or old.run == row.run else f"../{old.run}/{old.log}"
         reused = result.model_copy(update={"reused": result.reused or old.run, "forced": False})
-        done = replace(row, state=RunState.PASSED, started_at=now, ended_at=now, code=0, log=log, result=reused.model_dump_json())
+        done = replace(row, state=RunState.PASSED, deadline=None, started_at=now, ended_at=now, code=0, log=log, result=reused.model_dump_json())
         is_there = await self.book.put_if(done, lambda: collecting.is_there(result, task.folder.outputs, folder.artifacts))
         return done if is_there else None
 
-    async def _until_not_lost(self, task: Task, key: str, archives: Sequence[Path], attempts: Sequence[RunStep]) -> RunStep:
+    async def _until_not_lost(self, task: Task, key: str, archives: Sequence[Path], attempts: Sequence[RunStep], *, may_reuse: bool) -> RunStep:
         lost = sum(result_of(row).lost for row in attempts)
         last = attempts[-1] if attempts else None
         number = 1 if last is None else last.attempt + (0 if last.state in OPEN else 1)
@@ -105,17 +105,29 @@ class Attempts:
         if last is not None and last.state not in OPEN and lost >= MOST_LOST:
             return last
         while True:
-            row = running or await self._begin(task, key, number)
+            row = running or await self._begin(task, self._row(task, key, number), may_reuse=may_reuse)
+            if row.state is not RunState.RUNNING:
+                return row
             done = await self._attempt(task, row, archives, is_new=running is None)
             lost += result_of(done).lost
             if not result_of(done).lost or lost >= MOST_LOST:
                 return done
-            number, running = done.attempt + 1, None
+            number, running, may_reuse = done.attempt + 1, None, False
 
-    async def _begin(self, task: Task, key: str, number: int) -> RunStep:
+    def _row(self, task: Task, key: str, number: int) -> RunStep:
+        """Return the row of an attempt that begins now."""
         now = self.book.store.clock.now()
         deadline = min(now + task.step.timeout, task.deadline)
-        row = RunStep(task.run.id, task.name, number, task.place, key, RunState.RUNNING, deadline, now, log=f"{task.name}/{number}/log")
+        return RunStep(task.run.id, task.name, number, task.place, key, RunState.RUNNING, deadline, now, log=f"{task.name}/{number}/log")
+
+    async def _begin(self, task: Task, row: RunStep, *, may_reuse: bool) -> RunStep:
+        """Write that an attempt begins, or that the step passed before; return what was written."""
+        if may_reuse and not self.is_cancelled:
+            old = await self.book.begin(row)
+            if old is None:
+                return row
+            if reused := await self._reuse(task, row, old):
+                return reused
         await self.book.put(row)
         return row
 

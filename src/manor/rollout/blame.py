@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import replace
 
-from manor.errors import CommandFailed, Unreachable
+from manor.errors import FencedOff, ManorError, Unreachable
 from manor.operations.step import Step, StepKinds
 from manor.rollout.fleet import Fleet, SlotRef
 from manor.rollout.framing import SpareRelease, StartProbe, StopProbe
@@ -41,16 +41,28 @@ async def blame(order: RolloutOrder, rows: Iterable[StepRow], ports: Fleet, kind
     failure = replace(failure, is_of_release=failure.is_of_release or (bool(unstopped) and await is_any_replacement_dead(ports, unstopped)))
     if not failure.is_of_release:
         return failure
-    accused = suspects(order, steps, kinds)
-    lost = [ref.host for ref in accused if not await is_reached(ports, ref)]
-    if lost:
-        return spare(failure, f"{', '.join(dict.fromkeys(lost))} can't be reached, so nobody can tell how it does there")
     try:
-        otherwise = (*await ports.disturbed(disturbed_since(steps, ports.now())), *absences(steps, deadline))
-        innocent = bool(otherwise) and all([await answers(ports, ref) for ref in accused])
-    except (Unreachable, CommandFailed):
+        excuse = await excuse_of(suspects(order, steps, kinds), (steps, deadline), ports)
+    except ManorError as error:
+        if isinstance(error, FencedOff):
+            raise
         return failure
-    return spare(failure, "; ".join(otherwise)) if innocent else failure
+    return spare(failure, excuse) if excuse else failure
+
+
+async def excuse_of(accused: Iterable[SlotRef], happened: tuple[tuple[StepRow, ...], float | None], ports: Fleet) -> str:
+    """Return what else the failure can have come from; empty: the release fails its own check somewhere, or nothing else was wrong.
+
+    Raises ManorError if that can't be found out.
+    """
+    steps, deadline = happened
+    reached = {ref: await is_reached(ports, ref) for ref in accused}
+    lost = dict.fromkeys(ref.host for ref, answered in reached.items() if not answered)
+    otherwise = [f"{', '.join(lost)} can't be reached, so nobody can tell how it does there"] if lost else []
+    otherwise += [] if lost else await ports.disturbed(disturbed_since(steps, ports.now()))
+    otherwise += absences(steps, deadline)
+    innocent = bool(otherwise) and all([await answers(ports, ref) for ref, answered in reached.items() if answered])
+    return "; ".join(otherwise) if innocent else ""
 
 
 def absences(rows: Iterable[StepRow], deadline: float | None) -> list[str]:
@@ -61,11 +73,15 @@ def absences(rows: Iterable[StepRow], deadline: float | None) -> list[str]:
 
 
 async def is_reached(ports: Fleet, ref: SlotRef) -> bool:
-    """Tell whether the host of a slot answers at all."""
+    """Tell whether the host of a slot answers at all; one that answers with an error does."""
     try:
         await ports.program(ref)
     except Unreachable:
         return False
+    except FencedOff:
+        raise
+    except ManorError:
+        return True
     return True
 
 

@@ -165,7 +165,7 @@ def seen_text(order: RolloutOrder, probe: ProbeColumn) -> str:
     if not probe.has_evidence:
         return "not probed"
     if order.rules.strategy != "interrupt":
-        return f"lost {probe.lost:,} of {probe.sent:,}"
+        return str(probe.all_losses)
     return f"out of service for {probe.outage.seconds:.2f} s" if probe.outage else "no outage was long enough to be measured"
 
 

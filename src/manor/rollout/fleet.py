@@ -15,6 +15,7 @@ from manor.estate.topology import TrafficState
 from manor.integrations.proxies.base import ServerView
 from manor.integrations.supervisors.base import ProgramView
 from manor.operations.step import Here
+from manor.rollout.losses import Losses
 
 SlotLetter = Literal["a", "b"]
 
@@ -65,7 +66,15 @@ class ProbeSummary:
     gap: str = ""
     """Why the recording does not cover the rollout, so that nobody knows what was lost meanwhile; empty: it does."""
     outage_seconds: float = 0.0
-    """The longest stretch without an answer."""
+    """The longest stretch without an answer since something was moved."""
+    sent_before: int = 0
+    lost_before: int = 0
+    """Before anything was moved."""
+
+    @property
+    def losses(self) -> Losses:
+        """What it means for the rollout."""
+        return Losses(self.sent, self.lost, self.sent_before, self.lost_before)
 
     @property
     def is_whole(self) -> bool:
@@ -74,7 +83,8 @@ class ProbeSummary:
 
     def __str__(self) -> str:
         """Return it for people."""
-        return f"sent {self.sent}, lost {self.lost}{f'; not measured to its end: {self.gap}' if self.gap else ''}"
+        before = f", {self.lost_before} of them before anything was moved" if self.lost_before else ""
+        return f"sent {self.sent}, lost {self.lost}{before}{f'; not measured to its end: {self.gap}' if self.gap else ''}"
 
 
 class Fleet(Protocol):

@@ -98,9 +98,9 @@ class StopProbe(ServiceStep):
         return seen
 
     def _judge(self, seen: ProbeSummary) -> None:
-        lost = f"the probe lost {seen.lost} of {seen.sent} requests: {'; '.join(seen.first_losses)}"
-        if self.longest_outage is None and seen.lost > self.budget:
-            raise ApplyFailed(f"{self.service}: {lost}")
+        if self.longest_outage is None and not seen.losses.is_within(self.budget):
+            before = f" ({seen.lost_before} of them before anything was moved)" if seen.lost_before else ""
+            raise ApplyFailed(f"{self.service}: the probe lost {seen.lost} of {seen.sent} requests{before}: {'; '.join(seen.first_losses)}")
         if not seen.is_whole:
             told = f"not measured to its end: {seen.gap}; {seen.sent} requests were seen"
             raise Unreachable(f"{self.service}: {told}; what was lost beside them nobody knows, so nothing is certified")

@@ -17,6 +17,7 @@ from manor.observe.probe.model import Loss, Target
 from manor.observe.probe.results import Recording
 from manor.observe.probe.summary import Latency, Outage, judged, measured_outage, summarize
 from manor.observe.window import Window
+from manor.rollout.losses import Losses
 from manor.rollout.spans import ProbeSpan
 
 RULE_OF_THREE = 3.0
@@ -50,9 +51,18 @@ class ProbeColumn:
     """Requests that were answered in it."""
     lateness_p99: float | None = None
     outage: Outage | None = None
+    """The longest since something was moved."""
+    sent_before: int = 0
+    lost_before: int = 0
+    """Before anything was moved, by requests that had ended by then."""
     incomplete: tuple[str, ...] = ()
     is_whole: bool = True
     """False: it does not cover what it had to; nothing was certified by it."""
+
+    @property
+    def all_losses(self) -> Losses:
+        """What was lost, before and since something was moved."""
+        return Losses(self.sent, self.lost, self.sent_before, self.lost_before)
 
     @property
     def has_evidence(self) -> bool:
@@ -208,7 +218,7 @@ def within_budget(probe: ProbeColumn, strategy: str, loss_budget: int, longest_o
     if strategy == "interrupt":
         outage = probe.outage.seconds if probe.outage else 0.0
         return longest_outage is None or outage <= longest_outage
-    return probe.lost <= loss_budget
+    return probe.all_losses.is_within(loss_budget)
 
 
 ADAPTER = TypeAdapter(Receipt)
@@ -235,6 +245,7 @@ def probe_column(recording: Recording, span: ProbeSpan) -> ProbeColumn:
     gaps = probe_gaps(recording, span)
     outcomes = judged(recording.outcomes, recording.config, baseline)
     result = summarize(outcomes, recording.config, window, baseline)
+    early = [each for each in outcomes if baseline and window.holds(each.due) and each.done < baseline.end]
     targets = recording.config.targets
     return ProbeColumn(
         requests=tuple(dict.fromkeys(f"{target.method} {path}" for target in targets for path in target.paths)),
@@ -248,7 +259,9 @@ def probe_column(recording: Recording, span: ProbeSpan) -> ProbeColumn:
         baseline=baseline,
         compared_with=result.compared_with,
         lateness_p99=None if math.isnan(result.lateness_p99) else result.lateness_p99,
-        outage=measured_outage(outcomes, window),
+        outage=measured_outage(set(outcomes) - set(early), window),
+        sent_before=len(early),
+        lost_before=sum(each.kind is not None for each in early),
         incomplete=(*gaps, *probe_notes(recording, span)),
         is_whole=not gaps,
     )

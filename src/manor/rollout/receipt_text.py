@@ -102,7 +102,7 @@ def verdict(receipt: Receipt) -> str:
     if receipt.strategy == "interrupt":
         return f"{receipt.state}, {outage_text(receipt)}{unsure}"
     budget = "" if receipt.is_within_budget else f", more than the {receipt.loss_budget} allowed"
-    return f"{receipt.state}, lost {probe.lost:,} of {probe.sent:,}{unsure}{budget}"
+    return f"{receipt.state}, {probe.all_losses}{unsure}{budget}"
 
 
 def outage_text(receipt: Receipt) -> str:

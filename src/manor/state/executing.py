@@ -44,6 +44,15 @@ def put_step_if(connection: sa.Connection, lease: Lease, step: RunStep, holds: C
     return is_so
 
 
+def begin_step(connection: sa.Connection, lease: Lease, step: RunStep) -> RunStep | None:
+    """Write that an attempt begins, unless a step of its key passed before: then return that one and write nothing. Raises FencedOff."""
+    require_lease(connection, lease)
+    old = runs.passed_before(connection, step.key)
+    if old is None:
+        runs.put_step(connection, step)
+    return old
+
+
 def set_run(
     connection: sa.Connection, lease: Lease, identifier: str, state: RunState, *, at: float, summary: str, artifact: str | None, deadline: float | None
 ) -> Run:

@@ -67,6 +67,14 @@ class Ref:
     seen_at: float
 
 
+STEPS = tables.run_steps
+FORGET_STEP = STEPS.delete().where(
+    (STEPS.c.run == sa.bindparam("of_run")) & (STEPS.c.name == sa.bindparam("of_name")) & (STEPS.c.attempt == sa.bindparam("of_attempt"))
+)
+ADD_STEP = STEPS.insert()
+PASSED_BEFORE = sa.select(STEPS).where((STEPS.c.key == sa.bindparam("of_key")) & (STEPS.c.state == RunState.PASSED)).order_by(STEPS.c.ended_at.desc()).limit(1)
+
+
 def record_tip(connection: sa.Connection, repository: str, ref: str, commit: str, actor: str, *, at: float, starts_run: bool = True) -> Run | None:
     """Write a ref's commit into the ledger, with its run; return the run, the one that is there if commit and ref were seen before."""
     run = (find_run(connection, repository, ref, commit) or add_run(connection, repository, ref, commit, actor, at)) if starts_run else None
@@ -155,10 +163,8 @@ def open_runs(connection: sa.Connection) -> tuple[Run, ...]:
 
 def put_step(connection: sa.Connection, step: RunStep) -> None:
     """Write an attempt at a step as it stands now."""
-    table = tables.run_steps
-    mine = (table.c.run == step.run) & (table.c.name == step.name) & (table.c.attempt == step.attempt)
-    connection.execute(table.delete().where(mine))
-    connection.execute(table.insert().values(**vars(step)))
+    connection.execute(FORGET_STEP, {"of_run": step.run, "of_name": step.name, "of_attempt": step.attempt})
+    connection.execute(ADD_STEP, vars(step))
 
 
 def steps(connection: sa.Connection, run: str) -> tuple[RunStep, ...]:
@@ -177,6 +183,4 @@ def logs_elsewhere(connection: sa.Connection) -> tuple[tuple[str, str], ...]:
 
 def passed_before(connection: sa.Connection, key: str) -> RunStep | None:
     """Return the last step that passed with this content key: its result stands, nothing has to be done again."""
-    table = tables.run_steps
-    query = sa.select(table).where((table.c.key == key) & (table.c.state == RunState.PASSED)).order_by(table.c.ended_at.desc()).limit(1)
-    return rows.first_of(connection, query, RunStep)
+    return rows.first_of(connection, PASSED_BEFORE, RunStep, of_key=key)

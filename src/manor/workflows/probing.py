@@ -235,9 +235,11 @@ def host_for(view: ServiceView, path: str) -> str:
 
 def summary_of(column: ProbeColumn) -> ProbeSummary:
     """Return what a rollout has to know of it."""
-    losses = tuple(loss_line(loss) for loss in column.losses[:SHOWN_LOSSES])
+    since = [loss for loss in column.losses if column.baseline is None or loss.due >= column.baseline.end] or column.losses
+    losses = tuple(loss_line(loss) for loss in since[:SHOWN_LOSSES])
     gap = "" if column.is_whole else "; ".join(column.incomplete)
-    return ProbeSummary(column.sent, column.lost, losses, gap, column.outage.seconds if column.outage else 0.0)
+    outage = column.outage.seconds if column.outage else 0.0
+    return ProbeSummary(column.sent, column.lost, losses, gap, outage, column.sent_before, column.lost_before)
 
 
 def loss_line(loss: Loss) -> str:

@@ -66,6 +66,13 @@ JUDGED = (row("stop-probe"),)
 CASES = [
     Case("nothing lost", JUDGED, SEEN, "pass", "lost 0 of 920; budget 0"),
     Case("lost", (row("stop-probe", Outcome.FAILED, "the probe lost 4"),), LOST, "fail", "lost 4 of 920; budget 0"),
+    Case(
+        "failing before",
+        JUDGED,
+        replace(LOST, lost=40, sent_before=80, lost_before=40),
+        "pass",
+        "lost 40 of 920, all of them before anything was moved, when the service was failing already; budget 0",
+    ),
     Case("within the budget", JUDGED, LOST, "pass", "lost 4 of 920; budget 5", replace(ROLLING, loss_budget=5)),
     Case("not measured", (row("stop-probe", Outcome.UNREACHABLE),), SEEN, "inconclusive", "lost 0 of 920; budget 0; not measured to its end"),
     Case("did not end", (row("stop-probe", Outcome.FAILED, "it did not end"),), SEEN, "error", "lost 0 of 920; budget 0; it did not end"),

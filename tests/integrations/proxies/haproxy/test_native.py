@@ -102,4 +102,4 @@ async def test_what_is_pasted_is_accepted_with_the_routes_of_its_comments(socket
     whole.write_text(f"{MAIN.format(folder=sockets)}{front}\n{file.content.decode()}")
     completed = await tiers.runner().run(Command(("haproxy", "-c", "-f", str(whole)), ok_codes=frozenset({0, 1})))
     assert product.parse_check(completed) == ()
-    assert len(routes) == 6
+    assert len(routes) == 7

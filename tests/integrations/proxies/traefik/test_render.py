@@ -16,7 +16,7 @@ from manor.errors import InvalidEstate
 from manor.estate.model import Health
 from manor.estate.topology import Role, TrafficState
 from manor.execution.values import PutFile
-from manor.integrations.proxies.traefik import native, product
+from manor.integrations.proxies.traefik import native, parse, product
 from manor.integrations.proxies.traefik.routing import route_priority, route_rule
 from tests.integrations.proxies import nodes
 from tests.integrations.proxies.golden import assert_golden
@@ -123,3 +123,16 @@ def test_idle_time_outs_are_the_models() -> None:
     static, dynamic = files["traefik.yaml"], files["dynamic.yaml"]
     assert static["entryPoints"]["plain"]["transport"]["respondingTimeouts"]["idleTimeout"] == "75s"  # type: ignore[index]
     assert dynamic["http"]["serversTransports"]["manor.60"]["forwardingTimeouts"]["idleConnTimeout"] == "20s"  # type: ignore[index]
+
+
+def test_the_log_says_nothing_twice_and_all_that_is_read() -> None:
+    fields = loaded(next(file.content for file in product.render(first()) if file.name == "traefik.yaml"))["accessLog"]["fields"]["names"]  # type: ignore[index]
+    read = set(re.findall(r"entry(?:\.get\(|\[)\"(\w+)\"", Path(parse.__file__).read_text()))
+    assert {"StartUTC", "TraceId", "RouterName", "OriginStatus"} < read
+    assert set(fields.values()) == {"drop"}
+    assert not read & set(fields)
+
+
+def test_its_heap_grows_as_the_options_say() -> None:
+    assert [program.argv[-1] for program in product.programs(first())] == ["200"]
+    assert [program.argv[-1] for program in product.programs(first(options={"heap_growth": 100}))] == ["100"]

@@ -95,3 +95,9 @@ def test_idle_time_outs_are_the_models() -> None:
     parameters = next(file.content.decode() for file in product.render(tier()) if file.name == "start.cli")
     assert "param.set timeout_idle 30.000\n" in parameters
     assert "param.set backend_idle_timeout 20.000\n" in parameters
+
+
+def test_the_ring_of_the_log_is_as_large_as_varnish_s_own() -> None:
+    """A smaller one is overrun before varnishncsa has read it: https://varnish-cache.org/docs/7.1/reference/varnishd.html#vsl-space."""
+    cache, _log = product.programs(tier())
+    assert cache.argv[cache.argv.index("-l") + 1] == str(80 * 1024**2)

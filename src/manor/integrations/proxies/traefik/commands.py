@@ -8,18 +8,16 @@ from __future__ import annotations
 from manor.estate.topology import ServiceView, TierNode
 from manor.execution.values import Act, Command, Effect, HttpRequest, PutLink, Remove, Touch
 from manor.integrations.proxies.base import TierProgram
+from manor.integrations.proxies.traefik.options import Options
 
 LINK = "_estate.yaml"
 
 
-def programs(node: TierNode, finish_seconds: float) -> tuple[TierProgram, ...]:
+def programs(node: TierNode, options: Options) -> tuple[TierProgram, ...]:
     """Return the one process."""
-    etc = node.folders.etc
-    return (
-        TierProgram(
-            f"tier-{node.key}", ("sh", str(etc / "start.sh"), str(etc), str(node.folders.state), str(node.folders.run)), stop_seconds=finish_seconds + 5.0
-        ),
-    )
+    etc, folders = node.folders.etc, node.folders
+    argv = ("sh", str(etc / "start.sh"), str(etc), str(folders.state), str(folders.run), str(options.heap_growth))
+    return (TierProgram(f"tier-{node.key}", argv, stop_seconds=options.accept_grace + options.finish_grace + 5.0),)
 
 
 def check(node: TierNode) -> Command:

@@ -27,3 +27,9 @@ class Options(BaseModel):
         description="bytes of a body of unknown length kept in memory while it is measured against the route's `body`; the rest goes to a file",
     )
     http2_streams: int = Field(250, ge=1, le=10_000, description="parallel requests on one HTTP/2 connection")
+    heap_growth: int = Field(
+        200,
+        ge=50,
+        le=1000,
+        description="percent by which its memory in use may grow before it is cleaned up (`GOGC`); more: less CPU time and more memory",
+    )

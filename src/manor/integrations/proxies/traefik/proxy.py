@@ -41,8 +41,7 @@ class Traefik(Proxy):
 
     def programs(self, node: TierNode) -> tuple[TierProgram, ...]:
         """Return its one process."""
-        options = read_options(node)
-        return commands.programs(node, options.accept_grace + options.finish_grace)
+        return commands.programs(node, read_options(node))
 
     def check(self, node: TierNode) -> Command:
         """Return the start of a throw-away instance; needs `sh`, `awk` and `curl` on the host."""

@@ -1,11 +1,13 @@
 #!/bin/sh
-# Start Traefik on its rendered files: start.sh ETC STATE RUN
+# Start Traefik on its rendered files: start.sh ETC STATE RUN HEAP_GROWTH
 # The folder it watches is STATE: one link to the rendered file, and a file for each service that says which slots take traffic.
 # A service that has no such file yet gets the one of the estate, in which nothing is ready. RUN holds the plugin as Traefik wants it.
 set -eu
 etc=$1
 state=$2
 run=$3
+# https://go.dev/doc/gc-guide#GOGC
+export GOGC="${4:-100}"
 plugin=$run/plugins-local/src/manor/pages
 mkdir -p "$state" "$plugin"
 cp "$etc/pages.go" "$plugin/pages.go"

@@ -16,7 +16,7 @@ class Options(BaseModel):
 
     storage: Size = Field(256 * 1024**2, ge=1024**2, description="memory for stored answers, e.g. 256MiB")
     largest_object: Size = Field(32 * 1024**2, ge=1024, description="answers that say they are larger are passed through, never stored, e.g. 32MiB")
-    log_memory: Size = Field(16 * 1024**2, ge=4 * 1024**2, description="memory of the ring that the access log is read from, e.g. 16MiB")
+    log_memory: Size = Field(80 * 1024**2, ge=4 * 1024**2, description="memory of the ring that the access log is read from, e.g. 80MiB")
     header_size: Size = Field(64 * 1024, ge=8 * 1024, le=512 * 1024, description="the longest single header of a request or an answer, e.g. 64KiB")
     headers: int = Field(128, ge=64, le=1024, description="how many headers a request or an answer may have")
     threads_min: int = Field(50, ge=5, le=5000, description="threads kept ready in each of the two pools")
