@@ -38,8 +38,8 @@ class Delivered:
     operation: str
     """Empty: it was there already."""
     lost: int = 0
-    is_probed: bool = False
-    """False: nothing was asked from outside, and `lost` says nothing."""
+    is_probed: bool | None = None
+    """False: nothing was asked from outside, and `lost` says nothing; None: nothing was done, or there is no receipt."""
     verdict: str = ""
     """The receipt's one sentence; one without a probe claims nothing about losses."""
     note: str = ""
@@ -183,8 +183,11 @@ async def releases_serving(context: Context, environment: str, service: str) -> 
 
 
 def summary_lines(delivered: Iterable[Delivered]) -> list[str]:
-    """Return a line an environment."""
-    return [line_of(one) for one in delivered]
+    """Return a line an environment; the last one names the environments before it where a release was certified without a probe."""
+    rows = list(delivered)
+    unproven = ", ".join(one.environment for one in rows[:-1] if one.is_probed is False)
+    lines = [line_of(one) for one in rows]
+    return [*lines[:-1], f"{lines[-1]} · {unproven}: certified WITHOUT A PROBE"] if unproven else lines
 
 
 def line_of(one: Delivered) -> str:
