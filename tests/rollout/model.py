@@ -246,7 +246,7 @@ class World:
     def end(self, server: str) -> None:
         """End a program: what it had is lost, and an idle connection might just have been used; WebSockets are closed in order."""
         self.cut(server, "stopped with requests in flight")
-        if self.kept_until.get(server, 0.0) > self.now:
+        if self.kept_until.get(server, 0.0) > self.now and not self.is_maintained:
             self.losses.append(Loss(self.now, server, "stopped while an idle connection was open"))
         self.websockets.pop(server, None)
 
@@ -321,6 +321,9 @@ class ModelFleet:
     async def preflight(self, slots: tuple[SlotRef, ...], release: str) -> tuple[str, ...]:
         self.world.unsupervised.clear()
         return (*self.problems, *(await self.held("echo")).values())
+
+    async def undeclared(self, slots: tuple[SlotRef, ...]) -> tuple[str, ...]:
+        return ()
 
     async def placed(self, slot: SlotRef) -> str:
         self._reach(slot.host)

@@ -9,7 +9,7 @@ from typing import cast
 
 import pytest
 
-from manor.errors import Unreachable
+from manor.errors import ManorError, Unreachable
 from manor.estate.topology import TrafficState
 from manor.execution.values import HostPath
 from manor.observe.slots import read_slots, traffic_of
@@ -163,9 +163,10 @@ async def test_what_is_out_stays_out_after_a_restart_once_it_was_noted_and_only_
     assert "'web-1-a', <TrafficState.READY" in (await toy.runner.read([state_file(toy)]))[state_file(toy)].decode()
 
 
-async def test_a_balancer_that_does_not_answer_is_left_as_it_is(toy: Toy) -> None:
+@pytest.mark.parametrize("trouble", [Unreachable("web-1: toy.sock: no such file"), ManorError("it knows no server web-1-a of echo")])
+async def test_a_balancer_that_does_not_answer_or_know_the_service_is_left_as_it_is(toy: Toy, trouble: ManorError) -> None:
     fleet, _ = await serving(toy)
     toy.traffic[A.server] = "drain"
-    toy.runner.reply("servers", Unreachable("web-1: toy.sock: no such file"))
+    toy.runner.reply("servers", trouble)
     balancing = replace(fleet.balancing, patience_seconds=0.0)
     assert await balancing.forgetful() == []

@@ -8,19 +8,21 @@ from typing import Any
 
 import pytest
 
+from manor.estate.model import Health, RolloutRules
 from manor.estate.topology import TrafficState
+from manor.operations.chaos import Point
 from manor.operations.planning import Result
 from manor.operations.step import decode_evidence
 from manor.rollout.fleet import ProbeSummary
 from manor.rollout.moving import Drained
-from manor.rollout.plan import InstanceNow, RolloutOrder, batches, plan_rollout
+from manor.rollout.plan import InstanceNow, RolloutOrder, batches, plan_rollout, total_seconds
 from manor.rollout.story import told_end
 from manor.rollout.wayback import Failure, plan_return
 from manor.state.words import OperationState, Outcome
 from tests.rollout.cases import GOOD, NATURES, ONE_SLOT, case, world
 from tests.rollout.model import World
 from tests.rollout.natures import Behaviour, Program
-from tests.rollout.running import Case, InlineStore, Killer, Run, begin, problems_of, quick
+from tests.rollout.running import Case, InlineStore, Killed, Killer, Run, begin, problems_of, quick
 
 
 async def carried_out(case: Case, store: InlineStore) -> tuple[Run, Result]:
@@ -251,3 +253,34 @@ async def test_a_release_that_mends_a_service_is_not_turned_round_for_what_was_l
     assert seen.lost_before > 5
     assert (seen.lost - seen.lost_before) * seen.sent_before < seen.lost_before * (seen.sent - seen.sent_before)
     assert run.world.standing["new"] == "certified"
+
+
+class DiesIn(Killer):
+    """The executor dies in the act of the first step of a kind."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+
+    def __call__(self, seq: int, kind: str, point: Point) -> None:
+        super().__call__(seq, kind, point)
+        if (kind, point) == (self.kind, Point.AFTER_INTENT):
+            raise Killed
+
+
+async def test_a_bake_that_nobody_watched_for_long_begins_anew_and_is_no_reason_to_turn_round(rollouts: InlineStore) -> None:
+    run = await begin(case("bakes", rules={"bake": 5.0}), rollouts)
+    assert await run.execute(DiesIn("bake")) is None
+    run.world.now += 500_000.0
+    for program in run.world.programs.values():
+        program.started_at += 500_000.0
+    result = await run.execute(Killer())
+    assert result is not None
+    assert result.operation.state is OperationState.DONE, result.operation.summary
+    assert run.world.standing["new"] == "certified"
+
+
+def test_a_rollout_may_take_as_long_as_its_parts_and_no_day_more() -> None:
+    instances = tuple(instance(f"web-{n}") for n in (1, 2))
+    order = RolloutOrder("echo", "new", instances, RolloutRules(), Health(http="/healthz"), 30.0, 600.0, "old")
+    assert total_seconds(plan_rollout(order)) < 2 * 3600

@@ -107,7 +107,10 @@ def context(alone: Path, empty_state: Path, worlds: Worlds) -> Iterator[Context]
     with InlineStore.open(alone / "state") as store:
         sa.event.listen(store._engine, "connect", without_fsync)
         store._engine.dispose()
-        yield Context(alone / "estate.yaml", load_estate(alone / "estate.yaml"), store)
+        made = Context(alone / "estate.yaml", load_estate(alone / "estate.yaml"), store)
+        for name in made.estate.environments:
+            made.wiring(name)  # as after `manor up`: its addresses are claimed
+        yield made
 
 
 class KilledAt(Killer):

@@ -29,7 +29,7 @@ from manor.workflows.artifacts import Origin
 from manor.workflows.context import Context
 from manor.workflows.deliveries import delivery_of, find_orphans, find_unfinished, go_on, promote, ship
 from manor.workflows.delivery import Delivered
-from manor.workflows.rolling import Carrying
+from manor.workflows.rolling import Carrying, require_up
 from manor.workflows.status import deliveries_at
 from tests.rollout.natures import Behaviour
 from tests.rollout.running import Killed, Killer
@@ -308,3 +308,11 @@ async def test_status_says_where_it_is_and_what_to_do(context: Context) -> None:
     async with hold(context.store, shown.delivery.lease):
         (shown,) = await deliveries_at(context, "dev")
         assert delivery_line(shown).endswith("is after dev, on its way")
+
+
+async def test_an_environment_that_is_not_up_is_told_at_once(context: Context) -> None:
+    await require_up(context, "prod")
+    await context.store.write(lambda connection: connection.exec_driver_sql("DELETE FROM addresses"))
+    await context.store.write(lambda connection: connection.exec_driver_sql("DELETE FROM environments"))
+    with pytest.raises(UsageError, match=r"^prod is not up; first `manor up -e prod`$"):
+        await require_up(context, "prod")

@@ -7,14 +7,14 @@ Invariant: only `Exception`s are handled, so a kill in a test writes as little a
 from __future__ import annotations
 
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic
 
 from manor.errors import FencedOff, ManorError, Paused, Unreachable
 from manor.operations.chaos import Chaos, Point
 from manor.operations.events import Event, Listener, What
 from manor.operations.step import Condition, Here, Holds, PortsT, Step, StepKinds, encode_evidence
-from manor.state import journal, leases
+from manor.state import journal, leases, operations
 from manor.state.journal import StepRow
 from manor.state.leases import Lease
 from manor.state.operations import Operation
@@ -25,7 +25,7 @@ OBSERVE_SECONDS = 60.0
 TRACE_LINES = 12
 
 
-@dataclass(frozen=True)
+@dataclass
 class Attempts(Generic[PortsT]):
     """Carries out steps of one operation under one lease."""
 
@@ -56,7 +56,8 @@ class Attempts(Generic[PortsT]):
         return ended or await self._end(row, Outcome.SKIPPED, "not done: the operation had failed", JournalEvent.SKIPPED)
 
     async def _begin(self, step: Step[PortsT], row: StepRow) -> StepRow:
-        deadline, now = self._deadline(row), self.store.clock.now()
+        await self._put_off(step, row)
+        deadline, now = self._deadline(step, row), self.store.clock.now()
         if deadline <= now:
             return await self._end(row, Outcome.FAILED, f"its deadline passed {now - deadline:.0f} s ago", JournalEvent.FAILED)
         self.chaos(row.seq, row.kind, Point.BEFORE_INTENT)
@@ -135,10 +136,17 @@ class Attempts(Generic[PortsT]):
         self._tell(what, ended, told or evidence, seconds=now - ended.intent_at if ended.intent_at else 0.0)
         return ended
 
-    def _deadline(self, row: StepRow) -> float:
-        """Return until when it must be done: fixed at the first intent; a step of a revert gets its full time at each attempt."""
+    async def _put_off(self, step: Step[PortsT], row: StepRow) -> None:
+        """Move the operation's deadline by the time that a step was in vain which begins anew."""
+        if step.begins_anew and row.attempt and row.intent_at is not None and self.operation.deadline is not None:
+            seconds = self.store.clock.now() - row.intent_at
+            await self.store.write(operations.put_off, self.operation, seconds)
+            self.operation = replace(self.operation, deadline=self.operation.deadline + seconds)
+
+    def _deadline(self, step: Step[PortsT], row: StepRow) -> float:
+        """Return until when it must be done: fixed at the first intent; a step of a revert, or one that begins anew, gets its full time at each attempt."""
         full = self.store.clock.now() + row.timeout_seconds
-        if row.plan:
+        if row.plan or step.begins_anew:
             return full
         return min(row.deadline or full, self.operation.deadline or full)
 

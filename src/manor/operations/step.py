@@ -104,6 +104,8 @@ class Step(ABC, Generic[Takes]):
 
     kind: ClassVar[str]
     version: ClassVar[int] = 1
+    begins_anew: ClassVar[bool] = False
+    """Interrupted, it counts from its beginning again, with its full time; the operation's deadline is put off by what was in vain."""
 
     @replaceable
     def host(self) -> str:

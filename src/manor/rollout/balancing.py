@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
-from manor.errors import CommandFailed, Unreachable
+from manor.errors import CommandFailed, FencedOff, ManorError, NotOurs, Unreachable
 from manor.estate.topology import ServiceView, TierNode, TrafficState
 from manor.execution.values import Act, Completed, FileAct, MakeFolder, PutFile
 from manor.integrations.proxies.base import Proxy, ServerView
@@ -179,19 +178,31 @@ class Balancing:
                 await self.site.runners[node.host].change(with_parents(acts))
 
     async def _kept(self) -> list[tuple[TierNode, tuple[FileAct, ...]]]:
-        """Return the acts that write the state files as the store and the tiers themselves say; a tier that can't be asked is left out."""
+        """Return the acts that write the state files as the store and the tiers themselves say, of tiers that are told of traffic in another way.
+
+        A tier that is switched by its files forgets nothing. One that does not answer, or does not know the service yet, is left out.
+        """
         rows = await read_slots(self.site.store, self.site.wiring.environment.name, self.service)
         found = []
         for node in self._switching():
-            view = self._view_at(node)
-            with suppress(Unreachable, CommandFailed):
+            view, proxy = self._view_at(node), self._proxy(node)
+            if view is None or not proxy.switch(node, view, traffic_of(view, rows)):
+                continue
+            try:
                 traffic = {**traffic_of(self.view, rows), **await self._held_at(node, rows)}
-                found += [(node, self._proxy(node).switch_files(node, view, of(view, traffic)))] if view else []
+            except FencedOff:
+                raise
+            except ManorError:
+                continue
+            found.append((node, proxy.switch_files(node, view, of(view, traffic))))
         return found
 
     async def _differs(self, node: TierNode, acts: Iterable[FileAct]) -> bool:
         wanted = {act.path: act.content for act in acts if isinstance(act, PutFile)}
-        return bool(wanted) and await self.site.runners[node.host].read(wanted) != wanted
+        try:
+            return bool(wanted) and await self.site.runners[node.host].read(wanted) != wanted
+        except (NotOurs, Unreachable, CommandFailed):
+            return False  # who may not look there, or gets no answer, writes nothing there
 
     def _told_held(self, node: TierNode, name: str, state: TrafficState) -> str:
         proxy, ready = self._proxy(node), {name: TrafficState.READY}

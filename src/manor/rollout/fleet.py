@@ -111,6 +111,10 @@ class Fleet(Protocol):
         """Return what stands in the way of the rollout: dead admin sockets, busy ports, full disks, missing artifacts. Changes nothing."""
         ...
 
+    async def undeclared(self, slots: tuple[SlotRef, ...]) -> tuple[str, ...]:
+        """Return which tiers of the slots' hosts and of the balancers' do not work by the files that the estate declares now. Changes nothing."""
+        ...
+
     async def placed(self, slot: SlotRef) -> str:
         """Return the release that the slot holds, whole with environment and start script; empty: none."""
         ...

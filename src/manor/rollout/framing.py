@@ -13,8 +13,8 @@ from manor.rollout.fleet import Fleet, ProbeSummary, SlotLetter, SlotRef
 from manor.rollout.shown import show_page
 
 BAKE_POLL_SECONDS = 1.0
-BAKE_SLACK_SECONDS = 86_400.0
-"""A bake that was cut short by a crash begins anew for so long; it is not a reason to turn a healthy release round."""
+BAKE_SLACK_SECONDS = 300.0
+"""So much longer than its time a bake may take, as one does whose last checks fail now and then."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,8 @@ class Preflight(ServiceStep):
     """Find out what stands in the way, before anything is touched."""
 
     slots: tuple[tuple[str, SlotLetter], ...]
+    is_strict: bool = True
+    """False for a rollback: what somebody changed by hand does not keep anybody from going back."""
     kind = "preflight"
 
     @property
@@ -45,7 +47,8 @@ class Preflight(ServiceStep):
         """Look. Raises ApplyFailed with everything that stands in the way."""
         await ports.set_phase("preflight", here)
         refs = tuple(SlotRef(self.service, host, slot) for host, slot in self.slots)
-        problems = await ports.preflight(refs, self.release)
+        problems = list(await ports.preflight(refs, self.release))
+        problems += await ports.undeclared(refs) if self.is_strict and not problems else ()
         if problems:
             raise ApplyFailed("; ".join(problems))
         return f"{len(refs)} slots, {len(ports.balancers)} balancers"
@@ -134,6 +137,7 @@ class Bake(ServiceStep):
     hosts: tuple[tuple[str, SlotLetter], ...] = ()
     timeout_seconds: float = BAKE_SLACK_SECONDS
     kind = "bake"
+    begins_anew = True
 
     @property
     def text(self) -> str:

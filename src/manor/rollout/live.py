@@ -29,6 +29,7 @@ from manor.reconcile.supervising import end_program, start_supervisor
 from manor.rollout.balancing import Balancing
 from manor.rollout.checking import Checking
 from manor.rollout.connections import SOCKETS, open_connections
+from manor.rollout.declared import undeclared_tiers
 from manor.rollout.disturbances import disturbances
 from manor.rollout.fleet import Balancer, Checked, ProbeSummary, SlotLetter, SlotRef
 from manor.rollout.probing import Prober
@@ -109,6 +110,15 @@ class LiveFleet:
         for slot in slots:
             problems += await self._in_the_way(slot)
         return (*problems, *(await self._without_room(slots, self.catalog[release]) if not problems else ()))
+
+    async def undeclared(self, slots: tuple[SlotRef, ...]) -> tuple[str, ...]:
+        """Return which tiers of the slots' hosts and of the balancers' do not work by the files that the estate declares now."""
+        names = dict.fromkeys((*(slot.host for slot in slots), *self.balancing.hosts))
+        found = await asyncio.gather(*(undeclared_tiers(self.site.hosts[name], self.site.runners[name]) for name in names))
+        problems = [problem for each in found for problem in each]
+        name = self.site.wiring.environment.name
+        way = f"`manor plan -e {name}` shows it, `manor apply -e {name}` mends it; nothing is rolled out past what was planned"
+        return (f"{'; '.join(problems)}; {way}",) if problems else ()
 
     async def _without_room(self, slots: tuple[SlotRef, ...], release: Release) -> list[str]:
         """Return which hosts lack disk, files or memory for the release."""

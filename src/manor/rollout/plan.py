@@ -66,6 +66,11 @@ class RolloutOrder:
         return 0.0 if self.is_return else self.rules.min_healthy_time
 
     @property
+    def idle_seconds(self) -> float:
+        """How long a stop waits for open connections at the most; behind the maintenance page nothing comes over them, and waiting would be outage."""
+        return 0.0 if self.rules.strategy == "interrupt" else self.drain_seconds
+
+    @property
     def others_needed(self) -> int:
         """Healthy servers that must be there whenever one is taken out."""
         return math.ceil(self.count * self.rules.min_healthy)
@@ -86,7 +91,7 @@ def plan_rollout(order: RolloutOrder) -> list[Planned[Fleet]]:
     hosts = tuple((now.host, slot_for(order, now)) for now in order.instances)
     served_before = any(now.active is not None for now in order.instances)
     probe: Wave = [StartProbe(order.service, order.release, baseline_seconds(order))]
-    before: list[Wave] = [[Preflight(order.service, order.release, hosts)], probe if served_before else []]
+    before: list[Wave] = [[Preflight(order.service, order.release, hosts, is_strict=not order.is_return)], probe if served_before else []]
     after: list[Wave] = [
         [] if served_before else probe,
         [Bake(order.service, order.release, order.bake_seconds, hosts, timeout_seconds=order.bake_seconds + BAKE_SLACK_SECONDS)],
@@ -161,7 +166,7 @@ def rolling_batch(order: RolloutOrder, batch: Sequence[InstanceNow], upheld: Slo
         [warm(order, *slot) for slot in new],
         [AdmitSlot(order.service, *slot) for slot in new],
         [*drains],
-        [StopSlot(order.service, one.host, one.slot, one.release, drain=one, idle_seconds=order.drain_seconds) for one in drains],
+        [StopSlot(order.service, one.host, one.slot, one.release, drain=one, idle_seconds=order.idle_seconds) for one in drains],
     ]
 
 
@@ -170,7 +175,7 @@ def clearing(order: RolloutOrder, batch: Sequence[InstanceNow]) -> list[Wave]:
     left = [(now.host, now.idle, "") for now in batch if now.is_idle_used]
     return [
         [drain(order, *slot, others=order.others_needed) for slot in left],
-        [StopSlot(order.service, *slot, idle_seconds=order.drain_seconds) for slot in left],
+        [StopSlot(order.service, *slot, idle_seconds=order.idle_seconds) for slot in left],
     ]
 
 
@@ -185,7 +190,7 @@ def replace_in_place(order: RolloutOrder, now: InstanceNow, upheld: Slots) -> li
     out: list[Wave] = []
     if now.active is not None or now.is_idle_used:
         first = drain(order, now.host, "a", now.release, others=others_in_turn(order), upheld=upheld, guarded=now.active is not None)
-        out = [[first], [StopSlot(order.service, now.host, "a", now.release, drain=first, idle_seconds=order.drain_seconds)]]
+        out = [[first], [StopSlot(order.service, now.host, "a", now.release, drain=first, idle_seconds=order.idle_seconds)]]
     return [*out, *fill(order, now.host, "a", order.release)]
 
 

@@ -80,7 +80,7 @@ def rolling_back(order: RolloutOrder, done: Begun) -> list[Wave]:
         *withhold(order, [(now.host, now.idle) for now in admitted]),
         *old_slots_up(order, touched, done),
         [drain_new(order, now) for now in admitted],
-        [StopSlot(order.service, now.host, now.idle, order.release, idle_seconds=order.drain_seconds) for now in out],
+        [StopSlot(order.service, now.host, now.idle, order.release, idle_seconds=order.idle_seconds) for now in out],
         [ForgetSlot(order.service, now.host, now.idle, order.release) for now in admitted if now.active is None],
         [KeepOut(order.service, tuple((now.host, now.idle) for now in out), order.others_needed)] if out else [],
         *(wave for now in touched for wave in to_certified(order, now)),
@@ -128,7 +128,7 @@ def back_in_place(order: RolloutOrder, now: InstanceNow, done: Begun) -> list[Wa
         return [[AdmitSlot(order.service, now.host, "a", now.release, must_serve=now.is_healthy)]]
     was_admitted = done.at(now.host, "a", AdmitSlot)
     first = drain(order, *slot, others=others_in_turn(order))
-    out: list[Wave] = [[first] if was_admitted else [], [StopSlot(order.service, *slot, drain=first, idle_seconds=order.drain_seconds)]]
+    out: list[Wave] = [[first] if was_admitted else [], [StopSlot(order.service, *slot, drain=first, idle_seconds=order.idle_seconds)]]
     if now.active is None:
         return [*out, [ForgetSlot(order.service, *slot)]]
     wanted = target(order, now)

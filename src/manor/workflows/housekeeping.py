@@ -6,9 +6,10 @@ Invariant: only environments that are up are touched; an operation under way is 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
-from manor.errors import Busy, FencedOff, NotOurs
+from manor.errors import Busy, FencedOff, NotOurs, Unreachable
 from manor.execution.base import Runner
 from manor.execution.detached import identity_in, is_alive
 from manor.execution.values import Command, Effect, HostPath, Remove, Touch
@@ -78,8 +79,9 @@ async def keep_traffic(context: Context) -> list[str]:
     """Have what a person took out of traffic stay out when its balancer comes back; return what was written, in words."""
     said = []
     for environment in await environments_up(context):
+        site = context.site(environment)
         for service in context.environment(environment).services:
-            balancing = Balancing(context.site(environment, service), service, patience_seconds=0.0)
+            balancing = Balancing(replace(site, lease=f"{environment}/{service}"), service, patience_seconds=0.0)
             due = await balancing.forgetful()
             if due and await write_traffic(context, balancing):
                 said.append(f"{balancing.site.lease}: {', '.join(f'{host} {key}' for host, key in due)} will come back with the traffic as it is now")
@@ -95,7 +97,7 @@ async def write_traffic(context: Context, balancing: Balancing) -> bool:
             await balancing.keep(lease.token)
     except FencedOff:
         raise
-    except (Busy, NotOurs):
+    except (Busy, NotOurs, Unreachable):
         return False
     return True
 

@@ -23,7 +23,6 @@ from manor.observe.probe.process import argv
 from manor.observe.probe.results import Recording, read_results
 from manor.reconcile.desired import DesiredTier
 from manor.rollout.fleet import ProbeSummary
-from manor.rollout.framing import BAKE_SLACK_SECONDS
 from manor.rollout.receipt import ProbeColumn, probe_column
 from manor.rollout.spans import ProbeSpan, probe_span
 from manor.state import journal, operations
@@ -31,7 +30,7 @@ from manor.workflows.context import Context
 
 MARKS: TypeAdapter[dict[str, LogMark]] = TypeAdapter(dict[str, LogMark])
 LONGEST_SECONDS = 3600.0 * 4
-"""A probe that nobody ends lasts so long, or as long as its rollout may without a crash."""
+"""A probe that nobody ends lasts so much longer than its rollout may."""
 BEGIN_SECONDS = 20.0
 WAIT_SECONDS = 30.0
 POLL_SECONDS = 0.05
@@ -68,7 +67,7 @@ class LocalProber:
         """Have the probe run and ask; one that runs already goes on. A service without a way in is not probed. Raises ApplyFailed, TimedOut."""
         now = self.context.store.clock.now()
         total = (await self.context.store.read(operations.get, operation)).deadline or 0.0
-        deadline = max(now + LONGEST_SECONDS, total - BAKE_SLACK_SECONDS)
+        deadline = max(now, total) + LONGEST_SECONDS
         config = self.config(operation, deadline)
         if config is None:
             return

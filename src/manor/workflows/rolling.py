@@ -30,7 +30,7 @@ from manor.rollout.receipt import Gate
 from manor.rollout.release import Release, make_release
 from manor.rollout.story import told_end
 from manor.rollout.wayback import plan_return
-from manor.state import journal, operations, releases
+from manor.state import journal, operations, places, releases
 from manor.state.journal import StepRow
 from manor.state.leases import Lease
 from manor.state.operations import NewOperation, Operation
@@ -81,7 +81,8 @@ async def prepare_rollout(context: Context, environment: str, service: str, arti
 async def rollout_of(
     context: Context, environment: str, service: str, release: Release, *, is_return: bool = False, only: frozenset[str] = frozenset()
 ) -> Rollout:
-    """Return the rollout of a release from what runs now, on all hosts or on some. Raises UsageError if its artifact is gone."""
+    """Return the rollout of a release from what runs now, on all hosts or on some. Raises UsageError if its artifact is gone, or the environment is not up."""
+    await require_up(context, environment)
     await require_kept(context, release.artifact)
     declared = context.environment(environment).services[service]
     every, known = await instances_now(context, environment, service)
@@ -105,6 +106,14 @@ async def rollout_of(
     returned_to = [await load_release(context, certified.id)] if certified else []
     catalog = {entry.short: entry for entry in (release, *known, *returned_to)}
     return Rollout(context, environment, order, make_fleet(context, environment, service, catalog))
+
+
+async def require_up(context: Context, environment: str) -> None:
+    """Raise UsageError if an environment of local hosts has no place on this machine: nothing runs there."""
+    known = {place.name for place in await context.store.read(places.environments)}
+    is_local = all(host.address is None for host in context.environment(environment).hosts.values())
+    if is_local and environment not in known:
+        raise UsageError(f"{environment} is not up; first `manor up -e {environment}`")
 
 
 def make_fleet(context: Context, environment: str, service: str, catalog: dict[str, Release]) -> LiveFleet:
