@@ -8,7 +8,6 @@ import re
 import shutil
 import subprocess
 import sys
-from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
@@ -25,7 +24,6 @@ VERSION = re.compile(r"\d+\.\d+(\.\d+)?")
 def describe() -> dict[str, str]:
     """Return what a reader must know to compare."""
     return {
-        "date": datetime.now(UTC).date().isoformat(),
         "cpu": cpu(),
         "cores": str(os.cpu_count()),
         "memory": f"{memory_bytes() / 2**30:.0f} GiB",

@@ -13,11 +13,12 @@ import signal
 import sys
 import time
 import traceback
+from datetime import UTC, datetime
 
 from bench import results
 from bench.machine import describe
 from bench.report import render, table
-from bench.results import FILE, PAGE, Report, Result
+from bench.results import FILE, PAGE, Measured, Report, Result
 from bench.stage import stage
 
 BENCHMARKS = ("rollouts", "idle", "throughput", "fifty", "crash", "controller", "steps", "checks", "help")
@@ -42,8 +43,8 @@ def main(argv: list[str]) -> int:
         return 130
     print(table(report.results))
     for one in report.results:
-        print(f"- {one.name}: {one.note}")
-    print(f"{sum(report.durations.values()):.0f} s in all")
+        print(f"- {one.name}: {' '.join(filter(None, (one.reason, one.note)))}")
+    print(f"{sum(report.seconds.values()):.0f} s in all")
     if not chosen.quick:
         write(report)
     return 1 if failed else 0
@@ -52,19 +53,20 @@ def main(argv: list[str]) -> int:
 def measure(names: tuple[str, ...] | list[str], *, quick: bool) -> tuple[Report, list[str]]:
     """Carry benchmarks out one after the other; return what they found, and which could not be carried out."""
     found: list[Result] = []
-    durations: dict[str, float] = {}
+    seconds: dict[str, float] = {}
+    began = datetime.now(UTC).strftime("%Y-%m-%d %H:%M")
     failed: list[str] = []
     for name in names:
         print(f"{name}:", flush=True)
         begin = time.monotonic()
         try:
             found += measure_one(name, quick=quick)
-            durations[name] = round(time.monotonic() - begin, 1)
+            seconds[name] = round(time.monotonic() - begin, 1)
         except Exception:  # noqa: BLE001 - the others are still worth measuring; the exit code tells
             traceback.print_exc()
             failed.append(name)
         print(f"{name}: {time.monotonic() - begin:.0f} s", flush=True)
-    return Report(describe(), tuple(found), durations), failed
+    return Report(tuple(found), (Measured(began, describe(), seconds),)), failed
 
 
 def measure_one(name: str, *, quick: bool) -> list[Result]:
@@ -76,7 +78,7 @@ def measure_one(name: str, *, quick: bool) -> list[Result]:
 
 def write(report: Report) -> None:
     """Write both files; benchmarks that were not measured now keep their results."""
-    before = results.from_json(FILE.read_text()) if FILE.exists() else Report({}, ())
+    before = results.from_json(FILE.read_text()) if FILE.exists() else Report()
     whole = before.with_newer(report).in_order(BENCHMARKS)
     FILE.write_text(results.to_json(whole))
     PAGE.write_text(render(whole))

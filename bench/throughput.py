@@ -39,17 +39,17 @@ TIER_NAMES = {"cache-main": "varnishd"}
 PROGRAM_FOLDERS = ("releases", "slots", "program")
 REASONS = {
     "throughput of the rendered chain HAProxy, nginx": (
-        "Reason: with HAProxy first, its one thread (`nbthread 1`, which the table of idle time-outs needs; docs/traffic.md) is the limit, where the one "
+        "With HAProxy first, its one thread (`nbthread 1`, which the table of idle time-outs needs; docs/traffic.md) is the limit, where the one "
         "by hand ends TLS on every core. It also does more for each request: a copy of it for a repeat on another connection, six headers more, the map "
         "of routes. What each costs stands in HAProxy's README."
     ),
     "throughput of the rendered chain Traefik, Varnish, HAProxy, nginx": (
-        "Reason: the rendered Traefik does more for each request, as its README says: a trace, whose id is the request id in every tier's log; the stamp, and "
+        "The rendered Traefik does more for each request, as its README says: a trace, whose id is the request id in every tier's log; the stamp, and "
         "what clients forged deleted in both spellings; reads wrapped for a repeat. So each tier after it has more headers to pass on, and stamp, slot and "
         "cache to log."
     ),
     "cache hits at Varnish's listener": (
-        "Reason: before a look-up the rendered VCL matches the stamp, joins cookies, cuts the list of addresses, and asks three patterns whether the answer "
+        "Before a look-up the rendered VCL matches the stamp, joins cookies, cuts the list of addresses, and asks three patterns whether the answer "
         "is a person's own or the path is an odd one; its log has six fields more."
     ),
 }
@@ -259,8 +259,8 @@ def compared(name: str, peer: str, ours: list[Pass], theirs: list[Pass], goal: f
         note=(
             f"{how} `wrk`, {CONNECTIONS} connections, {len(ours)} pairs of {SECONDS} s in turns, {spread(rates, others)}; the cores are shared with `wrk`. "
             f"CPU time a request: {told(ours)}; by hand {told(theirs)}; by it alone the ratio were {total(theirs) / total(ours):.2f}."
-            f"{reason(name) if ratio < goal else ''}"
         ),
+        reason=REASONS.get(name, "") if ratio < goal else "",
     )
 
 
@@ -285,11 +285,6 @@ def total(passes: list[Pass]) -> float:
 def told(passes: list[Pass]) -> str:
     """Return what a request costs in each tier, and in all."""
     return f"{', '.join(f'{tier} {cost:.0f} µs' for tier, cost in medians(passes).items())}, {total(passes):.0f} µs in all"
-
-
-def reason(name: str) -> str:
-    """Return what the rendered tiers do that the ones by hand don't."""
-    return f" {REASONS[name]}" if name in REASONS else ""
 
 
 def cpu_by_tier(folder: Path) -> Mapping[str, float]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from manor.cli.terminal.printing import columns, printer
 from manor.operations.events import Event, What
-from manor.workflows.delivery import Delivered, line_of
+from manor.workflows.delivery import Delivered, line_of, summary_lines
 
 LINES = [
     (Event(What.STARTED, 0.0, "op", "apply prod", host="prod"), "prod            started      apply prod"),
@@ -32,8 +33,18 @@ def test_lines_stand_in_columns(event: Event, line: str) -> None:
 
 
 def test_a_rollout_ends_with_what_its_receipt_says() -> None:
-    done = Delivered("prod", "0123456789ab", "op", verdict="certified, not probed: nothing shows whether requests were lost")
-    assert line_of(done) == "prod       0123456789ab   certified, not probed: nothing shows whether requests were lost · `manor receipt op`"
+    done = Delivered("prod", "0123456789ab", "op", verdict="certified WITHOUT A PROBE: nothing shows whether requests were lost")
+    assert line_of(done) == "prod       0123456789ab   certified WITHOUT A PROBE: nothing shows whether requests were lost · `manor receipt op`"
+
+
+def test_the_last_line_says_where_nobody_probed() -> None:
+    unproven = Delivered("dev", "0123456789ab", "op", is_probed=False, verdict="certified WITHOUT A PROBE: nothing shows whether requests were lost")
+    waiting = Delivered("prod", "", "", note="waits for `manor promote shop --to prod`")
+    assert summary_lines([unproven, waiting])[-1].endswith("--to prod` · dev: certified WITHOUT A PROBE")
+    assert summary_lines([unproven]) == [line_of(unproven)]
+    assert summary_lines([replace(unproven, is_probed=True), waiting]) == [line_of(replace(unproven, is_probed=True)), line_of(waiting)]
+    assert summary_lines([replace(unproven, is_probed=None), waiting])[-1] == line_of(waiting)
+    assert summary_lines([]) == []
 
 
 def test_what_did_not_go_on_says_why() -> None:

@@ -183,6 +183,16 @@ def test_receipts_are_listed_and_shown(estate: Shell, is_golden: Golden) -> None
     assert [row["lost"] for row in estate.objects("receipt")[0]["receipts"]] == [2, 0]
 
 
+def test_every_loss_of_a_receipt_is_listed_when_it_is_asked_for_and_in_json(estate: Shell) -> None:
+    body = (CASE.parent / "interrupt_measured" / "receipt.json").read_text()
+    with Store.open(estate.state) as store:
+        store.write_now(add, ReceiptRow("20260131t090000-aaaaaa", "prod", "shop", "0123456789ab", 61, body, 1_769_850_000.0))
+    told = " unexpected status  503 "
+    assert estate.run("receipt", "shop").stdout.count(told) == 50
+    assert estate.run("receipt", "shop", "--all-losses").stdout.count(told) == 61
+    assert len(estate.objects("receipt", "shop")[0]["receipt"]["probe"]["losses"]) == 61
+
+
 def test_a_receipt_that_is_not_there(estate: Shell) -> None:
     write_receipts(estate)
     assert estate.run("receipt", "nope").exit_code == 2

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import stat
 import sys
 from pathlib import Path
@@ -13,19 +12,6 @@ import pytest
 from tests.architecture.sources import ROOT
 
 TOKEN = "manor_" + "t0ken-_x" * 5
-
-
-@pytest.fixture
-def demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The script as a module, working in a folder of this test."""
-    monkeypatch.setenv("MANOR_WHEELHOUSE", "")
-    spec = importlib.util.spec_from_file_location("demo", ROOT / "examples" / "acme-health" / "demo.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    monkeypatch.setattr(module, "WORK", tmp_path)
-    return module
 
 
 def test_git_finds_the_token_in_a_file_and_nowhere_else(demo: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from manor.workflows.context import Context, open_context
-from manor.workflows.probing import LocalProber
+from manor.workflows.probing import NEVER_BEGAN, NO_PATH, NO_ROUTE, LocalProber
 
 ESTATE = """\
 estate: doors
@@ -62,3 +62,24 @@ def test_a_door_that_is_never_to_be_touched_is_not_asked(alone: Path) -> None:
     (alone / "estate.yaml").write_text(text)
     with open_context(alone / "estate.yaml") as context:
         assert doors(context) == [("front", 24.0)]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "why"),
+    [
+        ("", "", ""),
+        ("    routes: [{host: shop}]\n", "", NO_ROUTE),
+        ("    probe: [{path: /asked, rate: 24}]\n", "", ""),
+        ("    routes: [{host: shop}]\n    place: {on: web}\n    probe: [{path: /asked, rate: 24}]\n", "    routes: [{host: shop, path: /own}]\n", NO_PATH),
+    ],
+    ids=["asked", "no route", "by default the health path", "no way to it"],
+)
+async def test_what_is_not_asked_has_its_reason_and_the_receipt_has_it(alone: Path, old: str, new: str, why: str) -> None:
+    text = ESTATE.format(chain=BALANCED, on="web")
+    assert old in text
+    (alone / "estate.yaml").write_text(text.replace(old, new) if old else text)
+    with open_context(alone / "estate.yaml") as context:
+        prober = LocalProber(context, "prod", "shop")
+        assert prober.why_not() == why
+        assert (prober.config("op") is None) == bool(why)
+        assert (await prober.column("op", 9.0)).incomplete == (NEVER_BEGAN,)

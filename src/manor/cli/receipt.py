@@ -23,10 +23,11 @@ if TYPE_CHECKING:
 @estate_option
 @click.option("-e", "--environment", default="", help="Only this environment.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="How many are listed.")
+@click.option("--all-losses", is_flag=True, help="Every lost request in the text, not the first 50; --json always has all.")
 @json_option
-def command(named: str, estate: Path | None, environment: str, limit: int, as_json: bool) -> None:
+def command(named: str, estate: Path | None, environment: str, limit: int, all_losses: bool, as_json: bool) -> None:
     """Show the receipt of an OPERATION, or the last one of a SERVICE: what was lost, as three witnesses saw it; without either, list them."""
-    from manor.rollout.receipt_text import render_text
+    from manor.rollout.receipt_text import LISTED_LOSSES, render_text
     from manor.workflows.finding_receipts import find_receipt, last_receipts, receipt_of
     from manor.workflows.receipts import write_missing_receipts
     from manor.workflows.snapshots import open_in_need
@@ -37,7 +38,7 @@ def command(named: str, estate: Path | None, environment: str, limit: int, as_js
         if named:
             row = run(lambda stop: find_receipt(context, named, environment))
             found = {"operation": row.operation, "receipt": json.loads(row.body)}
-            print_result(found, as_json=as_json, text=render_text(receipt_of(row)).rstrip("\n"))
+            print_result(found, as_json=as_json, text=render_text(receipt_of(row), None if all_losses else LISTED_LOSSES).rstrip("\n"))
             return
         rows = run(lambda stop: last_receipts(context, environment, limit))
         lines = [receipt_line(row, receipt_of(row)) for row in rows]

@@ -41,6 +41,7 @@ def command(operation: str, estate: Path | None, environment: str, only: str | N
     from manor.state.operations import Operation
     from manor.workflows.deliveries import delivery_of, go_on
     from manor.workflows.delivery import summary_lines
+    from manor.workflows.finding_receipts import verdict_of
     from manor.workflows.foreseeing import foresee_resume
     from manor.workflows.resuming import require_ended_well, resume_operation
     from manor.workflows.rolling import Carrying
@@ -58,7 +59,8 @@ def command(operation: str, estate: Path | None, environment: str, only: str | N
             mend_receipts(context)
             require_ended_well(result)
             shown = {"operation": found.id, "state": result.operation.state, "hosts": result.hosts}
-            print_result(shown, as_json=as_json, text=f"{found.id}: {result.operation.summary}")
+            told = run(lambda stop: verdict_of(context, found.id)) or result.operation.summary
+            print_result(shown, as_json=as_json, text=f"{found.id}: {told or result.operation.state}")
         elif delivery is not None:
             identifier = delivery.id
             delivered = run(lambda stop: go_on(context, identifier, Carrying(actor(), tell, stop, chaos_from(os.environ), wait_seconds), by_person=True))

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from manor.observe.window import Window
 from manor.operations.planning import Result
 from manor.operations.step import decode_evidence
-from manor.rollout.framing import Bake, Preflight
+from manor.rollout.framing import Bake, BurnRelease, Preflight, SpareRelease, StopProbe
 from manor.rollout.moving import AdmitSlot, Drained, DrainSlot
 from manor.rollout.plan import RolloutOrder, baseline_seconds
-from manor.rollout.receipt import Drain, EdgeColumn, Gate, HostEnd, Moment, Origin, Override, ProbeColumn, Receipt, Switch, Timing
+from manor.rollout.receipt import Drain, EdgeColumn, Gate, HostEnd, Moment, Origin, Override, ProbeColumn, Receipt, Switch, Timing, within_budget
 from manor.state.journal import StepRow
 from manor.state.operations import Operation
 from manor.state.words import OperationState, Outcome
@@ -26,6 +26,8 @@ ENDS = {
     OperationState.ABANDONED: "abandoned",
 }
 JUDGED = frozenset({Preflight.kind, Bake.kind})
+LOSSES, OUTAGE = "losses", "outage"
+"""Names of the gate that the probe's count decides."""
 BAD = frozenset({Outcome.FAILED, Outcome.UNREACHABLE})
 AGAIN = "a release that had failed here before, once more"
 
@@ -41,8 +43,18 @@ class Witnessed:
     switch_product: str
 
 
-def compose_receipt(result: Result, order: RolloutOrder, seen: Witnessed, origin: Origin, again: str = "") -> Receipt:
-    """Return the receipt; `again` is why a release that had failed here was rolled out once more."""
+@dataclass(frozen=True)
+class Asked:
+    """What was decided before the first step."""
+
+    again: str = ""
+    """Why a release that had failed here was rolled out once more; empty: it had not."""
+    gates: tuple[Gate, ...] = ()
+    """The environment's own, as they stood when the release entered."""
+
+
+def compose_receipt(result: Result, order: RolloutOrder, seen: Witnessed, origin: Origin, asked: Asked = Asked()) -> Receipt:
+    """Return the receipt."""
     operation, begun = result.operation, begun_steps(result.steps)
     return Receipt(
         operation=operation.id,
@@ -60,11 +72,14 @@ def compose_receipt(result: Result, order: RolloutOrder, seen: Witnessed, origin
         edge_missing=seen.edge_missing,
         loss_budget=order.loss_budget,
         longest_outage=order.rules.longest_outage,
+        drain_policy=order.rules.drain_policy,
+        burned=evidence_of(BurnRelease.kind, begun),
+        spared=evidence_of(SpareRelease.kind, begun),
         origin=origin,
         timeline=timeline(begun),
         drains=drains(begun),
-        gates=gates(begun),
-        overrides=overrides(operation, again),
+        gates=(*asked.gates, *gates(begun), loss_gate(begun, order, seen.probe)),
+        overrides=overrides(operation, asked.again),
         timings=timings(order),
         hosts=host_ends(result),
     )
@@ -128,6 +143,43 @@ def drains(begun: Sequence[StepRow]) -> tuple[Drain, ...]:
 def gates(begun: Sequence[StepRow]) -> tuple[Gate, ...]:
     """Return the conditions that were judged within the rollout."""
     return tuple(Gate(row.kind, "pass" if row.outcome is Outcome.OK else "fail", row.evidence) for row in begun if row.kind in JUDGED)
+
+
+def loss_gate(begun: Sequence[StepRow], order: RolloutOrder, probe: ProbeColumn) -> Gate:
+    """Return the verdict on what was lost, as the rollout judged it, with what was seen and what was allowed."""
+    name = OUTAGE if order.rules.strategy == "interrupt" else LOSSES
+    row = next((row for row in begun if row.kind == StopProbe.kind and row.plan == 0), None)
+    numbers = f"{seen_text(order, probe)}; {allowed_text(order)}"
+    if row is None or row.outcome in (Outcome.PENDING, Outcome.SKIPPED):
+        return Gate(name, "not judged", f"{numbers}; the rollout had ended before")
+    if row.outcome is Outcome.OK:
+        return Gate(name, "pass" if probe.has_evidence else "not judged", numbers)
+    if row.outcome is Outcome.UNREACHABLE:
+        return Gate(name, "inconclusive", f"{numbers}; not measured to its end")
+    is_within = within_budget(probe, order.rules.strategy, order.loss_budget, order.rules.longest_outage)
+    return Gate(name, "error", f"{numbers}; {row.evidence}") if is_within else Gate(name, "fail", numbers)
+
+
+def seen_text(order: RolloutOrder, probe: ProbeColumn) -> str:
+    """Return what the probe saw of what the gate is about."""
+    if not probe.has_evidence:
+        return "not probed"
+    if order.rules.strategy != "interrupt":
+        return str(probe.all_losses)
+    return f"out of service for {probe.outage.seconds:.2f} s" if probe.outage else "no outage was long enough to be measured"
+
+
+def allowed_text(order: RolloutOrder) -> str:
+    """Return what was allowed."""
+    longest = order.rules.longest_outage
+    if order.rules.strategy != "interrupt":
+        return f"budget {order.loss_budget:,}"
+    return "no limit declared" if longest is None else f"{longest:g} s allowed"
+
+
+def evidence_of(kind: str, begun: Sequence[StepRow]) -> str:
+    """Return what a step of a kind says, if there was one that did its work."""
+    return next((row.evidence for row in begun if row.kind == kind and row.outcome is Outcome.OK), "")
 
 
 def timings(order: RolloutOrder) -> tuple[Timing, ...]:

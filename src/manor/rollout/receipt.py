@@ -26,6 +26,8 @@ UNSENT_SHARE = 0.01
 """A probe that could not send more than this share of its requests did not measure."""
 
 Switch = Literal["counted", "timed"]
+DrainPolicy = Literal["extend", "cut", "abort"]
+Verdict = Literal["pass", "fail", "inconclusive", "error", "not judged"]
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ class Gate:
     """A condition, its verdict, and the numbers behind it."""
 
     name: str
-    verdict: Literal["pass", "fail", "inconclusive", "error", "not judged"]
+    verdict: Verdict
     numbers: str
 
 
@@ -177,6 +179,12 @@ class Receipt:
     loss_budget: int = 0
     longest_outage: float | None = None
     """Seconds; for `interrupt`."""
+    drain_policy: DrainPolicy | None = None
+    """What was to become of old work that is not finished in time; None: written before that was kept."""
+    burned: str = ""
+    """Why the release is marked as failed here; empty: this rollout did not mark it."""
+    spared: str = ""
+    """Why it is not, although the rollout was turned round."""
     origin: Origin | None = None
     timeline: tuple[Moment, ...] = ()
     drains: tuple[Drain, ...] = ()
@@ -193,14 +201,24 @@ class Receipt:
         return (*(f"probe: {each}" for each in self.probe.incomplete), *(f"edge: {each}" for each in edge if each))
 
     @property
+    def is_unproven(self) -> bool:
+        """Tell whether the release was certified although nothing was asked from outside."""
+        return self.state == "certified" and not self.probe.has_evidence
+
+    @property
     def is_within_budget(self) -> bool:
         """Tell whether what was lost allows to certify the release; for `interrupt`, whether the outage was short enough. Nothing seen is no yes."""
-        if not self.probe.has_evidence:
-            return False
-        if self.strategy == "interrupt":
-            outage = self.probe.outage.seconds if self.probe.outage else 0.0
-            return self.longest_outage is None or outage <= self.longest_outage
-        return self.probe.all_losses.is_within(self.loss_budget)
+        return within_budget(self.probe, self.strategy, self.loss_budget, self.longest_outage)
+
+
+def within_budget(probe: ProbeColumn, strategy: str, loss_budget: int, longest_outage: float | None) -> bool:
+    """Tell whether what the probe saw is allowed; without anything seen it is not."""
+    if not probe.has_evidence:
+        return False
+    if strategy == "interrupt":
+        outage = probe.outage.seconds if probe.outage else 0.0
+        return longest_outage is None or outage <= longest_outage
+    return probe.all_losses.is_within(loss_budget)
 
 
 ADAPTER = TypeAdapter(Receipt)

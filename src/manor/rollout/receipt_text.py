@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import datetime
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from manor.observe.edge import EdgeCounts
 from manor.observe.probe.model import Loss, LossKind
 from manor.observe.probe.summary import Latency
-from manor.rollout.receipt import Drain, EdgeColumn, ProbeColumn, Receipt
+from manor.rollout.moving import EXTENSIONS
+from manor.rollout.receipt import Drain, DrainPolicy, EdgeColumn, ProbeColumn, Receipt
 
 KINDS = {
     LossKind.REFUSED: "refused",
@@ -23,28 +24,34 @@ KINDS = {
     LossKind.BAD_STATUS: "unexpected status",
 }
 LISTED_LOSSES = 50
+POLICIES: Mapping[DrainPolicy, str] = {
+    "extend": f"what is not finished in time is waited for, {EXTENSIONS} times as long at most, and then cut",
+    "cut": "what is not finished in time is cut",
+    "abort": "what is not finished in time is not cut, and turns the rollout round",
+}
 ONLY_THE_PROBE = (
     "Never added up: one request may be in all three. Only the probe sees connections that were refused, reset or timed out",
     "before the first tier had read a request: they leave no line in any log.",
 )
 
 
-def render_text(receipt: Receipt) -> str:
-    """Return the receipt as text, ending with a line end."""
+def render_text(receipt: Receipt, listed_losses: int | None = LISTED_LOSSES) -> str:
+    """Return the receipt as text, ending with a line end; with so many of the losses, None: all."""
     sections = (
         head(receipt),
+        unproven_lines(receipt),
         probe_lines(receipt),
         edge_lines(receipt.edge, receipt.edge_missing),
         ONLY_THE_PROBE,
         section("INCOMPLETE: counts may be too small", receipt.incomplete),
-        loss_lines(receipt.probe.losses),
+        loss_lines(receipt.probe.losses, listed_losses),
         timeline_lines(receipt),
         drain_lines(receipt),
         section("HOSTS", rows((each.host, each.outcome, each.why) for each in receipt.hosts)),
         section("GATES", rows((gate.name, gate.verdict, gate.numbers) for gate in receipt.gates)),
         section("APPROVED BY", receipt.approvers),
         section("OVERRIDES", (f"{each.by}: {each.what}: {each.why}" for each in receipt.overrides)),
-        section("TIMINGS IN FORCE", rows((each.name, f"{each.seconds:g} s") for each in receipt.timings)),
+        section("TIMINGS IN FORCE", timing_rows(receipt)),
     )
     return "\n\n".join("\n".join(lines) for lines in sections if lines) + "\n"
 
@@ -72,14 +79,25 @@ def head(receipt: Receipt) -> list[str]:
         f"{receipt.strategy} · {day(receipt.window.begin)} {clock(receipt.window.begin)} to {clock(receipt.window.end)} UTC "
         f"({receipt.window.seconds:.1f} s) · operation {receipt.operation}",
         *([" · ".join(filter(None, known))] if known else []),
+        *([f"marked as failed here; to ship it again takes --again and a reason: {receipt.burned}"] if receipt.burned else []),
+        *([f"not marked as failed: {receipt.spared}"] if receipt.spared else []),
     ]
+
+
+def unproven_lines(receipt: Receipt) -> list[str]:
+    """Say in its own section, right at the top, that a release was certified by its own health alone."""
+    if not receipt.is_unproven:
+        return []
+    reasons = receipt.probe.incomplete or ("the probe had no time to ask: it runs during the bake of a first release, which was too short",)
+    return section("CERTIFIED WITHOUT A PROBE: nothing was asked from outside, so nothing shows whether requests were lost", reasons)
 
 
 def verdict(receipt: Receipt) -> str:
     """Return the end state and the one number that people look for."""
     probe = receipt.probe
     if not probe.has_evidence:
-        return f"{receipt.state}, not probed: nothing shows whether requests were lost"
+        how = " WITHOUT A PROBE" if receipt.is_unproven else ", not probed"
+        return f"{receipt.state}{how}: nothing shows whether requests were lost"
     unsure = "" if not probe.incomplete else " (incomplete)" if probe.is_whole else " (incomplete: not measured to its end)"
     if receipt.strategy == "interrupt":
         return f"{receipt.state}, {outage_text(receipt)}{unsure}"
@@ -188,14 +206,14 @@ def aligned(table: Sequence[tuple[str, str, str]]) -> list[str]:
     return [f"  {name:<32}{now:>14}{before:>14}" for name, now, before in table]
 
 
-def loss_lines(losses: Sequence[Loss]) -> list[str]:
-    """Return every loss, up to a screenful; the JSON form has all."""
+def loss_lines(losses: Sequence[Loss], most: int | None = LISTED_LOSSES) -> list[str]:
+    """Return the first losses, None: every one; the JSON form has all."""
     listed = rows(
         (clock(loss.due), loss.target, f"{loss.lane} connection", KINDS[loss.kind], str(loss.status or ""), f"after {loss.seconds:.3f} s")
-        for loss in losses[:LISTED_LOSSES]
+        for loss in losses[:most]
     )
-    rest = len(losses) - LISTED_LOSSES
-    return section("LOST", [*listed, *([f"and {rest:,} more: see --json"] if rest > 0 else [])])
+    rest = len(losses) - len(listed)
+    return section("LOST", [*listed, *([f"and {rest:,} more: --all-losses lists them, --json has them too"] if rest else [])])
 
 
 def timeline_lines(receipt: Receipt) -> list[str]:
@@ -228,6 +246,12 @@ def emptied_text(drain: Drain) -> str:
     if drain.in_flight is None:
         return f"waited {drain.seconds:.1f} s"
     return f"{drain.in_flight} requests in flight → 0 in {drain.seconds:.1f} s"
+
+
+def timing_rows(receipt: Receipt) -> list[str]:
+    """Return the waiting times, and what was to become of work that outlasts its own."""
+    policy = [("drain_policy", f"{receipt.drain_policy}: {POLICIES[receipt.drain_policy]}")] if receipt.drain_policy else []
+    return rows([*((each.name, f"{each.seconds:g} s") for each in receipt.timings), *policy])
 
 
 def day(moment: float) -> str:

@@ -22,7 +22,7 @@ from manor.state.store import Connection
 from manor.state.words import DeliveryState, OperationState
 from manor.workflows.artifacts import Origin, keep_file, require_kept
 from manor.workflows.context import Context
-from manor.workflows.delivery import Delivered, certified_before, deliver_to, finish, first_environment, may_not_enter, path_from
+from manor.workflows.delivery import Delivered, Entry, ask_entry, certified_before, deliver_to, finish, first_environment, path_from
 from manor.workflows.gates import gate_problems
 from manor.workflows.resuming import candidates, resume_operation
 from manor.workflows.rolling import ORDER, Carrying
@@ -170,13 +170,14 @@ async def along(context: Context, delivery: Delivery, carrying: Carrying, *, by_
     delivered: list[Delivered] = []
     for name in path_from(context, delivery.environment, to=delivery.to):
         begun = await context.store.read(operations.last_of_delivery, delivery.id, name)
-        held_back = "" if begun else await may_not_enter(context, delivery, name)
-        if held_back:
-            return [*delivered, Delivered(name, "", "", note=held_back)]
+        entry = Entry() if begun else await ask_entry(context, delivery, name)
+        if entry.held_back:
+            return [*delivered, Delivered(name, "", "", note=entry.held_back)]
         carrying.chaos(MOMENT, f"delivery-{name}", Point.BEFORE_INTENT)
         await context.store.write(deliveries.enter, delivery.id, name)
         carrying.chaos(MOMENT, f"delivery-{name}", Point.AFTER_INTENT)
-        delivered.append(await (deliver_again(context, begun, carrying, by_person=by_person) if begun else deliver_to(context, delivery, name, carrying)))
+        doing = deliver_again(context, begun, carrying, by_person=by_person) if begun else deliver_to(context, delivery, name, carrying, entry.gates)
+        delivered.append(await doing)
         carrying.chaos(MOMENT, f"delivery-{name}", Point.AFTER_DONE)
     return delivered
 

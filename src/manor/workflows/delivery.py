@@ -7,13 +7,14 @@ from dataclasses import dataclass, field, replace
 
 from manor.errors import DifferencesFound, ManorError, UsageError
 from manor.operations.planning import Result
+from manor.rollout.receipt import Gate
 from manor.rollout.receipt_text import verdict
 from manor.state import releases
 from manor.state.deliveries import Delivery
 from manor.state.words import Standing
 from manor.workflows.context import Context
 from manor.workflows.finding_receipts import receipt_of
-from manor.workflows.gates import gate_problems
+from manor.workflows.gates import judge_gates, problems_of
 from manor.workflows.receipts import receipt_or_reason
 from manor.workflows.rolling import (
     Carrying,
@@ -37,6 +38,8 @@ class Delivered:
     operation: str
     """Empty: it was there already."""
     lost: int = 0
+    is_probed: bool | None = None
+    """False: nothing was asked from outside, and `lost` says nothing; None: nothing was done, or there is no receipt."""
     verdict: str = ""
     """The receipt's one sentence; one without a probe claims nothing about losses."""
     note: str = ""
@@ -72,21 +75,32 @@ def first_environment(context: Context, service: str) -> str:
     raise UsageError(f"no first environment has the service {service!r}")
 
 
-async def may_not_enter(context: Context, delivery: Delivery, environment: str) -> str:
-    """Return why a release does not go on into an environment by itself; empty: it does. Raises DifferencesFound if the first one's gates do not hold."""
+@dataclass(frozen=True)
+class Entry:
+    """Whether a release goes on into an environment by itself."""
+
+    held_back: str = ""
+    """Why it does not; empty: it does."""
+    gates: tuple[Gate, ...] = ()
+    """How the environment's gates stood."""
+
+
+async def ask_entry(context: Context, delivery: Delivery, environment: str) -> Entry:
+    """Return whether a release goes on into an environment by itself. Raises DifferencesFound if the first one's gates do not hold."""
     declared = context.environment(environment)
     is_first = environment == delivery.start
     if declared.promote == "by_hand" and not is_first:
-        return f"waits for `manor promote {delivery.service} --to {environment}`"
-    problems = await gate_problems(context, delivery.artifact, declared.gates)
+        return Entry(f"waits for `manor promote {delivery.service} --to {environment}`")
+    gates = await judge_gates(context, delivery.artifact, declared.gates)
+    problems = problems_of(gates)
     if problems and is_first:
         raise DifferencesFound(f"{environment}: {'; '.join(problems)}")
-    return "; ".join(problems)
+    return Entry("; ".join(problems), gates)
 
 
-async def deliver_to(context: Context, delivery: Delivery, environment: str, carrying: Carrying) -> Delivered:
-    """Roll a delivery's artifact out in one environment and write its receipt. Raises ApplyFailed when it was turned round, and its like."""
-    rollout = await prepare_rollout(context, environment, delivery.service, delivery.artifact, again=delivery.again)
+async def deliver_to(context: Context, delivery: Delivery, environment: str, carrying: Carrying, gates: tuple[Gate, ...] = ()) -> Delivered:
+    """Roll a delivery's artifact out in an environment whose gates it passed; write its receipt. Raises ApplyFailed when it was turned round, and its like."""
+    rollout = replace(await prepare_rollout(context, environment, delivery.service, delivery.artifact, again=delivery.again), gates=gates)
     release = rollout.order.release
     if is_done(rollout):
         return nothing_to_do(environment, release)
@@ -104,8 +118,10 @@ async def finish(context: Context, environment: str, result: Result | None, rele
         return nothing_to_do(environment, release)
     receipt, why_not = await receipt_or_reason(context, result)
     require_done_beside(result, why_not)
-    told = verdict(receipt_of(receipt)) if receipt else why_not
-    return Delivered(environment, release, result.operation.id, receipt.lost if receipt else 0, told, hosts=result.hosts)
+    if receipt is None:
+        return Delivered(environment, release, result.operation.id, verdict=why_not, hosts=result.hosts)
+    read = receipt_of(receipt)
+    return Delivered(environment, release, result.operation.id, receipt.lost, read.probe.has_evidence, verdict(read), hosts=result.hosts)
 
 
 def require_done_beside(result: Result, why_not: str) -> None:
@@ -167,8 +183,11 @@ async def releases_serving(context: Context, environment: str, service: str) -> 
 
 
 def summary_lines(delivered: Iterable[Delivered]) -> list[str]:
-    """Return a line an environment."""
-    return [line_of(one) for one in delivered]
+    """Return a line an environment; the last one names the environments before it where a release was certified without a probe."""
+    rows = list(delivered)
+    unproven = ", ".join(one.environment for one in rows[:-1] if one.is_probed is False)
+    lines = [line_of(one) for one in rows]
+    return [*lines[:-1], f"{lines[-1]} · {unproven}: certified WITHOUT A PROBE"] if unproven else lines
 
 
 def line_of(one: Delivered) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from manor.errors import UsageError
 from manor.rollout.receipt import Receipt, parse_receipt
+from manor.rollout.receipt_text import verdict
 from manor.state import receipts
 from manor.state.receipts import ReceiptRow
 from manor.workflows.context import Context
@@ -24,6 +25,12 @@ async def find_receipt(context: Context, named: str, environment: str = "") -> R
 async def last_receipts(context: Context, environment: str, limit: int) -> tuple[ReceiptRow, ...]:
     """Return the last receipts, newest first."""
     return await context.store.read(receipts.recent, environment or None, None, limit)
+
+
+async def verdict_of(context: Context, operation: str) -> str:
+    """Return the one sentence of an operation's receipt; empty: it has none."""
+    found = await context.store.read(receipts.find, operation)
+    return verdict(receipt_of(found)) if found else ""
 
 
 def receipt_of(row: ReceiptRow) -> Receipt:

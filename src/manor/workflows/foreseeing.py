@@ -27,7 +27,7 @@ from manor.workflows.artifacts import Origin, keep_file
 from manor.workflows.context import Context
 from manor.workflows.controlling import find_controller
 from manor.workflows.deliveries import SHIP, accept_and_write_down, entrance, find_orphans, promotion
-from manor.workflows.delivery import may_not_enter, path_from, prepare_return
+from manor.workflows.delivery import Entry, ask_entry, path_from, prepare_return
 from manor.workflows.down import require_no_other
 from manor.workflows.ending_hosts import EndHost, EndPart, parts_of
 from manor.workflows.removing import plan_removal, prepare_removal
@@ -158,9 +158,9 @@ async def foresee_delivery(context: Context, delivery: Delivery, show: Show, *, 
             await foresee_delivery(context, older, show, is_alone=True)
     for name in path_from(context, delivery.environment, to=delivery.to):
         begun = await context.store.read(operations.last_of_delivery, delivery.id, name)
-        held_back = "" if begun else await may_not_enter(context, delivery, name)
-        if held_back:
-            return show(Foreseen(delivery.verb, name, note=held_back))
+        entry = Entry() if begun else await ask_entry(context, delivery, name)
+        if entry.held_back:
+            return show(Foreseen(delivery.verb, name, note=entry.held_back))
         if begun is None:
             rollout = await prepare_rollout(context, name, delivery.service, delivery.artifact, again=delivery.again)
             await foresee_rollout(context, rollout, show, delivery.verb)

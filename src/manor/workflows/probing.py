@@ -36,9 +36,10 @@ WAIT_SECONDS = 30.0
 POLL_SECONDS = 0.05
 SHOWN_LOSSES = 5
 LAST_WORDS_BYTES = 600
-NOT_ASKED = ProbeColumn(
-    (), 0.0, 0, 0, 0, incomplete=("not asked: the probe never began, the way in is not Manor's, or no route leads to the path to ask for; declare `probe`",)
-)
+NEVER_BEGAN = "not asked: the rollout ended before its probe began"
+NO_ROUTE = "not asked: the service has no route, so nothing leads to it from outside"
+NO_PATH = "not asked: no route leads to the path of its health check; declare `probe`"
+NO_DOOR = "not asked: the way in is not Manor's"
 TOO_SHORT = ProbeColumn((), 0.0, 0, 0, 0, incomplete=("it ended before its first request was written down",), is_whole=False)
 
 
@@ -121,8 +122,10 @@ class LocalProber:
         """Return what it saw, and what it lacks of the rollout as the journal has it; `until` is when that ended at the latest."""
         folder = self.folder(operation)
         span = await self._span(operation, until)
-        if span is None or not (folder / "config.json").exists():
-            return NOT_ASKED
+        if span is None:
+            return not_asked(NEVER_BEGAN)
+        if not (folder / "config.json").exists():
+            return not_asked(self.why_not() or NEVER_BEGAN)
         if not (folder / "results.jsonl").exists():
             return TOO_SHORT
         return probe_column(self.recording(operation), span)
@@ -153,13 +156,23 @@ class LocalProber:
         """Return all that the probe has written."""
         return read_results(self.folder(operation) / "results.jsonl")
 
+    def why_not(self) -> str:
+        """Return why nothing can be asked from outside; empty: it can."""
+        wiring = self.context.wiring(self.environment)
+        service, view = wiring.environment.services[self.service], wiring.service(self.service)
+        if not view.routes:
+            return NO_ROUTE
+        if not self._doors(wiring):
+            return NO_DOOR
+        return "" if service.probe or default_probe(service, view) else NO_PATH
+
     def config(self, operation: str, deadline: float | None = None) -> ProbeConfig | None:
         """Return what the probe asks: the declared probes, by default GET of the health path; None without a route or a path."""
+        if self.why_not():
+            return None
         wiring = self.context.wiring(self.environment)
         service, view = wiring.environment.services[self.service], wiring.service(self.service)
         declared, doors = service.probe or default_probe(service, view), self._doors(wiring)
-        if not view.routes or not declared or not doors:
-            return None
         folder = self.folder(operation)
         targets = tuple(self._target(probe, view, host, len(doors), door) for probe in declared for host, door in doors.items())
         return ProbeConfig(targets=targets, results=str(folder / "results.jsonl"), stop_file=str(folder / "stop"), deadline=deadline)
@@ -188,6 +201,11 @@ class LocalProber:
             expected=(probe.status,) if probe.status else tuple(range(200, 500)),
             follows_baseline=probe.status is None,
         )
+
+
+def not_asked(why: str) -> ProbeColumn:
+    """Return the column of a rollout that was not probed."""
+    return ProbeColumn((), 0.0, 0, 0, 0, incomplete=(why,))
 
 
 async def mark_of(runner: Runner, tier: DesiredTier) -> LogMark | None:

@@ -20,7 +20,7 @@ from manor.state.clock import Clock
 from manor.workflows.applying import question_of
 from manor.workflows.context import Context
 from manor.workflows.probing import LocalProber
-from manor.workflows.rolling import ORDER, load_release, read_again
+from manor.workflows.rolling import ORDER, load_release, read_asked
 from manor.workflows.snapshots import context_at
 
 VERBS_WITH_RECEIPT = ("ship", "promote", "rollback", "restart")
@@ -81,7 +81,7 @@ async def make_receipt(context: Context, result: Result) -> Receipt:
     release = await load_release(context, (await store.read(releases.get_release, order.release)).id)
     artifact = await store.read(releases.get_artifact, release.artifact)
     origin = Origin(artifact.digest, artifact.commit, artifact.build_url)
-    return compose_receipt(result, order, await witnessed(context, result, order.service), origin, read_again(operation.arguments))
+    return compose_receipt(result, order, await witnessed(context, result, order.service), origin, read_asked(operation.arguments))
 
 
 async def witnessed(context: Context, result: Result, service: str) -> Witnessed:

@@ -19,12 +19,14 @@ from manor.operations.planning import Result, create
 from manor.operations.step import Planned, StepKinds
 from manor.operations.stop import Stop
 from manor.rollout.blame import blame
+from manor.rollout.composing import Asked
 from manor.rollout.fleet import Fleet, SlotLetter
 from manor.rollout.kinds import KINDS
 from manor.rollout.live import LiveFleet
 from manor.rollout.looking import look_at_instances
 from manor.rollout.plan import InstanceNow, RolloutOrder, plan_rollout, total_seconds
 from manor.rollout.probing import Prober
+from manor.rollout.receipt import Gate
 from manor.rollout.release import Release, make_release
 from manor.rollout.story import told_end
 from manor.rollout.wayback import plan_return
@@ -44,7 +46,8 @@ ORDER: TypeAdapter[RolloutOrder] = TypeAdapter(RolloutOrder)
 REMOTE_BAKE_SECONDS = 600.0
 
 
-AGAIN_KEY = "again"
+AGAIN_KEY, GATES_KEY = "again", "gates"
+GATES: TypeAdapter[tuple[Gate, ...]] = TypeAdapter(tuple[Gate, ...])
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,8 @@ class Rollout:
     fleet: LiveFleet
     again: str = ""
     """Why a release that failed here before is rolled out once more; empty: it had not failed."""
+    gates: tuple[Gate, ...] = ()
+    """The environment's gates as they stood when the release entered."""
 
 
 async def prepare_rollout(context: Context, environment: str, service: str, artifact: str, *, again: str = "") -> Rollout:
@@ -170,7 +175,7 @@ async def carry_out_rollout(rollout: Rollout, carrying: Carrying, verb: str, del
             service,
             actor=carrying.actor,
             estate_digest=context.estate.digest,
-            arguments=write_arguments(rollout.order, rollout.again),
+            arguments=write_arguments(rollout.order, rollout.again, rollout.gates),
             deadline=context.store.clock.now() + total_seconds(steps),
             delivery=delivery,
         )
@@ -183,17 +188,19 @@ async def looked_at_again(rollout: Rollout) -> Rollout:
     order = rollout.order
     release, only = rollout.fleet.catalog[order.release], frozenset(now.host for now in order.instances) if order.beside else frozenset[str]()
     now = await rollout_of(rollout.context, rollout.environment, order.service, release, is_return=order.is_return, only=only)
-    return replace(now, again=rollout.again)
+    return replace(now, again=rollout.again, gates=rollout.gates)
 
 
-def write_arguments(order: RolloutOrder, again: str = "") -> str:
-    """Return the arguments of a rollout's operation: its order and, beside it, what was set aside for it. Readers of the order alone pass over the rest."""
-    return json.dumps({**ORDER.dump_python(order, mode="json"), **({AGAIN_KEY: again} if again else {})})
+def write_arguments(order: RolloutOrder, again: str = "", gates: tuple[Gate, ...] = ()) -> str:
+    """Return the arguments of a rollout's operation: its order and, beside it, what was decided before. Readers of the order alone pass over the rest."""
+    beside = {AGAIN_KEY: again, GATES_KEY: GATES.dump_python(gates, mode="json")}
+    return json.dumps({**ORDER.dump_python(order, mode="json"), **{key: value for key, value in beside.items() if value}})
 
 
-def read_again(arguments: str) -> str:
-    """Return why a release that had failed here before was rolled out once more; empty: it had not."""
-    return str(json.loads(arguments).get(AGAIN_KEY, ""))
+def read_asked(arguments: str) -> Asked:
+    """Return what was decided before a rollout's first step."""
+    found = json.loads(arguments)
+    return Asked(str(found.get(AGAIN_KEY, "")), GATES.validate_python(found.get(GATES_KEY, ())))
 
 
 async def run_operation(rollout: Rollout, operation: Operation, lease: Lease, carrying: Carrying) -> Result:

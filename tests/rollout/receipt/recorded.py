@@ -16,7 +16,7 @@ from manor.rollout.receipt import EdgeColumn, Origin, Receipt, probe_column
 from manor.rollout.spans import probe_span
 from manor.state.journal import JournalRow, StepRow
 from manor.state.operations import Operation
-from manor.workflows.rolling import ORDER
+from manor.workflows.rolling import ORDER, read_asked
 
 
 @dataclass(frozen=True)
@@ -45,4 +45,5 @@ def receipt_of(folder: Path) -> Receipt:
         tally.take(line)
     edge = EdgeColumn(tally.counts(window), tally.counts(window.before()))
     probe = probe_column(read_results(folder / "results.jsonl"), span)
-    return compose_receipt(Result(run.operation, run.steps), order, Witnessed(probe, edge, "", "counted", run.first_tier), run.origin)
+    seen = Witnessed(probe, edge, "", "counted", run.first_tier)
+    return compose_receipt(Result(run.operation, run.steps), order, seen, run.origin, read_asked(run.operation.arguments))

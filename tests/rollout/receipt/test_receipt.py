@@ -13,9 +13,9 @@ from manor.errors import ManorError
 from manor.observe.probe import Lane, LossKind, Outcome, ProbeConfig, Recording, Target
 from manor.observe.probe.summary import LEAST_COMPARED
 from manor.observe.window import Window
-from manor.rollout.composing import AGAIN, ENDS, JUDGED
-from manor.rollout.receipt import Receipt, parse_receipt, probe_column, render_json
-from manor.rollout.receipt_text import probe_lines, render_text, verdict
+from manor.rollout.composing import AGAIN, ENDS, JUDGED, LOSSES, OUTAGE
+from manor.rollout.receipt import DrainPolicy, Receipt, parse_receipt, probe_column, render_json
+from manor.rollout.receipt_text import POLICIES, probe_lines, render_text, verdict
 from manor.rollout.spans import ProbeSpan
 
 CASES = sorted(path for path in (Path(__file__).parent / "cases").iterdir() if path.is_dir())
@@ -177,6 +177,38 @@ def test_what_was_not_measured_to_its_end_says_so_in_its_first_line() -> None:
         assert "(incomplete: not measured to its end)" in verdict(replace(load(name), probe=column))
 
 
+def test_a_release_that_nobody_probed_says_so_first_in_capitals_and_no_gate_claims_a_pass() -> None:
+    receipt = load("certified_without_a_probe")
+    lines = render_text(receipt).splitlines()
+    assert lines[0].endswith(", certified WITHOUT A PROBE: nothing shows whether requests were lost")
+    assert lines[4].startswith("CERTIFIED WITHOUT A PROBE")
+    assert lines[5] == "  not asked: the way in is not Manor's"
+    assert [gate.verdict for gate in receipt.gates if gate.name == LOSSES] == ["not judged"]
+    unasked = replace(receipt, probe=replace(receipt.probe, incomplete=()))
+    assert "  the probe had no time to ask" in render_text(unasked)
+    assert "WITHOUT A PROBE" not in render_text(replace(receipt, state="rolled_back"))
+
+
+def test_a_receipt_from_before_says_nothing_of_what_was_not_kept() -> None:
+    receipt = load("written_before_policies_were_kept")
+    assert (receipt.drain_policy, receipt.burned, receipt.spared) == (None, "", "")
+    assert "drain_policy" not in render_text(receipt)
+
+
+@pytest.mark.parametrize("policy", ["extend", "cut", "abort"])
+def test_the_drain_policy_is_in_every_receipt_with_what_it_means(policy: DrainPolicy) -> None:
+    told = next(line for line in render_text(replace(load("nothing_seen"), drain_policy=policy)).splitlines() if "drain_policy" in line)
+    assert told == f"  drain_policy  {policy}: {POLICIES[policy]}"
+
+
+def test_all_losses_are_listed_when_they_are_asked_for() -> None:
+    receipt = load("interrupt_measured")
+    assert (len(receipt.probe.losses), render_text(receipt).count(" after 0.003 s")) == (61, 50)
+    assert "and 11 more: --all-losses lists them, --json has them too" in render_text(receipt)
+    whole = render_text(receipt, None)
+    assert (whole.count(" after 0.003 s"), "more:" in whole) == (61, False)
+
+
 def test_nothing_seen_is_not_within_any_budget() -> None:
     assert not load("nothing_seen").is_within_budget
 
@@ -188,7 +220,8 @@ def test_a_case_says_only_what_a_rollout_can(case: Path) -> None:
     assert receipt.state in ENDS.values()
     assert probe.is_whole or receipt.state != "certified"
     assert (probe.added is not None) == (probe.baseline is not None and probe.compared_with >= LEAST_COMPARED)
-    assert {gate.name for gate in receipt.gates} <= JUDGED
+    assert {gate.name for gate in receipt.gates} <= JUDGED | {"tests", LOSSES, OUTAGE}
+    assert not (receipt.burned and receipt.spared)
     assert {override.what for override in receipt.overrides} <= {AGAIN}
     assert receipt.approvers == ()
     assert {timing.name for timing in receipt.timings} <= {"probe_baseline", "min_healthy_time", "bake", "drain_timeout", "settle"}

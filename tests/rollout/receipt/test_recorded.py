@@ -26,5 +26,7 @@ def test_it_has_all_that_a_receipt_can_say_of_a_rollout_that_went_well() -> None
     assert receipt.edge is not None
     assert receipt.edge.window.total >= 0.98 * receipt.probe.sent
     assert (len(receipt.drains), receipt.incomplete) == (2, ())
-    assert {"preflight", "bake"} == {gate.name for gate in receipt.gates}
+    assert [(gate.name, gate.verdict) for gate in receipt.gates] == [("preflight", "pass"), ("bake", "pass"), ("losses", "pass")]
+    assert receipt.gates[-1].numbers == f"lost 0 of {receipt.probe.sent}; budget 0"
+    assert receipt.drain_policy == "extend"
     assert {moment.batch for moment in receipt.timeline} == {None, 1, 2}
