@@ -49,7 +49,7 @@ def shared(folder: StateFolder) -> IO[str]:
     folder.create_top()
     limit = time.monotonic() + SETTLING_SECONDS
     while True:
-        held = lock.share(folder.lock, SETTLING_SECONDS if is_unsettled(folder) else lock.WAIT_SECONDS)
+        held = lock.share(folder.lock, SETTLING_SECONDS if is_unsettled(folder) else None)
         if not is_unsettled(folder):
             return held
         held.close()
