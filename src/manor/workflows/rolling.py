@@ -26,6 +26,7 @@ from manor.rollout.looking import look_at_instances
 from manor.rollout.plan import InstanceNow, RolloutOrder, plan_rollout, total_seconds
 from manor.rollout.probing import Prober
 from manor.rollout.release import Release, make_release
+from manor.rollout.room import hosts_without
 from manor.rollout.story import told_end
 from manor.rollout.wayback import plan_return
 from manor.state import journal, operations, releases
@@ -34,7 +35,7 @@ from manor.state.leases import Lease
 from manor.state.operations import NewOperation, Operation
 from manor.state.store import Store
 from manor.state.words import OperationState, Standing
-from manor.workflows.artifacts import require_kept
+from manor.workflows.artifacts import is_kept, require_kept
 from manor.workflows.context import Context
 from manor.workflows.probing import LocalProber
 from manor.workflows.snapshots import context_at, keep_estate
@@ -76,11 +77,11 @@ async def prepare_rollout(context: Context, environment: str, service: str, arti
 async def rollout_of(
     context: Context, environment: str, service: str, release: Release, *, is_return: bool = False, only: frozenset[str] = frozenset()
 ) -> Rollout:
-    """Return the rollout of a release from what runs now, on all hosts or on some. Raises UsageError if its artifact is gone."""
-    await require_kept(context, release.artifact)
+    """Return the rollout of a release from what runs now, on all hosts or on some. Raises UsageError if its artifact is gone and a host needs it."""
     declared = context.environment(environment).services[service]
     every, known = await instances_now(context, environment, service)
     instances = tuple(now for now in every if now.host in only or not only)
+    await require_at_hand(context, environment, release, instances)
     certified = await context.store.read(releases.last_certified, environment, service)
     view = context.wiring(environment).service(service)
     local = all(host.address is None for host in context.environment(environment).hosts.values())
@@ -100,6 +101,15 @@ async def rollout_of(
     returned_to = [await load_release(context, certified.id)] if certified else []
     catalog = {entry.short: entry for entry in (release, *known, *returned_to)}
     return Rollout(context, environment, order, make_fleet(context, environment, service, catalog))
+
+
+async def require_at_hand(context: Context, environment: str, release: Release, instances: Sequence[InstanceNow]) -> None:
+    """Raise UsageError if a release's artifact is gone, unless every host has the release unpacked: that is all that a rollout needs."""
+    if is_kept(context.store.folder, release.artifact):
+        return
+    site = context.site(environment, release.service)
+    if not instances or await hosts_without(site, release.service, release.short, (now.host for now in instances)):
+        await require_kept(context, release.artifact)
 
 
 def make_fleet(context: Context, environment: str, service: str, catalog: dict[str, Release]) -> LiveFleet:
