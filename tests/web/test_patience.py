@@ -61,15 +61,24 @@ class Transport(asyncio.Transport):
     def __init__(self) -> None:
         super().__init__()
         self.sent = b""
+        self.unread = 0
         self.is_open = True
+        self.is_ended = False
 
     def write(self, data: Any) -> None:
         self.sent += data
+        self.unread += len(data) if self.is_full else 0
+
+    is_full = False
+
+    def get_write_buffer_size(self) -> int:
+        return self.unread
 
     def close(self) -> None:
         self.is_open = False
 
-    abort = close
+    def abort(self) -> None:
+        self.is_open, self.is_ended = False, True
 
     def is_closing(self) -> bool:
         return not self.is_open
@@ -156,15 +165,82 @@ async def test_the_next_header_of_a_connection_has_its_own_time() -> None:
     assert not client.is_served
 
 
+LARGE = b"POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 10000000\r\n\r\n"
+PIECE = b"x" * 1024
+
+
 async def test_a_body_may_take_long_but_not_be_silent() -> None:
     client = Client(reading)
-    await client.send(POST)
+    await client.send(LARGE)
     for _ in range(9):
         client.loop.pass_by(BODY - 20)
-        await client.send(b"x")
+        await client.send(PIECE * int(BODY - 20))
     assert client.is_served
     client.loop.pass_by(BODY + HEADER)
     assert not client.is_served
+
+
+@pytest.mark.parametrize("quick_at_first", [0, 5000])
+async def test_a_body_that_trickles_is_ended(quick_at_first: int) -> None:
+    client = Client(reading)
+    await client.send(LARGE)
+    for _ in range(quick_at_first):
+        await client.send(PIECE)
+    begun = client.loop.now
+    while client.is_served and client.loop.now < begun + 10 * BODY:
+        client.loop.pass_by(BODY - 20)
+        if client.is_served:
+            await client.send(b"x")
+    assert BODY <= client.loop.now - begun <= 2 * BODY
+
+
+async def test_each_body_of_a_connection_has_its_own_patience() -> None:
+    client = Client(reading)
+    for _ in range(3):
+        await client.send(POST)
+        client.loop.pass_by(BODY - 20)
+        assert client.is_served
+        await client.send(b"x" * 10)
+        assert client.transport.sent.endswith(b"ok")
+
+
+@pytest.mark.parametrize(("read_bytes", "is_served"), [(0, False), (100, False), (4096, True)])
+async def test_who_does_not_read_its_answer_is_ended(read_bytes: int, is_served: bool) -> None:
+    client = Client(refusing)
+    client.transport.is_full = True
+    await client.send(GET)
+    client.protocol.transport.write(b"x" * 1_000_000)
+    for _ in range(100):
+        client.loop.pass_by(3)
+        client.transport.unread -= read_bytes
+    assert client.transport.is_ended is not is_served
+
+
+async def test_what_is_read_while_more_is_written_counts() -> None:
+    client = Client(refusing)
+    client.transport.is_full = True
+    await client.send(GET)
+    for _ in range(100):
+        client.loop.pass_by(3)
+        client.protocol.transport.write(b"x" * 5000)
+        client.transport.unread -= 4000
+    assert not client.transport.is_ended
+    client.loop.pass_by(BODY + HEADER)
+    assert client.transport.is_ended
+
+
+async def test_a_connection_that_is_closed_and_not_read_is_ended_too() -> None:
+    client = Client(reading)
+    client.transport.is_full = True
+    for byte in POST[:-1]:
+        client.loop.pass_by(HEADER / 20)
+        if client.transport.sent:
+            break
+        await client.send(bytes([byte]))
+    assert not client.is_served
+    assert not client.transport.is_ended, "408 is on its way"
+    client.loop.pass_by(BODY + HEADER)
+    assert client.transport.is_ended
 
 
 async def test_a_body_that_nobody_wants_any_more_has_an_end() -> None:
