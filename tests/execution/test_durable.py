@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import stat
 from pathlib import Path
@@ -172,6 +173,24 @@ def test_each_entry_of_a_tree_goes_on_its_own(tmp_path: Path, monkeypatch: pytes
     monkeypatch.undo()
     assert remove_each(top) == remove_each(top) == []
     assert not top.exists()
+
+
+def test_an_empty_folder_that_may_not_be_looked_into_goes_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root may look anywhere, so the look is refused here."""
+    top, look = tmp_path / "top", os.scandir
+    (top / "closed").mkdir(parents=True)
+    (top / "full").mkdir()
+    (top / "full" / "f").touch()
+
+    def refused(path: str) -> object:
+        if Path(path).name in ("closed", "full"):
+            raise PermissionError(13, "Permission denied", path)
+        return look(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", refused)
+        assert [error.filename for error in remove_each(top)] == [str(top / "full")]
+    assert [path.name for path in top.iterdir()] == ["full"]
 
 
 def test_a_folder_that_goes_only_in_part_says_where_the_rest_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import uvicorn
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.server import ServerState
 
 from manor.web import server
@@ -281,7 +281,7 @@ async def test_nothing_looks_after_a_connection_that_is_gone() -> None:
 class Hasty(PatientProtocol):
     """The same with little patience."""
 
-    header_seconds = body_seconds = 0.5
+    header_seconds = body_seconds = answer_seconds = 0.5
 
 
 @contextmanager
@@ -291,7 +291,7 @@ def connected(port: int) -> Iterator[socket.socket]:
 
 
 @asynccontextmanager
-async def served(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
+async def served(monkeypatch: pytest.MonkeyPatch, app: ASGIApp = reading) -> AsyncIterator[int]:
     """Give the port of a server with little patience."""
 
     def hasty(app: Any) -> uvicorn.Config:
@@ -301,7 +301,7 @@ async def served(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
 
     monkeypatch.setattr(server, "settings", hasty)
     listener, stopping = listen_on_port("127.0.0.1", 0), asyncio.Event()
-    running = asyncio.create_task(serve(reading, listener, [], stopping))
+    running = asyncio.create_task(serve(app, listener, [], stopping))
     try:
         yield listener.socket.getsockname()[1]
     finally:
@@ -330,3 +330,23 @@ async def test_slow_clients_are_hung_up_on_and_others_are_served(monkeypatch: py
         *heard, answered = await asyncio.wait_for(asyncio.gather(*slow, quick), 20)
     assert [said.partition(b"\r\n")[0] for said in heard] == [b"", b"HTTP/1.1 408 Request Timeout", b""]
     assert answered.endswith(b"ok")
+
+
+@pytest.mark.native
+async def test_who_reads_nothing_is_hung_up_on_and_who_reads_gets_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    size, ends = 64 * 1024 * 1024, asyncio.Queue[str]()
+
+    async def large(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", str(size).encode()), (b"connection", b"close")]})
+        for _ in range(64):
+            await send({"type": "http.response.body", "body": bytes(size // 64), "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+        await ends.put(scope["path"])
+
+    async with served(monkeypatch, large) as port:
+        with connected(port) as deaf:
+            deaf.sendall(GET)
+            assert await asyncio.wait_for(ends.get(), 20) == "/x", "it was held for ever"
+        heard = await asyncio.wait_for(asyncio.to_thread(said_until_the_end, port, GET.replace(b"/x", b"/y")), 20)
+    assert len(heard) > size

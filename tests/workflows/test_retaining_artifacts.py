@@ -11,13 +11,16 @@ import sqlalchemy as sa
 
 from manor.errors import UsageError
 from manor.estate.layout import short
+from manor.operations.step import Planned
 from manor.pipeline import junit
 from manor.pipeline.junit import Report
+from manor.rollout.fleet import Fleet
+from manor.rollout.plan import RolloutOrder, plan_rollout
 from manor.state import audit, deliveries, operations, releases
 from manor.state.deliveries import Wish
 from manor.state.operations import NewOperation
 from manor.state.words import OperationState, RunState, Slot, Standing, Traffic
-from manor.workflows import artifacts, retaining_artifacts, retaining_runs
+from manor.workflows import artifacts, retaining_artifacts, retaining_runs, rolling
 from manor.workflows.artifacts import Origin
 from manor.workflows.context import Context
 from manor.workflows.deliveries import promote, ship
@@ -173,6 +176,40 @@ async def test_an_artifact_that_goes_while_a_promotion_is_judged_is_refused_when
         await promote(context, "shop", "prod", Carrying("ann"))
     assert context.store.read_now(deliveries.unfinished) == ()
     assert len(context.store.read_now(operations.recent)) == count
+
+
+async def test_an_artifact_that_goes_while_a_way_back_is_planned_is_refused_when_it_is_written_down(
+    context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in (1, 2):
+        await ship(context, "shop", built(tmp_path, number), Carrying("ann"), origin=Origin(commit=f"{number}" * 40), to="dev")
+    first = context.store.read_now(releases.recent_releases, "shop")[-1]
+    count, plan = len(context.store.read_now(operations.recent)), plan_rollout
+
+    def meanwhile(order: RolloutOrder) -> list[Planned[Fleet]]:
+        (context.store.folder.artifacts / f"{first.artifact}.tar").unlink()
+        return list(plan(order))
+
+    monkeypatch.setattr(rolling, "plan_rollout", meanwhile)
+    with pytest.raises(UsageError, match="is no longer in the store"):
+        await rollback(context, "shop", "dev", Carrying("ann"), to=first.id)
+    assert len(context.store.read_now(operations.recent)) == count
+
+
+async def test_an_operation_that_begins_after_it_was_noted_keeps_an_artifact(opened: Context, keeping: Keeping, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = keeping.artifact("old", 100)
+    newest = keeping.artifact("newest", 50)
+    certify(keeping, "prod", newest)
+    write = type(opened.store).write
+
+    async def begun(store: object, do: object, *args: object, **named: object) -> object:
+        if getattr(do, "__name__", "") == "move":
+            opened.store.write_now(UNFINISHED["a paused operation"])
+        return await write(store, do, *args, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(type(opened.store), "write", begun)
+    assert await clean(opened) == [f"the files of artifact {old[:12]} of shop stay: it is needed again"]
+    assert keeping.artifacts() == {old, newest}
 
 
 async def test_a_report_is_not_read_in_the_event_loop(context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

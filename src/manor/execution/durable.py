@@ -97,21 +97,21 @@ def remove_each(path: Path) -> list[OSError]:
     For what nobody looks up any more: unlike `remove_tree` it is not over at the first file that can't be removed, e.g. in a folder of root's.
     """
     stays: list[OSError] = []
-    folders: list[Path] = []
+    folders = [path]
     if not is_folder(path):
         _attempt(path.unlink, stays)
         return stays
     for place, names, files in os.walk(_opened(path), onerror=stays.append):
-        folders.append(here := Path(place))
+        here = Path(place)
         links = [name for name in names if (here / name).is_symlink()]
         names[:] = [name for name in names if name not in links]
         for name in (*files, *links):
             _attempt((here / name).unlink, stays)
-        for name in names:
-            _opened(here / name)
+        folders += [_opened(here / name) for name in names]
     for folder in reversed(folders):
         _attempt(folder.rmdir, stays)
-    return [error for error in stays if error.errno != errno.ENOTEMPTY] or stays
+    there = [error for error in stays if os.path.lexists(error.filename)]  # one that may not be looked into may be empty, and then it went
+    return [error for error in there if error.errno != errno.ENOTEMPTY] or there
 
 
 def told_stays(stays: Sequence[OSError]) -> str:

@@ -5,12 +5,15 @@ Invariant: triggers refuse update and delete (docs/state.md), so a line that was
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import sqlalchemy as sa
 
 from manor.state import rows, tables
+
+MOST_ASKED = 10_000
+"""So many objects fit into one query: SQLite takes 32,766 values."""
 
 
 @dataclass(frozen=True)
@@ -52,10 +55,12 @@ def lines(
     return rows.all_of(connection, query, AuditRow)
 
 
-def of_verb(connection: sa.Connection, verb: str, objects: Container[str]) -> dict[str, tuple[AuditRow, ...]]:
+def of_verb(connection: sa.Connection, verb: str, objects: Iterable[str]) -> dict[str, tuple[AuditRow, ...]]:
     """Return the lines that a verb wrote about these objects, by object, oldest first."""
-    found: dict[str, tuple[AuditRow, ...]] = {}
-    for row in rows.all_of(connection, sa.select(tables.audit).where(tables.audit.c.verb == verb).order_by(tables.audit.c.seq), AuditRow):
-        if row.object in objects:
+    wanted, found = sorted(set(objects)), dict[str, tuple[AuditRow, ...]]()
+    for start in range(0, len(wanted), MOST_ASKED):
+        asked = tables.audit.c.object.in_(wanted[start : start + MOST_ASKED])
+        query = sa.select(tables.audit).where(tables.audit.c.verb == verb, asked).order_by(tables.audit.c.seq)
+        for row in rows.all_of(connection, query, AuditRow):
             found[row.object] = (*found.get(row.object, ()), row)
     return found
