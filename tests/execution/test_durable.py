@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import stat
 from pathlib import Path
 
 import pytest
 
+from manor.errors import NotRestored
 from manor.execution import files
-from manor.execution.durable import Disk, write_durably
+from manor.execution.durable import Disk, remove_each, write_durably
 from manor.execution.values import FileAct, HostPath, MakeFolder, PutFile, PutLink, PutTree, Remove
 from tests.execution.contract import archive
 from tests.execution.crashes import TORN, Inode, Model, Node, RecordingDisk, Tree, crashes
@@ -135,3 +137,81 @@ def test_a_write_protected_folder_vanishes_too(tmp_path: Path, monkeypatch: pyte
     Disk().remove_tree(path)
     assert modes == [[0o500] * 4, [0o700, 0o700, 0o700, 0o500]]
     assert not path.exists()
+
+
+def barred(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Let a file of this name stay, as one in a folder that is root's."""
+    unlink, remove = Path.unlink, shutil.rmtree
+
+    def refused(path: Path, *args: bool, **named: bool) -> None:
+        if path.name == name:
+            raise PermissionError(1, "Operation not permitted", str(path))
+        unlink(path, *args, **named)
+
+    def refused_tree(path: Path) -> None:
+        if list(path.rglob(name)):
+            raise PermissionError(1, "Operation not permitted", name)
+        remove(path)
+
+    monkeypatch.setattr(Path, "unlink", refused)
+    monkeypatch.setattr(shutil, "rmtree", refused_tree)
+
+
+def test_each_entry_of_a_tree_goes_on_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    top, elsewhere = tmp_path / "top", tmp_path / "elsewhere"
+    for name in ("a/b/f", "a/roots", "c/f"):
+        (top / name).parent.mkdir(parents=True, exist_ok=True)
+        (top / name).touch()
+    elsewhere.mkdir()
+    (elsewhere / "f").touch()
+    (top / "c" / "link").symlink_to(elsewhere)
+    (top / "c").chmod(0o500)
+    barred(monkeypatch, "roots")
+    assert [(error.filename, error.strerror) for error in remove_each(top)] == [(str(top / "a" / "roots"), "Operation not permitted")]
+    assert [path.relative_to(top).as_posix() for path in sorted(top.rglob("*"))] == ["a", "a/roots"]
+    assert (elsewhere / "f").exists()
+    monkeypatch.undo()
+    assert remove_each(top) == remove_each(top) == []
+    assert not top.exists()
+
+
+def test_an_empty_folder_that_may_not_be_looked_into_goes_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root may look anywhere, so the look is refused here."""
+    top, look = tmp_path / "top", os.scandir
+    (top / "closed").mkdir(parents=True)
+    (top / "full").mkdir()
+    (top / "full" / "f").touch()
+
+    def refused(path: str) -> object:
+        if Path(path).name in ("closed", "full"):
+            raise PermissionError(13, "Permission denied", path)
+        return look(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", refused)
+        assert [error.filename for error in remove_each(top)] == [str(top / "full")]
+    assert [path.name for path in top.iterdir()] == ["full"]
+
+
+def test_a_folder_that_goes_only_in_part_says_where_the_rest_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "release"
+    path.mkdir()
+    (path / "roots").touch()
+    barred(monkeypatch, "roots")
+    with pytest.raises(
+        NotRestored, match=rf"release is gone from its place, but .*roots stays \(Operation not permitted\); remove {tmp_path}/\.release\.manor-"
+    ):
+        record(Remove(HostPath(path)))
+    assert not path.exists()
+
+
+def test_what_a_killed_act_left_and_cannot_be_removed_bars_no_other_act(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, left = tmp_path / "f", tmp_path / ".f.manor-4194305-1"
+    (left / "deep").mkdir(parents=True)
+    (left / "deep" / "roots").touch()
+    barred(monkeypatch, "roots")
+    record(PutFile(HostPath(path), b"new"))
+    assert path.read_bytes() == b"new"
+    assert [str(left) in line.getMessage() for line in caplog.records] == [True]

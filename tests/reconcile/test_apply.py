@@ -17,7 +17,7 @@ from manor.operations.planning import Result, create
 from manor.operations.step import Here, Step, StepKinds
 from manor.reconcile.apply import LiveTiers, apply_steps
 from manor.reconcile.ending import raise_unless_applied
-from manor.reconcile.site import Site, fence
+from manor.reconcile.site import POLL_SECONDS, Site, fence
 from manor.reconcile.steps import KINDS, FenceHost, PrepareHost
 from manor.reconcile.supervising import RESTART_SECONDS, CheckSupervisor, Supervise, end_program
 from manor.reconcile.tiers import ChangeTier, CheckTier, ConfirmTier, TellTier, VerifyTier
@@ -212,3 +212,18 @@ async def test_a_program_that_was_given_up_counts_as_stopped(toy: Toy) -> None:
     before = toy.store.clock.now()
     await end_program(toy.host, toy.runner, "echo-a", 5.0, toy.store.clock)
     assert RESTART_SECONDS <= toy.store.clock.now() - before < RESTART_SECONDS + 1
+
+
+async def test_between_two_stops_of_a_program_that_runs_on_there_is_a_pause(toy: Toy) -> None:
+    looks = itertools.count()
+
+    def runs_on(_: object) -> Completed:
+        assert next(looks) < 10_000, "nothing is waited for"
+        return Completed(0, b'{"echo-a": "running"}')
+
+    toy.runner.reply("status", runs_on)
+    before = toy.store.clock.now()
+    await end_program(toy.host, toy.runner, "echo-a", 5.0, toy.store.clock)
+    waited = toy.store.clock.now() - before
+    assert waited >= 5.0
+    assert sum(act.startswith("stop echo-a") for act in toy.runner.shown) <= waited / POLL_SECONDS + 2

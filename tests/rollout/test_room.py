@@ -13,7 +13,7 @@ import pytest
 from manor.errors import ManorError, NotOurs, Unreachable
 from manor.execution.guard import Guard, Untouchable
 from manor.execution.local import LocalRunner
-from manor.execution.values import Completed, HostPath
+from manor.execution.values import Completed, HostPath, MakeFolder
 from manor.rollout.fleet import SlotRef
 from manor.rollout.room import MIB, Need, Room, Size, look_for_room, no_room, parse_room, size_of
 from tests.reconcile.toys import ESTATE, ROOT, Toy, wiring_of
@@ -77,6 +77,15 @@ async def test_preflight_finds_a_full_disk_and_touches_nothing(toy: Toy, tmp_pat
     assert [problem.partition(" in ")[0] for problem in problems] == ["web-1: 3 MiB of disk are free", "web-1: 7 more files can be made"]
     assert str(ROOT / "releases" / "echo") in problems[0]
     assert not toy.runner.files.listing(ROOT)
+
+
+async def test_an_artifact_that_is_gone_stands_in_the_way_only_where_the_release_is_not_unpacked(toy: Toy, tmp_path: Path) -> None:
+    fleet, release = fleet_of(toy, tmp_path)
+    chosen = fleet.catalog[release]
+    (fleet.artifacts / f"{chosen.artifact}.tar").unlink()
+    assert await fleet.preflight((SLOT,), release) == (f"the artifact of {chosen.short} is not in the store, and not unpacked on web-1",)
+    await toy.runner.change([MakeFolder(toy.site.hosts["web-1"].layout.release("echo", chosen.short))])
+    assert await fleet.preflight((SLOT,), release) == ()
 
 
 async def test_one_command_a_host(toy: Toy, tmp_path: Path) -> None:

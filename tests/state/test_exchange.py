@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from manor.errors import ApplyFailed
+from manor.errors import ApplyFailed, Busy
 from manor.execution.durable import Disk
 from manor.state import audit, exchange
 from manor.state.backup import backup, restore
 from manor.state.folder import KEPT_IN_BACKUPS, StateFolder
-from manor.state.lock import alone
+from manor.state.lock import alone, share
 from manor.state.scratch import open_copy
 from manor.state.store import Store
 from tests.execution.crashes import Model, RecordingDisk
@@ -234,6 +234,96 @@ def test_a_disk_that_fails_is_told_and_the_next_one_goes_on(prepared: Prepared, 
     with pytest.raises(ApplyFailed, match=r"runs: No space left on device; the restore stands still; nothing is lost"):
         restore(archive, folder, replace=True, clock=clock, disk=Full())
     assert open_it(folder, archive, clock) == ["ann"]
+
+
+class FullAt(Disk):
+    """A disk that fails at one call."""
+
+    def __init__(self, call: str, path_name: str) -> None:
+        self.call, self.path_name = call, path_name
+
+    def fail(self, call: str, path: Path) -> None:
+        if (call, path.name) == (self.call, self.path_name):
+            raise OSError(28, "No space left on device", str(path))
+
+    def sync_all(self, path: Path) -> None:
+        self.fail("sync_all", path)
+        super().sync_all(path)
+
+    def write(self, path: Path, chunks: Iterable[bytes], mode: int) -> None:
+        self.fail("write", Path(path.name.partition(".manor-")[0]))
+        super().write(path, chunks, mode)
+
+    def sync(self, path: Path) -> None:
+        if path.is_dir() and (path / "exchange.json").exists():
+            self.fail("sync", Path("folder"))
+        super().sync(path)
+
+
+@pytest.mark.parametrize(("call", "path_name"), [("sync_all", "restoring"), ("write", ".exchange.json")])
+def test_a_disk_that_fails_before_it_is_decided_changes_nothing_and_says_so(
+    prepared: Prepared, clock: FakeClock, caplog: pytest.LogCaptureFixture, call: str, path_name: str
+) -> None:
+    folder, archive = prepared
+    before = open_it(folder, archive, clock)
+    with pytest.raises(ApplyFailed, match=r"No space left on device; the restore was given up, nothing was changed$"):
+        restore(archive, folder, replace=True, clock=clock, disk=FullAt(call, path_name))
+    assert not (folder / "restoring").exists()
+    assert open_it(folder, archive, clock) == before
+    assert caplog.records == []
+
+
+def test_a_decision_that_is_there_is_gone_on_with_though_the_disk_failed(prepared: Prepared, clock: FakeClock) -> None:
+    folder, archive = prepared
+    with pytest.raises(ApplyFailed, match=r"the restore stands still; nothing is lost, and whoever opens the state next goes on with it"):
+        restore(archive, folder, replace=True, clock=clock, disk=FullAt("sync", "folder"))
+    assert open_it(folder, archive, clock) == ["ann"]
+
+
+def test_what_was_unpacked_and_can_not_be_removed_is_left_to_the_next_one(prepared: Prepared, clock: FakeClock) -> None:
+    class Broken(FullAt):
+        def remove_tree(self, path: Path) -> None:
+            raise OSError(5, "Input/output error", str(path))
+
+    folder, archive = prepared
+    before = open_it(folder, archive, clock)
+    with pytest.raises(ApplyFailed, match=r"nothing was changed; what it had unpacked is removed by whoever opens the state next \(.*restoring: Input"):
+        restore(archive, folder, replace=True, clock=clock, disk=Broken("sync_all", "restoring"))
+    assert open_it(folder, archive, clock) == before
+    assert not (folder / "restoring").exists()
+
+
+def test_who_finds_that_somebody_else_finishes_it_waits_for_that(prepared: Prepared, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, archive = prepared
+    assert kill(folder, archive, 4, clock)
+    place = StateFolder(folder)
+    held = [share(place.lock)]
+
+    def meanwhile(_seconds: float) -> None:
+        """The other one finishes it, and goes on for long."""
+        if len(held) == 1:
+            held[0].close()
+            with alone(place.lock):
+                exchange.settle(place)
+            held.append(share(place.lock))
+
+    now = itertools.count()
+    monkeypatch.setattr("time.sleep", meanwhile)
+    monkeypatch.setattr("time.monotonic", lambda: float(next(now)))
+    exchange.shared(place).close()
+    held[1].close()
+    monkeypatch.undo()
+    assert open_it(folder, archive, clock) == ["ann"]
+
+
+def test_who_waits_for_a_restore_does_not_wait_for_ever(prepared: Prepared, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, archive = prepared
+    assert kill(folder, archive, 4, clock)
+    now = itertools.count()
+    monkeypatch.setattr("time.sleep", lambda _seconds: None)
+    monkeypatch.setattr("time.monotonic", lambda: float(next(now)))
+    with share(StateFolder(folder).lock), pytest.raises(Busy, match="is open in another process"):
+        exchange.shared(StateFolder(folder))
 
 
 def test_a_damaged_database_is_replaced(tmp_path: Path, prepared: Prepared, clock: FakeClock) -> None:

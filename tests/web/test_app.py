@@ -266,6 +266,33 @@ async def test_an_upload_that_stalls_is_given_up(tmp_path: Path) -> None:
     assert list((tmp_path / "incoming").iterdir()) == []
 
 
+class Trickling:
+    """A request whose body comes byte by byte for ever."""
+
+    headers: Mapping[str, str] = MappingProxyType({})
+
+    def __init__(self, quick_at_first: int) -> None:
+        self.quick_at_first = quick_at_first
+        self.now = 0.0
+
+    async def stream(self) -> AsyncIterator[bytes]:
+        yield b"x" * self.quick_at_first
+        while True:
+            self.now += 100.0
+            yield b"x"
+
+
+@pytest.mark.parametrize("quick_at_first", [1, 5_000_000])
+async def test_an_upload_that_trickles_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick_at_first: int) -> None:
+    request = Trickling(quick_at_first)
+    upload = received(cast("Request", request), tmp_path / "incoming", 10_000_000)
+    monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: request.now)
+    with pytest.raises(HTTPException, match="for long less than 1024 bytes a second"):
+        await upload.__aenter__()
+    assert request.now <= 300
+    assert list((tmp_path / "incoming").iterdir()) == []
+
+
 def test_only_so_many_uploads_at_once_and_what_a_killed_controller_left_goes(client: TestClient, estate: Estate, tmp_path: Path) -> None:
     for _ in range(uploads.MOST_AT_ONCE):
         os.close(uploads.new_file(tmp_path / "incoming")[0])

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import uvicorn
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.server import ServerState
 
 from manor.web import server
@@ -61,15 +61,24 @@ class Transport(asyncio.Transport):
     def __init__(self) -> None:
         super().__init__()
         self.sent = b""
+        self.unread = 0
         self.is_open = True
+        self.is_ended = False
 
     def write(self, data: Any) -> None:
         self.sent += data
+        self.unread += len(data) if self.is_full else 0
+
+    is_full = False
+
+    def get_write_buffer_size(self) -> int:
+        return self.unread
 
     def close(self) -> None:
         self.is_open = False
 
-    abort = close
+    def abort(self) -> None:
+        self.is_open, self.is_ended = False, True
 
     def is_closing(self) -> bool:
         return not self.is_open
@@ -156,15 +165,82 @@ async def test_the_next_header_of_a_connection_has_its_own_time() -> None:
     assert not client.is_served
 
 
+LARGE = b"POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 10000000\r\n\r\n"
+PIECE = b"x" * 1024
+
+
 async def test_a_body_may_take_long_but_not_be_silent() -> None:
     client = Client(reading)
-    await client.send(POST)
+    await client.send(LARGE)
     for _ in range(9):
         client.loop.pass_by(BODY - 20)
-        await client.send(b"x")
+        await client.send(PIECE * int(BODY - 20))
     assert client.is_served
     client.loop.pass_by(BODY + HEADER)
     assert not client.is_served
+
+
+@pytest.mark.parametrize("quick_at_first", [0, 5000])
+async def test_a_body_that_trickles_is_ended(quick_at_first: int) -> None:
+    client = Client(reading)
+    await client.send(LARGE)
+    for _ in range(quick_at_first):
+        await client.send(PIECE)
+    begun = client.loop.now
+    while client.is_served and client.loop.now < begun + 10 * BODY:
+        client.loop.pass_by(BODY - 20)
+        if client.is_served:
+            await client.send(b"x")
+    assert BODY <= client.loop.now - begun <= 2 * BODY
+
+
+async def test_each_body_of_a_connection_has_its_own_patience() -> None:
+    client = Client(reading)
+    for _ in range(3):
+        await client.send(POST)
+        client.loop.pass_by(BODY - 20)
+        assert client.is_served
+        await client.send(b"x" * 10)
+        assert client.transport.sent.endswith(b"ok")
+
+
+@pytest.mark.parametrize(("read_bytes", "is_served"), [(0, False), (100, False), (4096, True)])
+async def test_who_does_not_read_its_answer_is_ended(read_bytes: int, is_served: bool) -> None:
+    client = Client(refusing)
+    client.transport.is_full = True
+    await client.send(GET)
+    client.protocol.transport.write(b"x" * 1_000_000)
+    for _ in range(100):
+        client.loop.pass_by(3)
+        client.transport.unread -= read_bytes
+    assert client.transport.is_ended is not is_served
+
+
+async def test_what_is_read_while_more_is_written_counts() -> None:
+    client = Client(refusing)
+    client.transport.is_full = True
+    await client.send(GET)
+    for _ in range(100):
+        client.loop.pass_by(3)
+        client.protocol.transport.write(b"x" * 5000)
+        client.transport.unread -= 4000
+    assert not client.transport.is_ended
+    client.loop.pass_by(BODY + HEADER)
+    assert client.transport.is_ended
+
+
+async def test_a_connection_that_is_closed_and_not_read_is_ended_too() -> None:
+    client = Client(reading)
+    client.transport.is_full = True
+    for byte in POST[:-1]:
+        client.loop.pass_by(HEADER / 20)
+        if client.transport.sent:
+            break
+        await client.send(bytes([byte]))
+    assert not client.is_served
+    assert not client.transport.is_ended, "408 is on its way"
+    client.loop.pass_by(BODY + HEADER)
+    assert client.transport.is_ended
 
 
 async def test_a_body_that_nobody_wants_any_more_has_an_end() -> None:
@@ -205,7 +281,7 @@ async def test_nothing_looks_after_a_connection_that_is_gone() -> None:
 class Hasty(PatientProtocol):
     """The same with little patience."""
 
-    header_seconds = body_seconds = 0.5
+    header_seconds = body_seconds = answer_seconds = 0.5
 
 
 @contextmanager
@@ -215,7 +291,7 @@ def connected(port: int) -> Iterator[socket.socket]:
 
 
 @asynccontextmanager
-async def served(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
+async def served(monkeypatch: pytest.MonkeyPatch, app: ASGIApp = reading) -> AsyncIterator[int]:
     """Give the port of a server with little patience."""
 
     def hasty(app: Any) -> uvicorn.Config:
@@ -225,7 +301,7 @@ async def served(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
 
     monkeypatch.setattr(server, "settings", hasty)
     listener, stopping = listen_on_port("127.0.0.1", 0), asyncio.Event()
-    running = asyncio.create_task(serve(reading, listener, [], stopping))
+    running = asyncio.create_task(serve(app, listener, [], stopping))
     try:
         yield listener.socket.getsockname()[1]
     finally:
@@ -254,3 +330,23 @@ async def test_slow_clients_are_hung_up_on_and_others_are_served(monkeypatch: py
         *heard, answered = await asyncio.wait_for(asyncio.gather(*slow, quick), 20)
     assert [said.partition(b"\r\n")[0] for said in heard] == [b"", b"HTTP/1.1 408 Request Timeout", b""]
     assert answered.endswith(b"ok")
+
+
+@pytest.mark.native
+async def test_who_reads_nothing_is_hung_up_on_and_who_reads_gets_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    size, ends = 64 * 1024 * 1024, asyncio.Queue[str]()
+
+    async def large(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", str(size).encode()), (b"connection", b"close")]})
+        for _ in range(64):
+            await send({"type": "http.response.body", "body": bytes(size // 64), "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+        await ends.put(scope["path"])
+
+    async with served(monkeypatch, large) as port:
+        with connected(port) as deaf:
+            deaf.sendall(GET)
+            assert await asyncio.wait_for(ends.get(), 20) == "/x", "it was held for ever"
+        heard = await asyncio.wait_for(asyncio.to_thread(said_until_the_end, port, GET.replace(b"/x", b"/y")), 20)
+    assert len(heard) > size

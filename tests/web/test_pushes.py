@@ -137,3 +137,20 @@ async def test_only_so_many_watch(world: World) -> None:
     world.pushed.set()
     await asyncio.gather(*pushes)
     await git.close()
+
+
+async def test_who_leaves_makes_room_for_the_next_watcher_at_once(world: World) -> None:
+    git = git_server(world, GitLimits(pushes=1, watchers=1, wait_seconds=0))
+    pushes, hooks = [], []
+    for number in range(2):
+        pushes.append(asyncio.create_task(push(git)))
+        await settled()
+        hooks.append(cast("AsyncGenerator[str, None]", (await told(git, world.callbacks[number])()).body_iterator))
+    assert [await anext(hooks[0]) for _ in range(2)] == [f"main {'a' * 12}: run run-1\n", "log of run-1\n"]
+    assert await anext(hooks[1]) == f"main {'a' * 12}: run run-1\n"
+    await hooks[0].aclose()
+    assert await anext(hooks[1]) == "log of run-1\n"
+    await hooks[1].aclose()
+    world.pushed.set()
+    await asyncio.gather(*pushes)
+    await git.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,11 +11,16 @@ import sqlalchemy as sa
 
 from manor.errors import UsageError
 from manor.estate.layout import short
+from manor.operations.step import Planned
+from manor.pipeline import junit
+from manor.pipeline.junit import Report
+from manor.rollout.fleet import Fleet
+from manor.rollout.plan import RolloutOrder, plan_rollout
 from manor.state import audit, deliveries, operations, releases
 from manor.state.deliveries import Wish
 from manor.state.operations import NewOperation
 from manor.state.words import OperationState, RunState, Slot, Standing, Traffic
-from manor.workflows import retaining_artifacts, retaining_runs
+from manor.workflows import artifacts, retaining_artifacts, retaining_runs, rolling
 from manor.workflows.artifacts import Origin
 from manor.workflows.context import Context
 from manor.workflows.deliveries import promote, ship
@@ -135,3 +141,90 @@ async def test_an_artifact_that_is_gone_is_refused_with_what_to_do_before_anythi
     assert (await restart_service(context, "shop", "dev", me)).release != short(first.id)
     again = await ship(context, "shop", tmp_path / "build-1", me, origin=Origin(commit="1" * 40), again="it is wanted again")
     assert again[0].release == short(first.id)
+
+
+async def test_what_every_host_has_unpacked_is_returned_to_and_restarted_without_its_artifact(context: Context, tmp_path: Path) -> None:
+    me = Carrying("ann")
+    for number in (1, 2):
+        await ship(context, "shop", built(tmp_path, number), me, origin=Origin(commit=f"{number}" * 40))
+    second = context.store.read_now(releases.last_certified, "dev", "shop")
+    assert second is not None
+    first = context.store.read_now(releases.last_certified, "dev", "shop", but=second.id)
+    assert first is not None
+    for release in (first, second):
+        (context.store.folder.artifacts / f"{release.artifact}.tar").unlink()
+    layout = context.site("dev").hosts["web-1"].layout
+    Path(layout.release("shop", short(first.id))).mkdir(parents=True)
+    assert (await rollback(context, "shop", "dev", me, to=first.id)).release == short(first.id)
+    with pytest.raises(UsageError, match="is no longer in the store"):
+        await rollback(context, "shop", "dev", me, to=second.id)
+    assert (await restart_service(context, "shop", "dev", me)).release == short(first.id)
+
+
+async def test_an_artifact_that_goes_while_a_promotion_is_judged_is_refused_when_it_is_written_down(
+    context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await ship(context, "shop", built(tmp_path, 1), Carrying("ann"), origin=Origin(commit="1" * 40), to="dev")
+    count = len(context.store.read_now(operations.recent))
+
+    async def meanwhile(_context: Context, artifact: str, _gates: object) -> list[str]:
+        (context.store.folder.artifacts / f"{artifact}.tar").unlink()
+        return []
+
+    monkeypatch.setattr("manor.workflows.deliveries.gate_problems", meanwhile)
+    with pytest.raises(UsageError, match="is no longer in the store"):
+        await promote(context, "shop", "prod", Carrying("ann"))
+    assert context.store.read_now(deliveries.unfinished) == ()
+    assert len(context.store.read_now(operations.recent)) == count
+
+
+async def test_an_artifact_that_goes_while_a_way_back_is_planned_is_refused_when_it_is_written_down(
+    context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in (1, 2):
+        await ship(context, "shop", built(tmp_path, number), Carrying("ann"), origin=Origin(commit=f"{number}" * 40), to="dev")
+    first = context.store.read_now(releases.recent_releases, "shop")[-1]
+    count, plan = len(context.store.read_now(operations.recent)), plan_rollout
+
+    def meanwhile(order: RolloutOrder) -> list[Planned[Fleet]]:
+        (context.store.folder.artifacts / f"{first.artifact}.tar").unlink()
+        return list(plan(order))
+
+    monkeypatch.setattr(rolling, "plan_rollout", meanwhile)
+    with pytest.raises(UsageError, match="is no longer in the store"):
+        await rollback(context, "shop", "dev", Carrying("ann"), to=first.id)
+    assert len(context.store.read_now(operations.recent)) == count
+
+
+async def test_an_operation_that_begins_after_it_was_noted_keeps_an_artifact(opened: Context, keeping: Keeping, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = keeping.artifact("old", 100)
+    newest = keeping.artifact("newest", 50)
+    certify(keeping, "prod", newest)
+    write = type(opened.store).write
+
+    async def begun(store: object, do: object, *args: object, **named: object) -> object:
+        if getattr(do, "__name__", "") == "move":
+            opened.store.write_now(UNFINISHED["a paused operation"])
+        return await write(store, do, *args, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(type(opened.store), "write", begun)
+    assert await clean(opened) == [f"the files of artifact {old[:12]} of shop stay: it is needed again"]
+    assert keeping.artifacts() == {old, newest}
+
+
+async def test_a_report_is_not_read_in_the_event_loop(context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    report, readers = tmp_path / "junit.xml", set[int]()
+    report.write_text("<testsuite><testcase/><testcase><failure/></testcase></testsuite>")
+    await ship(context, "shop", built(tmp_path, 1), Carrying("ann"), origin=Origin(junit=report), to="dev")
+    parse = junit.parse_report
+
+    def noted(content: bytes) -> Report:
+        readers.add(threading.get_ident())
+        return parse(content)
+
+    monkeypatch.setattr(artifacts, "parse_report", noted)
+    (brief,) = context.store.read_now(releases.artifacts)
+    found = await artifacts.tests_of(context, context.store.read_now(releases.get_artifact, brief.digest))
+    assert found is not None
+    assert (found.tests, found.failed, len(readers)) == (2, 1, 1)
+    assert threading.get_ident() not in readers

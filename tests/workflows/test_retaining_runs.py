@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from manor.errors import ApplyFailed, UsageError
-from manor.execution.local import LocalRunner
+from manor.errors import UsageError
 from manor.pipeline.requests import rerun
 from manor.state import audit, leases, runs
 from manor.state.executing import lease_name
@@ -21,6 +20,7 @@ from manor.workflows.follow import follow_run
 from manor.workflows.retaining_runs import KEPT_TO_REPEAT, newest
 from manor.workflows.retention import clean
 from manor.workflows.showing_runs import removed_of
+from manor.workflows.tidying import DAY
 from tests.workflows.keeping import BRANCH, Keeping
 
 ALL = {".source/.manor/pipeline.yaml", "build/1/log", "build/1/pid", "build/1/workspace/f"}
@@ -161,35 +161,101 @@ async def test_what_comes_to_be_needed_after_it_was_noted_stays(opened: Context,
     assert await removed_of(opened, old) == ()
 
 
-async def test_what_cannot_be_removed_is_told_and_hinders_nothing_else(opened: Context, keeping: Keeping, monkeypatch: pytest.MonkeyPatch) -> None:
+def refuse(patch: pytest.MonkeyPatch, act: str, *stuck: str) -> None:
+    """Let an act on a path fail whose parts name one of these, as in a folder that belongs to root."""
+    real = getattr(Path, act)
+
+    def refused(path: Path, *args: object) -> object:
+        if not set(stuck).isdisjoint(path.parts):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path, *args)
+
+    patch.setattr(Path, act, refused)
+
+
+def pass_time(patch: pytest.MonkeyPatch, context: Context, days: float) -> None:
+    """Let the store's clock go on."""
+    now = context.store.clock.now() + days * DAY
+    patch.setattr(type(context.store.clock), "now", lambda _clock: now)
+
+
+def told(context: Context, run: str) -> list[str]:
+    """Return what the audit says of a run."""
+    return [line.after for line in context.store.read_now(audit.lines, object=f"run/{run}")]
+
+
+async def test_what_cannot_be_moved_is_told_once_and_tried_again_more_and_more_seldom(
+    opened: Context, keeping: Keeping, monkeypatch: pytest.MonkeyPatch
+) -> None:
     stuck, other = keeping.run("stuck", 30), keeping.run("other", 20)
     for number in range(KEPT_TO_REPEAT):
         keeping.run(f"r{number}", number)
-    rename, change = Path.rename, LocalRunner.change
+    source = opened.store.folder.runs / stuck / ".source"
+    stays = f"the work folders of run {stuck} of shop stay: {source}: Permission denied"
+    tried = []
+    with pytest.MonkeyPatch.context() as patch:
+        refuse(patch, "rename", stuck)
+        pass_time(patch, opened, 0.0)
+        assert set(await clean(opened)) == {stays, f"removed the work folders of run {other} of shop"}
+        assert keeping.files(stuck) == ALL
+        assert await removed_of(opened, stuck) == ()
+        for day in range(1, 20):
+            pass_time(patch, opened, 1.0)
+            tried += [day] * (await clean(opened)).count(stays)
+        assert tried == [1, 2, 4, 8, 16]
+    assert told(opened, stuck) == ["removed", f"stays: {source}: Permission denied"] * 6
+    pass_time(monkeypatch, opened, 40.0)
+    assert f"removed the work folders of run {stuck} of shop" in await clean(opened)
+    assert not (opened.store.folder.runs / ".removed").exists()
 
-    def refused(path: Path, target: Path) -> Path:
-        if stuck in path.parts:
-            raise PermissionError(13, "Permission denied", str(path))
-        return rename(path, target)
 
-    async def full(_runner: LocalRunner, _acts: object) -> None:
-        raise ApplyFailed("no")
+async def test_what_cannot_be_moved_bars_nothing_else(opened: Context, keeping: Keeping, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tidying, "MOST_AT_ONCE", 2)
+    old = [keeping.run(f"old{days}", days) for days in range(40, 34, -1)]
+    for number in range(KEPT_TO_REPEAT):
+        keeping.run(f"r{number}", number)
+    refuse(monkeypatch, "rename", *old[:3])
+    for _ in range(3):
+        await clean(opened)
+    assert [keeping.files(run) for run in old] == [ALL] * 3 + [LOGS] * 3
+    pass_time(monkeypatch, opened, 1.5)
+    late = keeping.run("late", 50)
+    assert f"removed the work folders of run {late} of shop" in await clean(opened), "what is tried again went first"
 
-    monkeypatch.setattr(Path, "rename", refused)
-    monkeypatch.setattr(LocalRunner, "change", full)
-    source, aside = opened.store.folder.runs / stuck / ".source", opened.store.folder.runs / ".removed"
-    assert set(await clean(opened)) == {
-        f"the work folders of run {stuck} of shop stay: {source}: Permission denied",
-        f"removed the work folders of run {other} of shop",
-        f"{opened.store.folder.artifacts / '.removed'}: stays: no",
-        f"{aside}: stays: no",
-    }
-    assert keeping.files(stuck) == ALL
-    assert await removed_of(opened, stuck) == ()
-    monkeypatch.setattr(LocalRunner, "change", change)
-    monkeypatch.setattr(Path, "rename", rename)
-    assert await clean(opened) == [f"removed the work folders of run {stuck} of shop"]
-    assert not aside.exists()
+
+async def test_what_was_moved_in_part_is_written_down(opened: Context, keeping: Keeping, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = keeping.run("old", 20)
+    for number in range(KEPT_TO_REPEAT):
+        keeping.run(f"r{number}", number)
+    refuse(monkeypatch, "rename", "workspace")
+    why = f"{opened.store.folder.runs / run / 'build' / '1' / 'workspace'}: Permission denied"
+    assert await clean(opened) == [f"removed the work folders of run {run} of shop in part, the rest stays: {why}"]
+    assert keeping.files(run) == {"build/1/log", "build/1/workspace/f"}
+    assert told(opened, run) == ["removed", f"removed in part, the rest stays: {why}"]
+    pass_time(monkeypatch, opened, 1.0)
+    assert await clean(opened) == [f"the work folders of run {run} of shop stay: {why}"]
+    (line,) = await removed_of(opened, run)
+    assert line.startswith(f"the work folders of run {run} of shop were removed in part on 20"), "it says what is gone, though nothing more went"
+
+
+async def test_a_file_that_cannot_be_removed_bars_nothing_else(opened: Context, keeping: Keeping) -> None:
+    stuck, other = keeping.run("stuck", 30), keeping.run("other", 20)
+    for number in range(KEPT_TO_REPEAT):
+        keeping.run(f"r{number}", number)
+    folder = opened.store.folder.runs
+    roots = keeping.file(folder / stuck / "build" / "1" / "workspace" / "roots", 30)
+    former = keeping.file(folder / f"..removed.manor-{os.getpid()}-7" / "deep" / "f", 30)
+    with pytest.MonkeyPatch.context() as patch:
+        refuse(patch, "unlink", roots.name)
+        said = await clean(opened)
+        assert {f"removed the work folders of run {run} of shop" for run in (stuck, other)} < set(said)
+        (left,) = [path for path in (folder / ".removed").rglob("*") if path.is_file()]
+        assert left.name == roots.name
+        assert said[2:] == [f"{folder / '.removed'}: {left} stays (Permission denied)"]
+        assert not former.parent.parent.exists(), "what a former version gave another name goes too"
+        assert await clean(opened) == said[2:]
+    assert await clean(opened) == []
+    assert not (folder / ".removed").exists()
 
 
 async def test_a_pass_is_bounded_and_the_oldest_go_first(opened: Context, keeping: Keeping, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
-from manor.errors import Unreachable
+from manor.errors import ManorError, NotOurs, TimedOut, Unreachable
 from manor.estate.layout import short
 from manor.execution.local import LocalRunner
+from manor.execution.values import HostPath
 from manor.state import audit, leases, operations, receipts, releases
 from manor.state.holder import process_start, this_process
 from manor.state.operations import NewOperation
@@ -105,6 +107,38 @@ async def test_a_host_that_does_not_answer_keeps_its_own_and_hinders_no_other(op
     said = await clean(opened)
     assert ["stay: no answer" in line for line in said] == [True, False]
     assert (len(lying(opened, "web-1")), len(lying(opened, "web-2"))) == (MADE, KEPT_RELEASES + 3)
+
+
+@pytest.mark.parametrize("error", [TimedOut("no answer"), NotOurs("untouchable")])
+async def test_a_host_that_can_not_be_looked_at_hinders_nothing_else(
+    opened: Context, placed: list[str], monkeypatch: pytest.MonkeyPatch, error: ManorError
+) -> None:
+    old, listing = await recorded(opened, KEPT_SECONDS / DAY + 1), LocalRunner.listing
+
+    async def dead(runner: LocalRunner, folder: HostPath) -> Sequence[str]:
+        if runner.host == "prod/web-1":
+            raise error
+        return await listing(runner, folder)
+
+    monkeypatch.setattr(LocalRunner, "listing", dead)
+    said = await clean(opened)
+    assert said[0] == f"prod/shop: web-1: releases of shop stay: {error}"
+    assert said[1].startswith("prod/shop: removed web-2: releases ")
+    assert said[2:] == [f"dev/shop: removed the recording of the probe of {old}"]
+    assert (len(lying(opened, "web-1")), len(lying(opened, "web-2"))) == (MADE, KEPT_RELEASES + 3)
+
+
+async def test_a_part_that_fails_keeps_no_other_from_its_turn(opened: Context, placed: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    async def full(_context: Context) -> list[str]:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(retention, "clean_hosts", full)
+    old = await recorded(opened, KEPT_SECONDS / DAY + 1)
+    assert await clean(opened) == [
+        "releases on hosts: not all could be looked at: [Errno 28] No space left on device",
+        f"dev/shop: removed the recording of the probe of {old}",
+    ]
+    assert lying(opened, "web-1") == set(placed)
 
 
 async def recorded(context: Context, days: float, *, with_receipt: bool = True) -> str:

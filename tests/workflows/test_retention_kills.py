@@ -10,8 +10,6 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from manor.execution import files
-from manor.execution.durable import Disk
 from manor.state import audit, leases
 from manor.state.store import Store
 from manor.workflows import retaining_artifacts, retaining_runs
@@ -21,19 +19,16 @@ from tests.rollout.running import Killed, Killer
 from tests.workflows.keeping import Keeping
 
 PARTS = ("artifacts", "runs")
-GONE_PID = 4194305
-"""More than the kernel gives to any process."""
 MOMENTS = 45
 """A pass over a scene has at least so many."""
 
 
 @pytest.fixture
 def _mortal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of everything one is kept for its age alone; what a pass leaves beside a path bears the number of a process that is gone."""
+    """Of everything one is kept for its age alone."""
     monkeypatch.setattr(retaining_artifacts, "KEPT_ARTIFACTS", 1)
     monkeypatch.setattr(retaining_runs, "KEPT_TO_REPEAT", 1)
     monkeypatch.setattr(retaining_runs, "KEPT_TO_READ", 2)
-    monkeypatch.setattr(files, "beside", lambda path: path.with_name(f".{path.name}.manor-{GONE_PID}-1"))
 
 
 def killing(killer: Killer, real: Callable[..., Any]) -> Callable[..., Any]:
@@ -52,7 +47,7 @@ async def one_life(context: Context, n: int) -> bool:
     """Make a pass that is killed at the n-th moment, and tell whether it came so far."""
     killer = Killer(n)
     with pytest.MonkeyPatch.context() as patch:
-        for place, name in ((Store, "write_now"), (Path, "rename"), (Disk, "rename"), (Disk, "remove_tree")):
+        for place, name in ((Store, "write_now"), (Path, "rename"), (Path, "unlink"), (Path, "rmdir")):
             patch.setattr(place, name, killing(killer, getattr(place, name)))
         with suppress(Killed):
             await clean(context)

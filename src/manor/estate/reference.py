@@ -17,9 +17,10 @@ from pydantic_core import PydanticUndefined
 from manor.estate import units
 from manor.estate.environments import EnvironmentHead
 from manor.estate.load import EstateHead
-from manor.estate.model import Host, Service, TierRule, Traffic
+from manor.estate.model import Host, RolloutRules, Service, Stop, TierRule, Traffic
 from manor.estate.not_yet import ENVIRONMENT, ESTATE, SERVICE, TRAFFIC, Refuses
 from manor.estate.overlays import Path
+from manor.estate.timeouts import CLASS_TIMES, CLOSE_SECONDS, STOP_SECONDS
 from manor.estate.topology import Role
 
 KINDS = {
@@ -45,6 +46,12 @@ KINDS = {
     units.MovedTo: "URL or path",
     units.AbsolutePath: "absolute path",
 }
+MINUTE = 60.0
+BY_CLASS = {
+    (Stop, "timeout"): (STOP_SECONDS, CLOSE_SECONDS),
+    (RolloutRules, "drain_timeout"): tuple(dict.fromkeys(times.drain_seconds for times in CLASS_TIMES.values())),
+}
+"""Defaults that depend on the classes of a service's routes; what is said of the key tells which is whose."""
 PLAIN = {int: "whole number", str: "text", bool: "true or false", float: "number", object: "any value"}
 PAGES: tuple[tuple[str, type[BaseModel], str], ...] = (
     ("", EstateHead, "the whole file; beside these `services`, `traffic` and `environments`"),
@@ -93,10 +100,10 @@ def _not_yet_line(prefix: str, path: Path, refuses: Refuses) -> str:
 
 def _sections(path: str, model: type[BaseModel], about: str) -> Iterator[str]:
     title = f"`{path}`" if path else "The file"
-    rows = "".join(_row(name, field) for name, field in model.model_fields.items() if (model, name) != (Host, "name"))
+    rows = "".join(_row(model, name, field) for name, field in model.model_fields.items() if (model, name) != (Host, "name"))
     if model is TierRule:
         rows = "".join(f"| `{role}` | product | | the product that is the {role}; exactly one of these keys |\n" for role in Role)
-        rows += "".join(_row(name, field) for name, field in model.model_fields.items() if name not in ("role", "product"))
+        rows += "".join(_row(model, name, field) for name, field in model.model_fields.items() if name not in ("role", "product"))
     yield f"\n## {title}\n\n{about[0].upper()}{about[1:]}.\n\n| key | kind | default | what it says |\n|---|---|---|---|\n{rows}"
     for name, field in model.model_fields.items():
         inner, suffix = _inner_model(field.annotation)
@@ -104,10 +111,17 @@ def _sections(path: str, model: type[BaseModel], about: str) -> Iterator[str]:
             yield from _sections(f"{path}.{field.alias or name}{suffix}", inner, (inner.__doc__ or "").rstrip("."))
 
 
-def _row(name: str, field: FieldInfo) -> str:
+def _row(model: type[BaseModel], name: str, field: FieldInfo) -> str:
     kind = _kind(_rejoined(field)).replace("|", "\\|")
     text = (field.description or "").replace("|", "\\|")
-    return f"| `{field.alias or name}` | {kind} | {_default(field)} | {text} |\n"
+    return f"| `{field.alias or name}` | {kind} | {_by_class(model, name) or _default(field)} | {text} |\n"
+
+
+def _by_class(model: type[BaseModel], name: str) -> str:
+    """Return a default that depends on the classes of routes, as it is written, or nothing."""
+    seconds = BY_CLASS.get((model, name), ())
+    spelled = (f"{one:g}s" if one < 2 * MINUTE else units.format_duration(one) for one in seconds)
+    return f"`{' / '.join(spelled)}`" if seconds else ""
 
 
 def _rejoined(field: FieldInfo) -> Any:

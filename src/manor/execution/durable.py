@@ -7,14 +7,17 @@ Invariant: a name that others look up is only ever given to what was written and
 from __future__ import annotations
 
 import ctypes
+import errno
 import itertools
+import logging
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+log = logging.getLogger(__name__)
 LIBC = ctypes.CDLL(None, use_errno=True)
 
 TEMPORARY = re.compile(r"\.manor-(?P<pid>[0-9]+)-[0-9]+$")
@@ -92,6 +95,53 @@ def open_up(path: Path) -> None:
                 folder.chmod(0o700)
 
 
+def remove_each(path: Path) -> list[OSError]:
+    """Take away a file, a link or a tree, each entry on its own; return why something stays. What stays bars nothing else but its own folders.
+
+    For what nobody looks up any more: unlike `remove_tree` it is not over at the first file that can't be removed, e.g. in a folder of root's.
+    """
+    stays: list[OSError] = []
+    folders = [path]
+    if not is_folder(path):
+        _attempt(path.unlink, stays)
+        return stays
+    for place, names, files in os.walk(_opened(path), onerror=stays.append):
+        here = Path(place)
+        links = [name for name in names if (here / name).is_symlink()]
+        names[:] = [name for name in names if name not in links]
+        for name in (*files, *links):
+            _attempt((here / name).unlink, stays)
+        folders += [_opened(here / name) for name in names]
+    for folder in reversed(folders):
+        _attempt(folder.rmdir, stays)
+    there = [error for error in stays if os.path.lexists(error.filename)]  # one that may not be looked into may be empty, and then it went
+    return [error for error in there if error.errno != errno.ENOTEMPTY] or there
+
+
+def told_stays(stays: Sequence[OSError]) -> str:
+    """Return in words what stays and why: the first of it, and how much else."""
+    more = f", and {len(stays) - 1} more" if len(stays) > 1 else ""
+    return f"{stays[0].filename} stays ({stays[0].strerror}){more}"
+
+
+def _opened(path: Path) -> Path:
+    """Return a path, writable for us if it is a folder of ours; where it is not, whatever is done in it says why not."""
+    if is_folder(path):
+        with suppress(OSError):
+            path.chmod(0o700)
+    return path
+
+
+def _attempt(remove: Callable[[], None], stays: list[OSError]) -> None:
+    """Do it; a failure is noted, but for that of somebody else having done it."""
+    try:
+        remove()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        stays.append(error)
+
+
 def write_durably(path: Path, content: bytes, mode: int) -> None:
     """Make this file be there with this content and mode, as `PutFile` does. Raises OSError, and then the file is as it was."""
     disk = Disk()
@@ -123,13 +173,16 @@ def beside(path: Path) -> Path:
 
 
 def sweep(disk: Disk, path: Path) -> None:
-    """Take away what a controller that was killed in the middle of an act left beside this path."""
+    """Take away what a controller that was killed in the middle of an act left beside this path. What can't be removed is told, and hinders nothing."""
     prefix = f".{path.name}.manor-"
     with suppress(FileNotFoundError):
         for left in path.parent.iterdir():
             match = TEMPORARY.search(left.name) if left.name.startswith(prefix) else None
             if match and not Path("/proc", match["pid"]).exists():
-                _discard(disk, left)
+                try:
+                    _discard(disk, left)
+                except OSError as error:
+                    log.warning("%s: was left by an act that was killed, and can't be removed: %s", left, error)
 
 
 def _discard(disk: Disk, path: Path) -> None:

@@ -11,15 +11,16 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
+from manor.errors import NotRestored
 from manor.execution.archives import unpack
-from manor.execution.durable import Disk, beside, is_folder, put, sweep, write_file
+from manor.execution.durable import Disk, beside, is_folder, put, remove_each, sweep, told_stays, write_file
 from manor.execution.values import FileAct, HostPath, MakeFolder, PutFile, PutLink, PutTree, Remove
 
 FOLDER_MODE = 0o755
 
 
 def carry_out(disk: Disk, act: FileAct) -> None:
-    """Carry out one act. Raises OSError; for an archive also Refused and TimedOut."""
+    """Carry out one act. Raises OSError; for an archive also Refused and TimedOut; NotRestored if a folder that is to be gone is so only in part."""
     path = Path(act.path)
     match act:
         case PutFile(content=content, mode=mode):
@@ -80,4 +81,8 @@ def _remove(disk: Disk, path: Path) -> None:
     gone = beside(path)
     disk.rename(path, gone)
     disk.sync(path.parent)
-    disk.remove_tree(gone)
+    try:
+        disk.remove_tree(gone)
+    except OSError as error:
+        if stays := remove_each(gone):
+            raise NotRestored(f"{path} is gone from its place, but {told_stays(stays)}; remove {gone} by hand") from error

@@ -5,7 +5,7 @@ Invariant: an operation is never in the store without the steps that were planne
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -51,13 +51,24 @@ class Result:
                 raise NotRestored(told)
 
 
-async def create(store: Store, new: NewOperation, steps: Sequence[Planned[PortsT]], kinds: StepKinds[PortsT], lease: Lease | None = None) -> Operation:
+def nothing_more(_connection: sa.Connection) -> None:
+    """Require nothing more."""
+
+
+async def create(
+    store: Store,
+    new: NewOperation,
+    steps: Sequence[Planned[PortsT]],
+    kinds: StepKinds[PortsT],
+    lease: Lease | None = None,
+    require: Callable[[sa.Connection], None] = nothing_more,
+) -> Operation:
     """Write an operation with its steps. Under a lease it runs from that moment on, so that whoever dies right after has left it to be gone on with.
 
-    Without one it runs when somebody executes it. Raises UsageError.
+    Without one it runs when somebody executes it. `require` is asked first, in the same transaction. Raises UsageError, and what `require` raises.
     """
     encoded = [kinds.encode(step) for step in steps]
-    return await store.write(create_rows, new, encoded, store.clock.now(), lease.token if lease else None)
+    return await store.write(create_rows, new, encoded, store.clock.now(), lease.token if lease else None, require)
 
 
 async def append(store: Store, operation: str, steps: Sequence[Planned[PortsT]], kinds: StepKinds[PortsT]) -> None:
@@ -75,8 +86,16 @@ async def standing(store: Store, operation: str) -> Result:
     return await store.read(read_result, operation)
 
 
-def create_rows(connection: sa.Connection, new: NewOperation, steps: Sequence[NewStep], at: float, token: int | None = None) -> Operation:
+def create_rows(
+    connection: sa.Connection,
+    new: NewOperation,
+    steps: Sequence[NewStep],
+    at: float,
+    token: int | None = None,
+    require: Callable[[sa.Connection], None] = nothing_more,
+) -> Operation:
     """Write the operation and its steps, and have it run under a lease's token."""
+    require(connection)
     operation = operations.create(connection, new, at=at)
     journal.append(connection, operation.id, steps)
     return operation if token is None else operations.begin(connection, operation.id, token, at=at)

@@ -1,5 +1,6 @@
 """Reads JUnit XML reports: how many tests, and which failed why.
 
+Invariant: what is kept of a report is small however large it is: totals, and the first failures.
 Invariant: pure; a document type declaration is refused, so no entity is ever expanded, and nothing outside the text is read.
 Format: https://github.com/testmoapp/junitxml (there is no standard; the counts are taken from the cases, not from attributes).
 """
@@ -11,8 +12,10 @@ from dataclasses import dataclass, field
 from xml.parsers import expat
 
 LONGEST_MESSAGE = 2_000
+MOST_FAILURES = 50
+"""So many are kept of a report, the first ones; all are counted."""
 MOST_REPORT_BYTES = 64 * 1024 * 1024
-"""Larger ones are refused by whoever reads the file."""
+"""Larger ones are refused by whoever reads the file. One takes seconds to read: not in the event loop."""
 MOST_DEPTH = 100
 FAULTS = ("failure", "error")
 
@@ -39,12 +42,12 @@ class Report:
     skipped: int = 0
     seconds: float = 0.0
     failures: tuple[Failure, ...] = ()
+    """The first 50."""
 
     def __add__(self, other: Report) -> Report:
         """Return both together."""
-        return Report(
-            self.tests + other.tests, self.failed + other.failed, self.skipped + other.skipped, self.seconds + other.seconds, self.failures + other.failures
-        )
+        failures = (*self.failures, *other.failures)[:MOST_FAILURES]
+        return Report(self.tests + other.tests, self.failed + other.failed, self.skipped + other.skipped, self.seconds + other.seconds, failures)
 
     def __str__(self) -> str:
         """Return e.g. `12 tests, 1 failed, 2 skipped`."""
@@ -78,7 +81,7 @@ class _Reading:
     """What was read so far."""
 
     def __init__(self) -> None:
-        self.tests = self.skipped = 0
+        self.tests = self.failed = self.skipped = 0
         self.seconds = 0.0
         self.failures: list[Failure] = []
         self.is_report = False
@@ -92,7 +95,7 @@ class _Reading:
         self.parser.CharacterDataHandler = self._characters
 
     def report(self) -> Report:
-        return Report(self.tests, len(self.failures), self.skipped, self.seconds, tuple(self.failures))
+        return Report(self.tests, self.failed, self.skipped, self.seconds, tuple(self.failures))
 
     def _refuse_doctype(self, *_: object) -> None:
         raise BadReport("has a document type declaration; a report needs none, and entities are not expanded")
@@ -136,7 +139,9 @@ class _Reading:
         self.seconds += case.seconds
         self.skipped += case.is_skipped and not case.is_failed
         if case.is_failed:
-            self.failures.append(Failure(case.name, "\n".join(case.faults)[:LONGEST_MESSAGE]))
+            self.failed += 1
+            if len(self.failures) < MOST_FAILURES:
+                self.failures.append(Failure(case.name[:LONGEST_MESSAGE], "\n".join(case.faults)[:LONGEST_MESSAGE]))
 
 
 def _seconds(text: str) -> float:

@@ -12,8 +12,6 @@ from pydantic import BaseModel, ConfigDict
 from manor.pipeline.junit import Report
 from manor.state.runs import RunStep
 
-MOST_FAILURES = 50
-
 
 class Tests(BaseModel):
     """Totals of the reports of a `test` step."""
@@ -47,7 +45,7 @@ class Result(BaseModel):
 
 def tests_of(report: Report) -> Tests:
     """Return what is kept of a report."""
-    failures = tuple((failure.name, failure.message) for failure in report.failures[:MOST_FAILURES])
+    failures = tuple((failure.name, failure.message) for failure in report.failures)
     return Tests(tests=report.tests, failed=report.failed, skipped=report.skipped, seconds=round(report.seconds, 3), failures=failures)
 
 

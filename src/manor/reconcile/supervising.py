@@ -135,6 +135,7 @@ async def end_program(host: DesiredHost, runner: Runner, name: str, stop_seconds
         await tell_supervisor(host, runner, host.supervisor.stop_program(host.supervised, name, stop_seconds + SLACK_SECONDS))
         if await is_ended(host, runner, name, clock) or clock.now() >= limit:
             break
+        await clock.sleep(POLL_SECONDS)
     await end_leftovers(host, runner, [program_of(host.supervised, name)])
 
 

@@ -35,7 +35,7 @@ from manor.rollout.fleet import Balancer, Checked, ProbeSummary, SlotLetter, Slo
 from manor.rollout.probing import Prober
 from manor.rollout.progress import last_progress
 from manor.rollout.release import Release, Where, render_env, render_start, shared_places, slot_acts, slot_env, unpack_act
-from manor.rollout.room import Need, Room, Size, look_for_room, no_room, parse_room, size_of
+from manor.rollout.room import Need, Room, Size, hosts_without, look_for_room, no_room, parse_room, size_of
 from manor.rollout.views import has_process
 from manor.state import journal, operations, releases
 from manor.state.leases import LIFETIME_SECONDS
@@ -102,7 +102,7 @@ class LiveFleet:
 
     async def preflight(self, slots: tuple[SlotRef, ...], release: str) -> tuple[str, ...]:
         """Return what stands in the way."""
-        problems = [] if (self.artifacts / f"{self.catalog[release].artifact}.tar").exists() else [f"the artifact of {release} is not in the store"]
+        problems = await self._without_artifact(slots, self.catalog[release])
         for name in dict.fromkeys((*(slot.host for slot in slots), *self.balancing.hosts)):
             await self._revive(name)
         dead = await self.balancing.dead()
@@ -120,9 +120,20 @@ class LiveFleet:
         way = f"`manor plan -e {name}` shows it, `manor apply -e {name}` mends it; nothing is rolled out past what was planned"
         return (f"{'; '.join(problems)}; {way}",) if problems else ()
 
+    async def _without_artifact(self, slots: tuple[SlotRef, ...], release: Release) -> list[str]:
+        """Return why the release can't be placed: its artifact is gone, and a host needs it."""
+        if self._archive(release).exists():
+            return []
+        lacking = await hosts_without(self.site, self.service, release.short, (slot.host for slot in slots))
+        return [f"the artifact of {release.short} is not in the store, and not unpacked on {', '.join(lacking)}"] if lacking else []
+
+    def _archive(self, release: Release) -> Path:
+        return self.artifacts / f"{release.artifact}.tar"
+
     async def _without_room(self, slots: tuple[SlotRef, ...], release: Release) -> list[str]:
         """Return which hosts lack disk, files or memory for the release."""
-        size = await asyncio.to_thread(size_of, self.artifacts / f"{release.artifact}.tar")
+        archive = self._archive(release)
+        size = await asyncio.to_thread(size_of, archive) if archive.exists() else Size(0, 0)  # then every host has it unpacked
         return [problem for slot in slots for problem in await self._no_room(slot, release, size)]
 
     async def _no_room(self, slot: SlotRef, release: Release, size: Size) -> Sequence[str]:
@@ -198,7 +209,7 @@ class LiveFleet:
         if view is not None and view.status is ProgramStatus.FAILED:
             await self.stop(slot, here)  # it has no process, but the supervisor would start it again from under us
         chosen = self.catalog[release]
-        archive = str(self.artifacts / f"{chosen.artifact}.tar")
+        archive = str(self._archive(chosen))
         declared, where = self._configured(chosen), self._where(slot)
         await runner.change(with_parents([unpack_act(chosen, where, archive)]))
         there = await runner.digest(shared_places(chosen, declared, where))

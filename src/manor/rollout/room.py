@@ -6,12 +6,13 @@ Invariant: reads only; what a host can't say (a file system without a count of f
 from __future__ import annotations
 
 import tarfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from manor.errors import ManorError
 from manor.execution.values import Command, Completed, HostPath, Touch
+from manor.reconcile.site import Site
 
 SPARE_BYTES = 32 * 1024**2
 SPARE_FILES = 200
@@ -60,6 +61,16 @@ class Need:
     memory_bytes: int = 0
     memory_from: str = ""
     """For people: where that number comes from."""
+
+
+async def hosts_without(site: Site, service: str, release: str, hosts: Iterable[str]) -> tuple[str, ...]:
+    """Return the hosts that have not unpacked a release (its short id): those need its artifact. Raises Unreachable, NotOurs."""
+    found = []
+    for name in dict.fromkeys(hosts):
+        place = site.hosts[name].layout.release(service, release)
+        if place.name not in await site.runners[name].listing(place.parent):
+            found.append(name)
+    return tuple(found)
 
 
 def size_of(archive: Path) -> Size:

@@ -15,7 +15,7 @@ import shutil
 import sqlite3
 import stat
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
@@ -33,8 +33,9 @@ from manor.state.store import Store
 MANIFEST = "manifest.json"
 DATABASE = "state.db"
 TRIES = 5
-UNFINISHED = ("tmp_obj_", "tmp_pack_", "incoming-")
-"""How git calls objects that a push is still writing."""
+OBJECTS = "objects"
+UNFINISHED = ("tmp_", "incoming-")
+"""How git calls what a push is still writing, below `objects`: tmp_obj_, tmp_pack_, tmp_objdir-incoming- and the like."""
 LOG_DEPTH = 3
 """Where the name of a log stands in `<run>/<step>/<attempt>/log`."""
 
@@ -107,7 +108,7 @@ def files_of(folder: StateFolder) -> Iterator[Path]:
     found = [path for part in KEPT_IN_BACKUPS for path in below(folder.path / part)]
     kept = [path for path in found if not is_left_out(PurePosixPath(name_in(folder, path)))]
     kept = [path for path in kept if path.is_symlink() or path.is_file() or path.is_dir()]  # no socket, no pipe
-    return iter(sorted(kept, key=lambda path: ("objects" in path.parts, path)))
+    return iter(sorted(kept, key=lambda path: (OBJECTS in path.parts, path)))
 
 
 def below(top: Path) -> Iterator[Path]:
@@ -122,9 +123,15 @@ def below(top: Path) -> Iterator[Path]:
 
 def is_left_out(inside: PurePosixPath) -> bool:
     """Tell whether something is git's lock or an object that is being written, about to be removed, or what a step works with."""
-    parts = inside.parts
-    is_written = parts[0] == "repositories" and (inside.suffix == ".lock" or any(part.startswith(UNFINISHED) for part in parts))
-    return is_written or ASIDE in parts or (parts[0] == "runs" and is_work(parts[1:]))
+    part, *rest = inside.parts
+    if rest[:1] == [ASIDE] or (rest and rest[0].startswith(f".{ASIDE}.manor-")):
+        return True
+    return (part == "repositories" and is_being_written(rest)) or (part == "runs" and is_work(tuple(rest)))
+
+
+def is_being_written(parts: Sequence[str]) -> bool:
+    """Tell whether something is a lock of git, or below `<repository>.git/objects` what a push has not brought to its end. Names of branches are free."""
+    return parts[-1].endswith(".lock") or (parts[1:2] == [OBJECTS] and any(part.startswith(UNFINISHED) for part in parts[2:]))
 
 
 def is_work(parts: tuple[str, ...]) -> bool:

@@ -10,18 +10,21 @@ from __future__ import annotations
 import json
 import logging
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
 
-from manor.errors import ApplyFailed
+from manor.errors import ApplyFailed, Busy
 from manor.execution.durable import Disk, put, write_file
 from manor.state import lock
 from manor.state.folder import KEPT_IN_BACKUPS, StateFolder
 
 log = logging.getLogger(__name__)
+SETTLING_SECONDS = 60.0
+"""So long a restore that somebody else finishes or undoes is waited for."""
 COMPANIONS = ("state.db-wal", "state.db-shm")
 """What SQLite keeps beside its database, and reads together with it."""
 
@@ -42,22 +45,43 @@ def is_unsettled(folder: StateFolder) -> bool:
 
 
 def shared(folder: StateFolder) -> IO[str]:
-    """Return the folder's lock, shared, after what a killed restore left was brought to its end. Raises Busy, ApplyFailed."""
+    """Return the folder's lock, shared, after what a killed restore left was brought to its end, here or by whoever came first. Raises Busy, ApplyFailed."""
     folder.create_top()
+    limit = time.monotonic() + SETTLING_SECONDS
     while True:
-        held = lock.share(folder.lock)
+        held = lock.share(folder.lock, SETTLING_SECONDS if is_unsettled(folder) else None)
         if not is_unsettled(folder):
             return held
         held.close()
-        with lock.alone(folder.lock, lock.WAIT_SECONDS):
-            settle(folder)
+        try:
+            with lock.alone(folder.lock):
+                settle(folder)
+        except Busy:  # somebody else finishes it, or has and goes on: then the folder is never free again, and is not needed to be
+            if time.monotonic() >= limit:
+                raise
+            time.sleep(lock.POLL_SECONDS)
 
 
 def change_places(disk: Disk, folder: StateFolder, backup: str) -> None:
     """Put `restoring/` in the place of what is there. Needs the folder alone. Raises ApplyFailed."""
-    with plain_errors(folder):
+    try:
         begin(disk, folder, backup)
+    except OSError as error:
+        if not folder.exchange.exists():
+            raise give_up(disk, folder, error) from error
+        raise standing_still(folder, error) from error
+    with plain_errors(folder):
         finish(disk, folder)
+
+
+def give_up(disk: Disk, folder: StateFolder, error: OSError) -> ApplyFailed:
+    """Remove what was unpacked, as the next one to come would; return what to tell a person whose restore could not be begun."""
+    told = f"{error.filename or folder.path}: {error.strerror}; the restore was given up, nothing was changed"
+    try:
+        disk.remove_tree(folder.restoring)
+    except OSError as left:
+        told += f"; what it had unpacked is removed by whoever opens the state next ({left.filename or folder.restoring}: {left.strerror})"
+    return ApplyFailed(told)
 
 
 def settle(folder: StateFolder) -> Exchange | None:
@@ -100,9 +124,14 @@ def plain_errors(folder: StateFolder) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise ApplyFailed(
-            f"{error.filename or folder.path}: {error.strerror}; the restore stands still; nothing is lost, and whoever opens the state next goes on with it"
-        ) from error
+        raise standing_still(folder, error) from error
+
+
+def standing_still(folder: StateFolder, error: OSError) -> ApplyFailed:
+    """Return what to tell a person whose restore was decided and could not be finished."""
+    return ApplyFailed(
+        f"{error.filename or folder.path}: {error.strerror}; the restore stands still; nothing is lost, and whoever opens the state next goes on with it"
+    )
 
 
 def read(folder: StateFolder) -> Exchange | None:

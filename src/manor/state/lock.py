@@ -19,9 +19,9 @@ POLL_SECONDS = 0.05
 OPEN_ELSEWHERE = "is open in another process, e.g. `manor serve`; stop that first"
 
 
-def share(path: Path) -> IO[str]:
-    """Return the lock file, shared until it is closed. Raises Busy while another process migrates or restores."""
-    return take(path, fcntl.LOCK_SH, "is being migrated or restored by another process", WAIT_SECONDS)
+def share(path: Path, wait_seconds: float | None = None) -> IO[str]:
+    """Return the lock file, shared until it is closed; waits 10 s unless told otherwise. Raises Busy while another process migrates or restores."""
+    return take(path, fcntl.LOCK_SH, "is being migrated or restored by another process", WAIT_SECONDS if wait_seconds is None else wait_seconds)
 
 
 def become_alone(file: IO[str], path: Path) -> None:

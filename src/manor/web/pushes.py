@@ -93,7 +93,7 @@ class Pushes:
             return False
         return True
 
-    async def _lines(self, push: Push, refs: Sequence[tuple[str, str]], *, is_detached: bool) -> AsyncIterator[str]:
+    async def _lines(self, push: Push, refs: Sequence[tuple[str, str]], *, is_detached: bool) -> AsyncGenerator[str, None]:
         for ref, commit in refs:
             run = await self._delivery.run_of(push.repository, ref, commit)
             name = ref.removeprefix("refs/heads/")
@@ -102,10 +102,11 @@ class Pushes:
                 continue
             yield f"{name} {commit[:12]}: run {run}\n"
             if not is_detached:
-                async for line in self._log(push, run):
-                    yield line
+                async with aclosing(self._log(push, run)) as log:
+                    async for line in log:
+                        yield line
 
-    async def _log(self, push: Push, run: str) -> AsyncIterator[str]:
+    async def _log(self, push: Push, run: str) -> AsyncGenerator[str, None]:
         """Yield a run's log; if many watch already, where it is found."""
         if self._watchers >= self._most_watchers:
             yield f"as many pushers watch as may ({self._most_watchers}); it goes on without you, see `manor run {run}`\n"

@@ -20,9 +20,10 @@ from starlette.requests import ClientDisconnect, Request
 
 from manor.pipeline.junit import MOST_REPORT_BYTES
 from manor.web.forms import BadForm, boundary_of, form_parts
+from manor.web.patience import LEAST_BYTES_A_SECOND, Allowance
 
 IDLE_SECONDS = 120.0
-"""A client that sends nothing for so long is given up."""
+"""A client that sends nothing for so long is given up, and one that makes it wait so long in all without sending a KiB for each second."""
 MOST_AT_ONCE = 8
 PREFIX, REPORT_PREFIX = "incoming-", "report-"
 ARTIFACT, JUNIT = "artifact", "junit"
@@ -126,13 +127,19 @@ def remove(file: Path) -> None:
 
 
 async def arriving(request: Request, idle_seconds: float) -> AsyncGenerator[bytes, None]:
-    """Yield the body as it arrives. Raises HTTPException 400 if it breaks off, 408 if it stalls."""
-    chunks = request.stream()
+    """Yield the body as it arrives. Raises HTTPException 400 if it breaks off, 408 if it stalls or trickles."""
+    chunks, loop, patience = request.stream(), asyncio.get_running_loop(), Allowance.of(idle_seconds)
     try:
-        while (chunk := await asyncio.wait_for(anext(chunks, None), idle_seconds)) is not None:
+        while True:
+            began = loop.time()
+            chunk = await asyncio.wait_for(anext(chunks, None), patience.left)
+            if chunk is None:
+                return
+            patience.count(loop.time() - began, len(chunk))
             yield chunk
     except TimeoutError:
-        raise HTTPException(408, f"nothing came for {idle_seconds:g} s; send it again") from None
+        told = f"nothing came for {idle_seconds:g} s, or for long less than {LEAST_BYTES_A_SECOND} bytes a second"
+        raise HTTPException(408, f"{told}; send it again") from None
     except ClientDisconnect:
         raise HTTPException(400, "the upload ended before it was complete") from None
 

@@ -15,6 +15,7 @@ from manor.pipeline.artifact import About, keep_handed_in, row_of
 from manor.pipeline.junit import MOST_REPORT_BYTES, BadReport, Report, parse_report
 from manor.pipeline.results import result_of
 from manor.state import releases, runs
+from manor.state.folder import StateFolder
 from manor.state.releases import Artifact
 from manor.state.store import Connection
 from manor.workflows.context import Context
@@ -56,7 +57,7 @@ async def keep_file(context: Context, service: str, path: Path, origin: Origin) 
     built = await keep_handed_in(context.store.folder.artifacts, path, about)
     await context.store.read(releases.require_owned, built.digest, service)
     if report is not None:
-        carry_out(Disk(), PutFile(HostPath(report_path(context, built.digest)), report, 0o600))
+        await in_thread(partial(carry_out, Disk(), PutFile(HostPath(report_path(context, built.digest)), report, 0o600)))
     return Kept(row_of(built, about, at=context.store.clock.now(), build_url=origin.build_url))
 
 
@@ -77,12 +78,22 @@ def report_path(context: Context, digest: str) -> Path:
     return context.store.folder.artifacts / f"{digest}.junit.xml"
 
 
+def is_kept(folder: StateFolder, digest: str) -> bool:
+    """Tell whether an artifact's file is in the store."""
+    return (folder.artifacts / f"{digest}.tar").exists()
+
+
 async def require_kept(context: Context, digest: str) -> None:
     """Raise UsageError if an artifact's file is no longer in the store: when it went, and how it comes back."""
-    if (context.store.folder.artifacts / f"{digest}.tar").exists():
+    await context.store.read(require_file, context.store.folder, digest)
+
+
+def require_file(connection: Connection, folder: StateFolder, digest: str) -> None:
+    """Do the same within a transaction: retention moves files in one too, so what is there when an intention is written stays for it. Raises UsageError."""
+    if is_kept(folder, digest):
         return
-    row = await context.store.read(releases.get_artifact, digest)
-    gone = "; ".join(await context.store.read(removals, f"artifact/{digest}")) or "its file was removed by hand, or lost"
+    row = releases.get_artifact(connection, digest)
+    gone = "; ".join(removals(connection, f"artifact/{digest}")) or "its file was removed by hand, or lost"
     commit = row.commit[:12]
     again = (
         f"build {commit} again, as a new commit"
@@ -99,4 +110,4 @@ async def tests_of(context: Context, artifact: Artifact) -> Report | None:
         found = [tests for row in rows if (tests := result_of(row).tests) is not None]
         return sum((Report(tests.tests, tests.failed, tests.skipped, tests.seconds) for tests in found), Report()) if found else None
     path = report_path(context, artifact.digest)
-    return parse_report(path.read_bytes()) if path.exists() else None
+    return await in_thread(lambda: parse_report(path.read_bytes())) if path.exists() else None

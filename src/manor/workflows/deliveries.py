@@ -6,6 +6,7 @@ Invariant: who carries a delivery out holds its lease; what it did in an environ
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
@@ -20,7 +21,7 @@ from manor.state.holder import this_process
 from manor.state.operations import Operation, new_id
 from manor.state.store import Connection
 from manor.state.words import DeliveryState, OperationState
-from manor.workflows.artifacts import Origin, keep_file, require_kept
+from manor.workflows.artifacts import Origin, keep_file, require_file, require_kept
 from manor.workflows.context import Context
 from manor.workflows.delivery import Delivered, Entry, ask_entry, certified_before, deliver_to, finish, first_environment, path_from
 from manor.workflows.gates import gate_problems
@@ -60,7 +61,8 @@ def entrance(context: Context, service: str, to: str = "") -> str:
 async def promote(context: Context, service: str, to: str, carrying: Carrying, *, release: str = "", again: str = "") -> Delivered:
     """Roll out in one environment what is certified in the one before it. Raises UsageError, DifferencesFound."""
     wish = await promotion(context, service, to, carrying.actor, release=release, again=again)
-    return (await deliver(context, wish, carrying))[-1]
+    accept = partial(require_file, folder=context.store.folder, digest=wish.artifact)
+    return (await deliver(context, wish, carrying, accept))[-1]
 
 
 async def promotion(context: Context, service: str, to: str, actor: str, *, release: str = "", again: str = "") -> Wish:

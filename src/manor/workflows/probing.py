@@ -79,7 +79,7 @@ class LocalProber:
         await self._until_it_asks(operation)
 
     async def _until_it_asks(self, operation: str) -> None:
-        """Wait for the head of its results, which is written right before the first request."""
+        """Wait for the head of its results: it is written when the first requests are on their way, so whoever sees it counts on them."""
         runner, step, clock = self._runner(), self._step(operation), self.context.store.clock
         limit = clock.now() + BEGIN_SECONDS
         results = HostPath(self.folder(operation) / "results.jsonl")
@@ -87,7 +87,7 @@ class LocalProber:
             state = await runner.attach(step)
             if state.code is not None or state.lost:
                 words = (await runner.log(step))[-LAST_WORDS_BYTES:].decode("utf-8", "replace").strip()
-                raise ApplyFailed(f"the probe of {operation} ended before its first request: {words}")
+                raise ApplyFailed(f"the probe of {operation} ended before it wrote that it asks: {words}")
             if clock.now() >= limit:
                 raise TimedOut(f"the probe of {operation} did not begin within {BEGIN_SECONDS:g} s")
             await clock.sleep(POLL_SECONDS)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from manor.estate.layout import HostLayout, short
 from manor.execution.values import HostPath
-from manor.state import deliveries, releases
+from manor.state import deliveries, operations, releases
 from manor.state.folder import StateFolder
 from manor.state.leases import lease_name
 from manor.state.store import Connection
@@ -60,7 +60,7 @@ def files_in(folder: StateFolder) -> dict[str, tuple[Path, ...]]:
 
 
 def due_artifacts(connection: Connection, folder: StateFolder, service: str, now: float) -> list[Due]:
-    """Return the artifacts of a service that nobody needs, oldest first; none while a delivery of it is on its way.
+    """Return the artifacts of a service that nobody needs, oldest first; none while a delivery or an operation of it is unfinished.
 
     Without a service: files of which no row speaks, because whoever handed them in was killed.
     """
@@ -69,11 +69,16 @@ def due_artifacts(connection: Connection, folder: StateFolder, service: str, now
     if not service:
         known = {row.digest for row in rows}
         return [due_of(digest, "nobody", paths) for digest, paths in files.items() if digest not in known and all_older(paths, now)]
-    if deliveries.unfinished(connection, service):
+    if deliveries.unfinished(connection, service) or is_being_changed(connection, service):
         return []
     mine = [row.digest for row in rows if row.service == service and row.digest in files]
     kept = {*mine[:KEPT_ARTIFACTS], *released(connection, folder, service), *artifacts_needed(connection, folder, now)}
     return [due_of(digest, service, files[digest]) for digest in reversed(mine) if digest not in kept and all_older(files[digest], now)]
+
+
+def is_being_changed(connection: Connection, service: str) -> bool:
+    """Tell whether an operation of a service is unfinished anywhere that it was ever in."""
+    return any(operations.unfinished(connection, lease_name(name, service)) for name in releases.environments_of(connection, service))
 
 
 def all_older(paths: Iterable[Path], now: float) -> bool:

@@ -6,11 +6,11 @@ Invariant: a service is looked at under its lease and with nothing of it unfinis
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
-from manor.errors import NotOurs, Unreachable
+from manor.errors import FencedOff, ManorError, NotOurs, Unreachable
 from manor.estate.layout import short
 from manor.execution.guard import Guard
 from manor.execution.local import LocalRunner
@@ -32,10 +32,27 @@ MOST_RELEASES = 10_000
 
 
 async def clean(context: Context) -> list[str]:
-    """Remove what is due; return what was removed or could not be, in words. What somebody else has in hand is left for the next time."""
+    """Remove what is due; return what was removed or could not be, in words. What somebody else has in hand is left for the next time.
+
+    One part that fails keeps no other from its turn.
+    """
     store = context.store
-    said = [*await clean_hosts(context), *await clean_recordings(context), *await clean_artifacts(context), *await clean_runs(store)]
-    return [*said, *await empty([store.folder.artifacts, store.folder.runs])]
+    parts: tuple[tuple[str, Callable[[], Awaitable[list[str]]]], ...] = (
+        ("releases on hosts", partial(clean_hosts, context)),
+        ("recordings of probes", partial(clean_recordings, context)),
+        ("artifacts", partial(clean_artifacts, context)),
+        ("files of runs", partial(clean_runs, store)),
+        ("what was moved aside", partial(empty, [store.folder.artifacts, store.folder.runs])),
+    )
+    return [line for name, part in parts for line in await on_its_own(name, part)]
+
+
+async def on_its_own(name: str, part: Callable[[], Awaitable[list[str]]]) -> list[str]:
+    """Do one part of a pass; return what it says, or why it failed."""
+    try:
+        return await part()
+    except (ManorError, OSError) as error:
+        return [f"{name}: not all could be looked at: {error}"]
 
 
 async def clean_hosts(context: Context) -> list[str]:
@@ -44,9 +61,11 @@ async def clean_hosts(context: Context) -> list[str]:
     for environment in await environments_up(context):
         for service in context.environment(environment).services:
             site = context.site(environment, service)
-            if await due_releases(site, service):
+            due, silent = await due_releases(site, service)
+            said += silent
+            if due:
                 said += await when_free(context.store, [site.lease], partial(remove_releases, site, service))
-    return said
+    return list(dict.fromkeys(said))
 
 
 async def clean_recordings(context: Context) -> list[str]:
@@ -57,17 +76,21 @@ async def clean_recordings(context: Context) -> list[str]:
     return said
 
 
-async def due_releases(site: Site, service: str) -> dict[str, tuple[str, ...]]:
-    """Return which releases of a service lie on which host for nothing."""
+async def due_releases(site: Site, service: str) -> tuple[dict[str, tuple[str, ...]], list[str]]:
+    """Return which releases of a service lie on which host for nothing, and in words which hosts could not be looked at."""
     environment, store = site.wiring.environment.name, site.store
     known = [short(row.id) for row in await store.read(releases.recent_releases, service, MOST_RELEASES)]
     spared = {short(row.release) for row in await store.read(releases.slots, environment, service) if row.release}
     spared |= {short(target.id) for target in await store.read(releases.return_targets, environment, service)}
-    found = {}
+    found, silent = {}, []
     for name, host in site.hosts.items():
-        there = await site.runners[name].listing(host.layout.release(service, "any").parent)
-        found[name] = superfluous(there, known, spared)
-    return {name: due for name, due in found.items() if due}
+        try:
+            there = await site.runners[name].listing(host.layout.release(service, "any").parent)
+        except (NotOurs, Unreachable) as error:
+            silent.append(f"{site.lease}: {name}: releases of {service} stay: {error}")
+        else:
+            found[name] = superfluous(there, known, spared)
+    return {name: due for name, due in found.items() if due}, silent
 
 
 def superfluous(there: Iterable[str], known: Sequence[str], spared: set[str]) -> tuple[str, ...]:
@@ -78,16 +101,18 @@ def superfluous(there: Iterable[str], known: Sequence[str], spared: set[str]) ->
 
 
 async def remove_releases(site: Site, service: str, held: Sequence[Lease]) -> list[str]:
-    """Remove them, looked for anew under the lease. A host that is not ours to change or does not answer keeps its own."""
-    said = []
-    for name, due in (await due_releases(site, service)).items():
+    """Remove them, looked for anew under the lease. A host that is not ours to change, does not answer or fails keeps its own."""
+    found, said = await due_releases(site, service)
+    for name, due in found.items():
         host, runner = site.hosts[name], site.runners[name]
         told = f"{name}: releases {', '.join(due)} of {service}"
         try:
             await fence(host, runner, site.state_id, site.lease, held[0].token)
             await site.store.write(audit.record, ACTOR, VERB, site.lease, at=site.store.clock.now(), before=told, after="removed")
             await runner.change([Remove(host.layout.release(service, release), Touch(f"service/{service}", Effect.INCLUDE)) for release in due])
-        except (NotOurs, Unreachable) as error:
+        except FencedOff:
+            raise
+        except ManorError as error:
             said.append(f"{site.lease}: {told} stay: {error}")
         else:
             said.append(f"{site.lease}: removed {told}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from pydantic import TypeAdapter
 
@@ -28,15 +29,16 @@ from manor.rollout.plan import InstanceNow, RolloutOrder, plan_rollout, total_se
 from manor.rollout.probing import Prober
 from manor.rollout.receipt import Gate
 from manor.rollout.release import Release, make_release
+from manor.rollout.room import hosts_without
 from manor.rollout.story import told_end
 from manor.rollout.wayback import plan_return
 from manor.state import journal, operations, places, releases
 from manor.state.journal import StepRow
 from manor.state.leases import Lease
 from manor.state.operations import NewOperation, Operation
-from manor.state.store import Store
+from manor.state.store import Connection, Store
 from manor.state.words import OperationState, Standing
-from manor.workflows.artifacts import require_kept
+from manor.workflows.artifacts import is_kept, require_file, require_kept
 from manor.workflows.context import Context
 from manor.workflows.probing import LocalProber
 from manor.workflows.snapshots import context_at, keep_estate
@@ -62,6 +64,8 @@ class Rollout:
     """Why a release that failed here before is rolled out once more; empty: it had not failed."""
     gates: tuple[Gate, ...] = ()
     """The environment's gates as they stood when the release entered."""
+    needs_file: bool = True
+    """Not every host has the release unpacked."""
 
 
 async def prepare_rollout(context: Context, environment: str, service: str, artifact: str, *, again: str = "") -> Rollout:
@@ -81,12 +85,15 @@ async def prepare_rollout(context: Context, environment: str, service: str, arti
 async def rollout_of(
     context: Context, environment: str, service: str, release: Release, *, is_return: bool = False, only: frozenset[str] = frozenset()
 ) -> Rollout:
-    """Return the rollout of a release from what runs now, on all hosts or on some. Raises UsageError if its artifact is gone, or the environment is not up."""
+    """Return the rollout of a release from what runs now, on all hosts or on some.
+
+    Raises UsageError if the environment is not up, or the artifact is gone and a host needs it.
+    """
     await require_up(context, environment)
-    await require_kept(context, release.artifact)
     declared = context.environment(environment).services[service]
     every, known = await instances_now(context, environment, service)
     instances = tuple(now for now in every if now.host in only or not only)
+    needs_file = await require_at_hand(context, environment, release, instances)
     certified = await context.store.read(releases.last_certified, environment, service)
     view = context.wiring(environment).service(service)
     local = all(host.address is None for host in context.environment(environment).hosts.values())
@@ -105,7 +112,17 @@ async def rollout_of(
     )
     returned_to = [await load_release(context, certified.id)] if certified else []
     catalog = {entry.short: entry for entry in (release, *known, *returned_to)}
-    return Rollout(context, environment, order, make_fleet(context, environment, service, catalog))
+    return Rollout(context, environment, order, make_fleet(context, environment, service, catalog), needs_file=needs_file)
+
+
+async def require_at_hand(context: Context, environment: str, release: Release, instances: Sequence[InstanceNow]) -> bool:
+    """Tell whether a rollout counts on the release's artifact, which is there; without it every host has the release unpacked. Raises UsageError."""
+    if is_kept(context.store.folder, release.artifact):
+        return True
+    site = context.site(environment, release.service)
+    if not instances or await hosts_without(site, release.service, release.short, (now.host for now in instances)):
+        await require_kept(context, release.artifact)
+    return False
 
 
 async def require_up(context: Context, environment: str) -> None:
@@ -179,8 +196,14 @@ async def carry_out_rollout(rollout: Rollout, carrying: Carrying, verb: str, del
             deadline=context.store.clock.now() + total_seconds(steps),
             delivery=delivery,
         )
-        operation = await create(context.store, new, steps, ROLLOUT_KINDS, lease)
+        operation = await create(context.store, new, steps, ROLLOUT_KINDS, lease, partial(require_at_that_moment, rollout))
         return await run_operation(rollout, operation, lease, carrying)
+
+
+def require_at_that_moment(rollout: Rollout, connection: Connection) -> None:
+    """Raise UsageError if the artifact that a rollout counts on went since it was looked at: retention moves files in a transaction too."""
+    if rollout.needs_file:
+        require_file(connection, rollout.context.store.folder, rollout.fleet.catalog[rollout.order.release].artifact)
 
 
 async def looked_at_again(rollout: Rollout) -> Rollout:
