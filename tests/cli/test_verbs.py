@@ -88,11 +88,11 @@ def test_verbs_that_only_look_leave_no_state_and_claim_no_address(shell: Shell) 
     assert not shell.state.parent.exists()
 
 
-@pytest.mark.native
-def test_status_leaves_no_state(shell: Shell) -> None:
+def test_status_leaves_no_state_and_shows_no_address_that_was_never_claimed(shell: Shell) -> None:
     shell.run("init", "--yes", "--name", "acme")
     before = files_of(shell.folder)
-    assert "`manor up` starts it" in shell.run("status").stdout
+    done = shell.run("status", "-e", "dev")
+    assert (done.exit_code, done.stdout) == (1, "dev\n  needs you  dev is not up; `manor up -e dev`\n")
     assert files_of(shell.folder) == before
     assert not shell.state.parent.exists()
 

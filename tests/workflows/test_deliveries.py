@@ -10,9 +10,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from click import unstyle
 
-from manor.cli.status import delivery_line
 from manor.errors import ApplyFailed, Busy, Paused, UsageError
 from manor.estate.layout import short
 from manor.operations.chaos import Point
@@ -22,15 +20,16 @@ from manor.operations.stop import Stop
 from manor.state import deliveries, leases, operations, releases, tables
 from manor.state.deliveries import Delivery
 from manor.state.operations import Operation
-from manor.state.words import DeliveryState
-from manor.workflows import abandoning
+from manor.state.words import DeliveryState, OperationState
+from manor.workflows import abandoning, status
 from manor.workflows.abandoning import abandon_delivery
 from manor.workflows.artifacts import Origin
 from manor.workflows.context import Context
 from manor.workflows.deliveries import delivery_of, find_orphans, find_unfinished, go_on, promote, ship
 from manor.workflows.delivery import Delivered
+from manor.workflows.needs import delivery_need
 from manor.workflows.rolling import Carrying
-from manor.workflows.status import deliveries_at
+from manor.workflows.status import deliveries_at, environment_status
 from tests.rollout.natures import Behaviour
 from tests.rollout.running import Killed, Killer
 from tests.workflows.modelled import KilledAt, Worlds
@@ -303,8 +302,32 @@ async def test_status_says_where_it_is_and_what_to_do(context: Context) -> None:
     await killed_at(context, "delivery-dev", Point.AFTER_DONE)
     (shown,) = await deliveries_at(context, "dev")
     assert (shown.where, shown.is_carried_out) == ("after", False)
-    assert f"ship shop (artifact {short(shown.delivery.artifact)}) is after dev, open: `manor resume {shown.delivery.id}`" in unstyle(delivery_line(shown))
+    assert delivery_need(shown) == f"ship shop (artifact {short(shown.delivery.artifact)}) is after dev, open: `manor resume {shown.delivery.id}`"
     assert await deliveries_at(context, "prod") == ()
     async with hold(context.store, shown.delivery.lease):
         (shown,) = await deliveries_at(context, "dev")
-        assert delivery_line(shown).endswith("is after dev, on its way")
+        assert shown.is_carried_out
+
+
+async def nothing_seen(*_: object) -> tuple[tuple[()], tuple[()]]:
+    """See no host and no service."""
+    return (), ()
+
+
+async def test_status_needs_a_person_for_what_nobody_carries_out_and_for_nothing_else(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(status, "live_status", nothing_seen)
+    with pytest.raises(Killed):
+        await shipped(context, "1", Killer(12))
+    (operation,) = await every_operation(context)
+    left = await environment_status(context, "dev")
+    assert not left.is_well
+    assert any("is half done, and nobody carries it out" in need and f"`manor resume {operation.id}`" in need for need in left.needs)
+    async with hold(context.store, operation.lease, operation.id) as lease:
+        await context.store.write(operations.begin, operation.id, lease.token, at=context.store.clock.now())
+        carried = await environment_status(context, "dev")
+        assert carried.carried_out == (operation.id,)
+        assert not [need for need in carried.needs if "manor resume" in need]
+        await context.store.write(operations.end, operation.id, lease.token, OperationState.PAUSED, "web-1 is held", at=context.store.clock.now())
+    paused = await environment_status(context, "dev")
+    told = f"ship dev/shop is paused (web-1 is held): `manor resume {operation.id}`, or `manor abandon {operation.id}`"
+    assert told in paused.needs
