@@ -62,7 +62,7 @@ def show_command(service: str, estate: Path | None, environments: tuple[str, ...
         if not names:
             raise UsageError(f"{', '.join(environments)} has no service {service!r}")
         for name in names:
-            status = run(lambda stop, name=name: service_status(context, name, service))  # type: ignore[misc]
+            status = run(lambda stop, name=name: service_status(context, context.site(name), service))  # type: ignore[misc]
             lines = [click.style(name, bold=True), *service_lines(status)]
             print_result({"environment": name, **dataclasses.asdict(status)}, as_json=as_json, text="\n".join(lines))
 

@@ -20,10 +20,15 @@ def needs_of(status: EnvironmentStatus) -> tuple[str, ...]:
     """Return every reason, what hurts customers first."""
     if not status.is_up:
         return (f"{status.name} is not up; `manor up -e {status.name}`", *unfinished_needs(status))
+    return (*live_needs(status), *unfinished_needs(status))
+
+
+def live_needs(status: EnvironmentStatus) -> tuple[str, ...]:
+    """Return the reasons that hosts and services give."""
     at_work = {operation.service for operation in status.unfinished}
     services = [need for service in status.services for need in service_needs(status.name, service, is_at_work=service.name in at_work)]
     hosts = [need for host in status.hosts for need in host_needs(status.name, host)]
-    return (*services, *hosts, *map(left_need, status.left), *unfinished_needs(status))
+    return (*services, *hosts, *map(left_need, status.left))
 
 
 def unfinished_needs(status: EnvironmentStatus) -> tuple[str, ...]:

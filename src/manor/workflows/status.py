@@ -15,6 +15,7 @@ from manor.observe.slots import read_slots
 from manor.operations.planning import standing
 from manor.reconcile.parts import part_problem
 from manor.reconcile.site import Site
+from manor.rollout.live import LiveFleet
 from manor.state import deliveries, leases, operations, places, releases
 from manor.state.deliveries import Delivery
 from manor.state.holder import this_process
@@ -25,10 +26,10 @@ from manor.workflows.applying import question_of
 from manor.workflows.context import Context
 from manor.workflows.deliveries import find_orphans
 from manor.workflows.needs import needs_of
+from manor.workflows.probing import LocalProber
 from manor.workflows.receipts import VERBS_WITH_RECEIPT
 from manor.workflows.resuming import unfinished
 from manor.workflows.retrying import APPLY, bad_hosts
-from manor.workflows.rolling import make_fleet
 
 LOOKED_BACK = 200
 """How many operations of an environment are looked through for the last one of each service."""
@@ -117,13 +118,13 @@ class EnvironmentStatus:
         return not self.needs
 
 
-async def environment_status(context: Context, name: str) -> EnvironmentStatus:
-    """Return how an environment stands."""
+async def environment_status(context: Context, name: str, site: Site | None = None) -> EnvironmentStatus:
+    """Return how an environment stands; a site of it that is known already need not be made again."""
     begun = await unfinished(context.store, environment=name)
     standing_leases = await context.store.read(leases.standing)
     held = tuple(lease for lease in standing_leases if lease.name == name or lease.name.startswith(f"{name}/"))
     is_up = await has_place(context, name)
-    hosts, services = await live_status(context, name) if is_up else ((), ())
+    hosts, services = await live_status(context, site or context.site(name)) if is_up else ((), ())
     return EnvironmentStatus(
         name,
         hosts,
@@ -143,12 +144,11 @@ async def has_place(context: Context, name: str) -> bool:
     return not is_local or await context.store.read(places.find_environment, name) is not None
 
 
-async def live_status(context: Context, name: str) -> tuple[tuple[HostStatus, ...], tuple[ServiceStatus, ...]]:
+async def live_status(context: Context, site: Site) -> tuple[tuple[HostStatus, ...], tuple[ServiceStatus, ...]]:
     """Return how hosts and services stand; where no supervisor answers, that is said once and not of each service too."""
-    site = context.site(name)
     found = await asyncio.gather(*(observe_host(question_of(site.hosts[host]), site.runners[host], host) for host in sorted(site.hosts)))
     hosts = tuple([with_parts(host_status(site, view), await parts_problem(site, view)) for view in found])
-    services = [await service_status(context, name, service) for service in sorted(site.wiring.environment.services)]
+    services = [await service_status(context, site, service) for service in sorted(site.wiring.environment.services)]
     is_silent = not any(view.programs for view in found)
     return hosts, tuple(replace(service, problem="") if is_silent else service for service in services)
 
@@ -208,11 +208,14 @@ def with_parts(status: HostStatus, problem: str) -> HostStatus:
     return replace(status, problem="; ".join(filter(None, (status.problem, problem))))
 
 
-async def service_status(context: Context, environment: str, service: str) -> ServiceStatus:
+async def service_status(context: Context, site: Site, service: str) -> ServiceStatus:
     """Return how a service stands, slot by slot."""
+    environment = site.wiring.environment.name
     certified = await context.store.read(releases.last_certified, environment, service)
     rows = await read_slots(context.store, environment, service)
-    fleet = replace(make_fleet(context, environment, service, {}), patience_seconds=0.0)  # who looks is told what does not answer, at once
+    fleet = LiveFleet(
+        site, service, {}, context.store.folder.artifacts, LocalProber(context, environment, service), patience_seconds=0.0
+    )  # who looks is told what does not answer, at once
     seen: dict[str, list[ServerView]] = {}
     problem, taken_out = "", tuple[str, ...]()
     try:
