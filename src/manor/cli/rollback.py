@@ -9,7 +9,7 @@ import click
 
 from manor.cli.terminal.options import dry_run_option, estate_option, json_option, wait_option
 from manor.cli.terminal.printing import print_result, printer, say_aside
-from manor.cli.terminal.running import actor, run
+from manor.cli.terminal.running import actor, run, run_changing
 
 
 @click.command("rollback")
@@ -35,5 +35,7 @@ def command(service: str, estate: Path | None, environment: str, to: str, wait_s
             return
         context.service(service)
         tell = printer(as_json=as_json)
-        one = run(lambda stop: rollback(context, service, environment, Carrying(actor(), tell, stop, chaos_from(os.environ), wait_seconds), to=to))
+        one = run_changing(
+            context, lambda stop: rollback(context, service, environment, Carrying(actor(), tell, stop, chaos_from(os.environ), wait_seconds), to=to)
+        )
         print_result(vars(one), as_json=as_json, text=line_of(one))
