@@ -331,3 +331,12 @@ async def test_status_needs_a_person_for_what_nobody_carries_out_and_for_nothing
     paused = await environment_status(context, "dev")
     told = f"ship dev/shop is paused (web-1 is held): `manor resume {operation.id}`, or `manor abandon {operation.id}`"
     assert told in paused.needs
+
+
+async def test_who_ships_what_is_on_its_way_is_told_so_in_plain_words(context: Context) -> None:
+    with pytest.raises(Killed):
+        await shipped(context, "1", Killer(12))
+    (row,) = await every_delivery(context)
+    async with hold(context.store, row.lease):
+        with pytest.raises(Busy, match=rf"this artifact of shop is on its way already \(delivery {row.id}, pid \d+, since \d+ s\)"):
+            await shipped(context, "1")
