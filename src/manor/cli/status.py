@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import click
 
 from manor.cli.terminal.options import environment_option, estate_argument, json_option
-from manor.cli.terminal.printing import counted, print_result, say_aside
+from manor.cli.terminal.printing import print_result, say_aside
 from manor.cli.terminal.running import run
 from manor.estate.layout import short
+from manor.estate.units import counted
 
 if TYPE_CHECKING:
     from manor.workflows.status import EnvironmentStatus, ServiceStatus

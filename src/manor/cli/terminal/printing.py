@@ -62,8 +62,3 @@ def print_result(result: Any, *, as_json: bool, text: str) -> None:
 def say_aside(text: str) -> None:
     """Tell a person what is no result, on standard error."""
     click.echo(text, err=True)
-
-
-def counted(count: int, word: str) -> str:
-    """Return how many there are of something, e.g. `1 host`, `2 hosts`."""
-    return f"{count} {word}{'' if count == 1 else 's'}"
