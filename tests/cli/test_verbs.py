@@ -311,3 +311,9 @@ def contents(folder: Path) -> list[tuple[str, bytes]]:
     """Return every file below a folder, SQLite's beside its database left out."""
     files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.suffix not in {".db-wal", ".db-shm"}]
     return [(str(path.relative_to(folder)), path.read_bytes()) for path in files]
+
+
+@pytest.mark.parametrize("words", [("receipt", "shop", "-e", "nix"), ("receipt", "-e", "nix")])
+def test_a_receipt_of_an_environment_that_there_is_not(words: tuple[str, ...], estate: Shell) -> None:
+    done = estate.run(*words)
+    assert (done.exit_code, done.stderr) == (2, "error: there is no environment 'nix'; there are: dev, prod\n")

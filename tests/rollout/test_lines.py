@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from manor.estate.units import counted
-from manor.observe.probe.model import Loss, LossKind
+from manor.observe.probe.model import Lane, Loss, LossKind
 from manor.rollout.framing import Bake
 from manor.rollout.slots import WarmSlot, Warmth
 from manor.workflows.probing import loss_line
@@ -31,4 +31,4 @@ def test_one_balancer_is_one() -> None:
 
 
 def test_a_lost_request_is_told_in_the_words_of_the_receipt() -> None:
-    assert loss_line(Loss("GET /", "new", 0.0, 0.5, 500, LossKind.BAD_STATUS)) == "00:00:00.000 GET / unexpected status 500 after 0.50 s (new connection)"
+    assert loss_line(Loss("GET /", Lane.NEW, 0.0, 0.5, 500, LossKind.BAD_STATUS)) == "00:00:00.000 GET / unexpected status 500 after 0.50 s (new connection)"

@@ -137,7 +137,7 @@ def shipping(controller: Controller) -> Callable[[Handed], Awaitable[OperationVi
     """Return what takes an artifact in and answers with the operation that delivers it, or with the delivery that waits."""
 
     async def ship(handed: Handed) -> OperationView | DeliveryView:
-        origin = Origin(handed.commit, handed.build_url, handed.upload.junit, JUNIT)
+        origin = Origin(handed.commit, handed.build_url, handed.upload.junit, JUNIT, "the artifact that was sent")
         found = await controller.hand_in(handed.service, handed.upload.file, origin, to=handed.to, actor=handed.actor, again=handed.again)
         return delivery_view(found) if isinstance(found, Delivery) else operation_view(found)
 
