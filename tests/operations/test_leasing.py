@@ -60,7 +60,7 @@ async def test_busy_names_the_holder_the_operation_and_the_age(store: Store, clo
     [
         ("delivery:op-1", "this artifact is on its way already (delivery op-1, pid 1, since 3 s); `--wait` waits for it, `manor status` shows it"),
         ("run:shop:refs/heads/main", "a run of shop main is under way already (pid 1, since 3 s); `manor run list` shows it"),
-        ("prod/shop", "prod/shop is being looked at by process 1 since 3 s, which is about to change it; `--wait` waits for it, `manor status` shows it"),
+        ("prod/shop", "prod/shop is held by process 1 since 3 s, which is about to change it; `--wait` waits for it, `manor status` shows it"),
     ],
 )
 async def test_busy_is_told_in_the_words_of_what_is_under_way(store: Store, clock: FakeClock, name: str, told: str) -> None:

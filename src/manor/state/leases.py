@@ -140,7 +140,7 @@ def busy_text(connection: sa.Connection, lease: Lease, me: Holder, now: float) -
         return f"a run of {repository} {ref.removeprefix('refs/heads/')} is under way already (pid {lease.pid}{where}, {since}); `manor run list` shows it"
     if lease.operation:
         return f"{lease.name} is held for operation {lease.operation} by process {lease.pid}{where} {since}; {ways}"
-    return f"{lease.name} is being looked at by process {lease.pid}{where} {since}, which is about to change it; {ways}"
+    return f"{lease.name} is held by process {lease.pid}{where} {since}, which is about to change it; {ways}"
 
 
 def service_of(connection: sa.Connection, delivery: str) -> str:
