@@ -62,19 +62,29 @@ def test_interrupted_is_130(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize(
     ("words", "code", "told"),
     [
-        (("nonsense",), 2, "No such command 'nonsense'"),
-        (("plan", "--bogus"), 2, "No such option"),
+        (("stauts",), 2, "error: there is no verb 'stauts'; did you mean `status`?\n"),
+        (("nonsense",), 2, "error: there is no verb 'nonsense'; known here: abandon, apply, check,"),
+        (("service", "shwo"), 2, "error: there is no verb 'shwo'; did you mean `show`?\n"),
+        (("plan", "--bogus"), 2, "error: there is no option --bogus; `manor plan --help` explains the call\n"),
+        (("plan", "--jsno"), 2, "error: there is no option --jsno; did you mean `--json`?\n"),
         (("plan",), 2, "there is no estate file"),
         (("plan", "elsewhere.yaml"), 2, "elsewhere.yaml: there is no estate file"),
         (("receipt",), 2, "manor init"),
-        (("run", "show"), 2, "Missing argument 'RUN'"),
-        (("logs", "--slot", "c"), 2, "'c' is not one of 'a', 'b'"),
+        (("run", "show"), 2, "error: missing argument 'RUN'; `manor run show --help` explains the call\n"),
+        (("logs", "--slot", "c"), 2, "error: invalid value for '--slot': 'c' is not one of 'a', 'b'; `manor logs --help` explains the call\n"),
+        (("logs", "web", "--tier", "web"), 2, "error: 'web' and --tier web are two answers to whose log; give one of them\n"),
     ],
 )
 def test_wrong_usage(words: tuple[str, ...], code: int, told: str, shell: Shell) -> None:
     done = shell.run(*words)
     assert done.exit_code == code
     assert told in done.stderr
+    assert "Usage:" not in done.stderr
+
+
+def test_a_group_without_a_verb_shows_its_help(shell: Shell) -> None:
+    done = shell.run("state")
+    assert (done.exit_code, "Commands:" in done.stderr) == (2, True)
 
 
 def test_wrong_usage_is_an_object_with_json(shell: Shell) -> None:

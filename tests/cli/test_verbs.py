@@ -88,11 +88,11 @@ def test_verbs_that_only_look_leave_no_state_and_claim_no_address(shell: Shell) 
     assert not shell.state.parent.exists()
 
 
-@pytest.mark.native
-def test_status_leaves_no_state(shell: Shell) -> None:
+def test_status_leaves_no_state_and_shows_no_address_that_was_never_claimed(shell: Shell) -> None:
     shell.run("init", "--yes", "--name", "acme")
     before = files_of(shell.folder)
-    assert "`manor up` starts it" in shell.run("status").stdout
+    done = shell.run("status", "-e", "dev")
+    assert (done.exit_code, done.stdout) == (1, "dev\n  needs you  dev is not up; `manor up -e dev`\n")
     assert files_of(shell.folder) == before
     assert not shell.state.parent.exists()
 
@@ -321,3 +321,9 @@ def contents(folder: Path) -> list[tuple[str, bytes]]:
     """Return every file below a folder, SQLite's beside its database left out."""
     files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.suffix not in {".db-wal", ".db-shm"}]
     return [(str(path.relative_to(folder)), path.read_bytes()) for path in files]
+
+
+@pytest.mark.parametrize("words", [("receipt", "shop", "-e", "nix"), ("receipt", "-e", "nix")])
+def test_a_receipt_of_an_environment_that_there_is_not(words: tuple[str, ...], estate: Shell) -> None:
+    done = estate.run(*words)
+    assert (done.exit_code, done.stderr) == (2, "error: there is no environment 'nix'; there are: dev, prod\n")

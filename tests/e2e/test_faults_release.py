@@ -65,7 +65,7 @@ def test_a_release_that_is_healthy_and_answers_500_is_found_by_the_probe(faulty:
     (target / "plain.py").write_text(plain.replace('case "/fail":', 'case "/fail" | "/probed":'))
     with faulty.watched() as watch:
         done = faulty.ship("fails-later", ok=(5,))
-    for word in ("the probe lost ", "GET /probed bad_status 500", "was turned round in prod", f"{before} serves as before"):
+    for word in ("the probe lost ", "GET /probed unexpected status 500", "was turned round in prod", f"{before} serves as before"):
         assert word in done.stderr, done.stderr
     assert watch.result is not None
     assert watch.result.lost == 0, watch.result.losses

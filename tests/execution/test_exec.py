@@ -238,3 +238,10 @@ def test_starting_in_place_of_a_dead_one_is_quick(wrappers: Wrappers) -> None:
     began = time.monotonic()
     wrappers.run("true")
     assert time.monotonic() - began < 0.5
+
+
+def test_a_note_beside_the_log_says_where_this_start_begins(wrappers: Wrappers, tmp_path: Path) -> None:
+    wrappers.log.write_text("written before\n")
+    assert wrappers.run("echo mine") == 0
+    begun_at = int((tmp_path / ".log.from").read_text())
+    assert wrappers.log.read_bytes()[begun_at:] == b"mine\n"

@@ -50,9 +50,26 @@ async def test_it_is_let_go_when_the_body_fails(store: Store) -> None:
 async def test_busy_names_the_holder_the_operation_and_the_age(store: Store, clock: FakeClock) -> None:
     take(store, "prod/shop", "20260131t090000-1a2b3c")
     clock.advance(35)
-    with pytest.raises(Busy, match=r"prod/shop is held for operation 20260131t090000-1a2b3c by process 1 on machine machine since 35 s; `--wait` waits"):
+    with pytest.raises(Busy, match=r"prod/shop is held for operation 20260131t090000-1a2b3c by process 1 since 35 s; `--wait` waits"):
         async with hold(store, "prod", holder=holder(2), is_gone=nobody_gone):
             pass
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("delivery:op-1", "this artifact is on its way already (delivery op-1, pid 1, since 3 s); `--wait` waits for it, `manor status` shows it"),
+        ("run:shop:refs/heads/main", "a run of shop main is under way already (pid 1, since 3 s); `manor run list` shows it"),
+        ("prod/shop", "prod/shop is held by process 1 since 3 s, which is about to change it; `--wait` waits for it, `manor status` shows it"),
+    ],
+)
+async def test_busy_is_told_in_the_words_of_what_is_under_way(store: Store, clock: FakeClock, name: str, told: str) -> None:
+    take(store, name, "")
+    clock.advance(3)
+    with pytest.raises(Busy) as busy:
+        async with hold(store, name, holder=holder(2), is_gone=nobody_gone):
+            pass
+    assert str(busy.value) == told
 
 
 async def test_waiting_ends_when_it_is_free(store: Store, clock: FakeClock) -> None:

@@ -208,6 +208,14 @@ def test_a_bad_artifact_reaches_nobody(client: TestClient, estate: Estate, tmp_p
     assert list((tmp_path / "incoming").iterdir()) == []
 
 
+@pytest.mark.parametrize("promised", ["abc", "g" * 64, "0" * 63, "0" * 65, "sha256:" + "0" * 64])
+def test_what_is_no_sha256_is_told_as_such(client: TestClient, estate: Estate, promised: str) -> None:
+    answer = client.post("/api/v1/services/shop/artifacts", params={"sha256": promised}, content=b"x", headers=bearer("ship"))
+    assert answer.status_code == 422
+    assert answer.json()["error"].startswith(f"sha256: '{promised}' is no sha256, which has 64 hex digits")
+    assert estate.handed == []
+
+
 def test_an_artifact_is_handed_in_with_its_report(client: TestClient, estate: Estate, tmp_path: Path) -> None:
     files = {"junit": ("report.xml", b"<testsuite/>"), "artifact": ("shop.tar", b"x" * 1000)}
     answer = client.post("/api/v1/services/shop/artifacts", params={"commit": "abc"}, files=files, headers=bearer("ship"))

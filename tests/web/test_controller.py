@@ -132,3 +132,9 @@ def test_a_report_that_is_too_large_is_refused_by_the_verb_too(taking: Taking, t
     with pytest.raises(UsageError, match=r"r\.xml: is larger than 67108864 bytes"):
         asyncio.run(keep_file(taking.context, "shop", tmp_path / "shop.tar", Origin(junit=tmp_path / "r.xml")))
     assert [path for path in taking.context.store.folder.artifacts.rglob("*") if path.is_file()] == []
+
+
+def test_what_is_no_archive_is_told_without_the_name_of_our_own_file(taking: Taking) -> None:
+    answer = taking.client.post("/api/v1/services/shop/artifacts", content=b"hello" * 1000, headers={"Authorization": "Bearer ship"})
+    assert answer.json()["error"].startswith("the artifact that was sent: is not an archive that is known here")
+    assert "incoming" not in answer.text

@@ -10,9 +10,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from click import unstyle
 
-from manor.cli.status import delivery_line
 from manor.errors import ApplyFailed, Busy, Paused, UsageError
 from manor.estate.layout import short
 from manor.operations.chaos import Point
@@ -23,14 +21,15 @@ from manor.state import deliveries, leases, operations, releases, tables
 from manor.state.deliveries import Delivery
 from manor.state.operations import Operation
 from manor.state.words import DeliveryState, OperationState
-from manor.workflows import abandoning
+from manor.workflows import abandoning, status
 from manor.workflows.abandoning import abandon_delivery
 from manor.workflows.artifacts import Origin
 from manor.workflows.context import Context
 from manor.workflows.deliveries import delivery_of, find_orphans, find_unfinished, go_on, promote, ship
-from manor.workflows.delivery import Delivered
+from manor.workflows.delivery import Delivered, certified_before, certified_ids, prepare_return
+from manor.workflows.needs import delivery_need
 from manor.workflows.rolling import Carrying, require_up
-from manor.workflows.status import deliveries_at
+from manor.workflows.status import deliveries_at, environment_status
 from tests.rollout.natures import Behaviour
 from tests.rollout.running import Killed, Killer
 from tests.workflows.modelled import KilledAt, Worlds
@@ -303,11 +302,11 @@ async def test_status_says_where_it_is_and_what_to_do(context: Context) -> None:
     await killed_at(context, "delivery-dev", Point.AFTER_DONE)
     (shown,) = await deliveries_at(context, "dev")
     assert (shown.where, shown.is_carried_out) == ("after", False)
-    assert f"ship shop (artifact {short(shown.delivery.artifact)}) is after dev, open: `manor resume {shown.delivery.id}`" in unstyle(delivery_line(shown))
+    assert delivery_need(shown) == f"ship shop (artifact {short(shown.delivery.artifact)}) is after dev, open: `manor resume {shown.delivery.id}`"
     assert await deliveries_at(context, "prod") == ()
     async with hold(context.store, shown.delivery.lease):
         (shown,) = await deliveries_at(context, "dev")
-        assert delivery_line(shown).endswith("is after dev, on its way")
+        assert shown.is_carried_out
 
 
 async def test_an_environment_that_is_not_up_is_told_at_once(context: Context) -> None:
@@ -328,3 +327,49 @@ async def test_the_next_verb_goes_on_with_what_a_dead_executor_left_within_an_en
     assert f"ship {left.lease}, operation {left.id}: nobody carries it out any more; it is gone on with first" in said
     assert await certified(context) == ["2", "2"]
     assert await context.store.read(operations.recent, states=[OperationState.RUNNING, OperationState.PAUSED]) == ()
+
+
+async def nothing_seen(*_: object) -> tuple[tuple[()], tuple[()]]:
+    """See no host and no service."""
+    return (), ()
+
+
+async def test_status_needs_a_person_for_what_nobody_carries_out_and_for_nothing_else(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(status, "live_status", nothing_seen)
+    with pytest.raises(Killed):
+        await shipped(context, "1", Killer(12))
+    (operation,) = await every_operation(context)
+    left = await environment_status(context, "dev")
+    assert not left.is_well
+    assert any("is half done, and nobody carries it out" in need and f"`manor resume {operation.id}`" in need for need in left.needs)
+    async with hold(context.store, operation.lease, operation.id) as lease:
+        await context.store.write(operations.begin, operation.id, lease.token, at=context.store.clock.now())
+        carried = await environment_status(context, "dev")
+        assert carried.carried_out == (operation.id,)
+        assert not [need for need in carried.needs if "manor resume" in need]
+        await context.store.write(operations.end, operation.id, lease.token, OperationState.PAUSED, "web-1 is held", at=context.store.clock.now())
+    paused = await environment_status(context, "dev")
+    told = f"ship dev/shop is paused (web-1 is held): `manor resume {operation.id}`, or `manor abandon {operation.id}`"
+    assert told in paused.needs
+
+
+async def test_who_ships_what_is_on_its_way_is_told_so_in_plain_words(context: Context) -> None:
+    with pytest.raises(Killed):
+        await shipped(context, "1", Killer(12))
+    (row,) = await every_delivery(context)
+    async with hold(context.store, row.lease):
+        with pytest.raises(Busy, match=rf"this artifact of shop is on its way already \(delivery {row.id}, pid \d+, since \d+ s\)"):
+            await shipped(context, "1")
+
+
+async def test_a_release_that_is_not_certified_is_answered_with_those_that_are(context: Context) -> None:
+    with pytest.raises(UsageError, match="'000' is no release of shop that is certified in dev; nothing of shop is"):
+        await prepare_return(context, "shop", "dev", to="000")
+    await shipped(context, "1")
+    await shipped(context, "2")
+    known = await certified_ids(context, "shop", "dev")
+    there = ", ".join(map(short, known))
+    assert len(known) == 2
+    with pytest.raises(UsageError, match=f"'000' is no release of shop that is certified in dev; there are, newest first: {there}"):
+        await prepare_return(context, "shop", "dev", to="000")
+    assert (await certified_before(context, "shop", "dev", known[1][:12])).id == known[1]

@@ -125,7 +125,7 @@ async def test_a_rollback(context: Context) -> None:
     shown = await foreseen(context, lambda copy, show: foresee_rollback(copy, "shop", "prod", show, to=first.id))
     await rollback(context, "shop", "prod", Carrying("ada"), to=first.id)
     assert steps_in(shown) == await taken(context, 4)
-    with pytest.raises(UsageError, match="there is no release"):
+    with pytest.raises(UsageError, match="is no release of shop that is certified in prod; there are, newest first: "):
         await foreseen(context, lambda copy, show: foresee_rollback(copy, "shop", "prod", show, to="0" * 12))
 
 

@@ -10,7 +10,7 @@ import click
 
 from manor.cli.terminal.options import dry_run_option, environment_option, estate_argument, json_option, wait_option
 from manor.cli.terminal.printing import print_result, printer
-from manor.cli.terminal.running import actor, run
+from manor.cli.terminal.running import actor, run, run_changing
 
 if TYPE_CHECKING:
     from manor.operations.planning import Result
@@ -47,7 +47,8 @@ def command(estate: Path | None, environments: tuple[str, ...], expected: str, a
         keep_estate(context)
         for name in names:
             planned = run(lambda stop, name=name: plan_site(context, name))  # type: ignore[misc]
-            result = run(
+            result = run_changing(
+                context,
                 lambda stop, name=name, planned=planned: apply_plan(  # type: ignore[misc]
                     context,
                     planned,
@@ -58,7 +59,7 @@ def command(estate: Path | None, environments: tuple[str, ...], expected: str, a
                     wait_seconds=wait_seconds,
                     allow_destroy=allow_destroy,
                     chaos=chaos_from(os.environ),
-                )
+                ),
             )
             if result is not None:
                 raise_unless_applied(result)

@@ -9,7 +9,7 @@ import click
 
 from manor.cli.terminal.options import dry_run_option, environment_option, estate_argument, json_option, wait_option
 from manor.cli.terminal.printing import print_result, printer
-from manor.cli.terminal.running import actor, run
+from manor.cli.terminal.running import actor, run, run_changing
 
 
 @click.command("down")
@@ -41,7 +41,7 @@ def command(estate: Path | None, environments: tuple[str, ...], purge: bool, wai
             return
         extent = Extent(names, ends_controller=not environments, purges=purge)
         tell = printer(as_json=as_json)
-        run(lambda stop: take_down(context, extent, Carrying(actor(), tell, stop, chaos_from(os.environ), wait_seconds)))
+        run_changing(context, lambda stop: take_down(context, extent, Carrying(actor(), tell, stop, chaos_from(os.environ), wait_seconds)))
         if purge or not environments:
             give_machine_back(context)
         if purge:

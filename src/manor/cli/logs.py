@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 @estate_option
 @environment_option
 @click.option("--host", default="", help="Only this host.")
+@click.option("--tier", default="", metavar="TIER", help="A tier by role, product or key; needed where a service has the same name.")
 @click.option("--slot", type=click.Choice(["a", "b"]), default=None, help="Only this slot.")
-@click.option("-n", "--lines", "count", type=click.IntRange(0, 100_000), default=50, show_default=True, help="How many lines of what is there.")
+@click.option("-n", "--lines", "count", type=click.IntRange(0, 100_000), default=50, show_default=True, help="How many of the last lines.")
 @click.option("--follow", is_flag=True, help="Go on with what is written from now on; Ctrl-C ends it.")
 @click.option("--access", is_flag=True, help="Requests, from the tiers' access logs; for a service those of the first tier.")
 @json_option
@@ -34,18 +35,24 @@ def command(
     estate: Path | None,
     environments: tuple[str, ...],
     host: str,
+    tier: str,
     slot: str | None,
     count: int,
     follow: bool,
     access: bool,
     as_json: bool,
 ) -> None:
-    """Show logs merged by time. A TIER is meant by its role, its product or its key, e.g. `web`; nothing means every program."""
+    """Show logs by time, or one after the other where one tells no times.
+
+    A TIER is meant by its role, its product or its key, e.g. `router`; nothing means every program. A service goes before a tier of the same name.
+    """
+    if name and tier:
+        raise click.UsageError(f"{name!r} and --tier {tier} are two answers to whose log; give one of them")
     from manor.workflows.logs import Wanted, open_logs
     from manor.workflows.snapshots import open_in_need
 
     with open_in_need(estate, say_aside) as context:
-        logs = open_logs(context, environments or tuple(context.estate.environments), Wanted(name, host, slot or "", access))
+        logs = open_logs(context, environments or tuple(context.estate.environments), Wanted(name, host, slot or "", access, tier))
         run_reading(show(logs, count, follow=follow, as_json=as_json))
 
 

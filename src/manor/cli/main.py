@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 from manor import __version__
+from manor.cli.terminal.usage import usage_text
 from manor.errors import InvalidEstate, ManorError
 
 VERBS = Path(__file__).parent
@@ -66,7 +67,7 @@ def print_error(error: Exception, *, as_json: bool) -> int:
     code = exit_code(error)
     if as_json:
         click.echo(json.dumps({"event": "error", "error": type(error).__name__, "exit_code": code, "problems": problems_of(error)}), err=True)
-    elif isinstance(error, click.ClickException):
+    elif isinstance(error, click.exceptions.NoArgsIsHelpError):
         error.show()
     else:
         for line in problems_of(error):
@@ -84,7 +85,7 @@ def problems_of(error: Exception) -> list[str]:
     if isinstance(error, InvalidEstate):
         return list(error.problems)
     if isinstance(error, click.ClickException):
-        return [error.format_message()]
+        return [usage_text(error)]
     return [str(error) or "interrupted"]
 
 

@@ -9,7 +9,7 @@ import click
 
 from manor.cli.terminal.options import dry_run_option, estate_option, json_option, wait_option
 from manor.cli.terminal.printing import print_result, printer
-from manor.cli.terminal.running import actor, run
+from manor.cli.terminal.running import actor, run, run_changing
 
 
 @click.command("promote")
@@ -38,5 +38,8 @@ def command(service: str, estate: Path | None, to: str, release: str, again: str
             return
         context.service(service)
         tell = printer(as_json=as_json)
-        one = run(lambda stop: promote(context, service, to, Carrying(actor(), tell, stop, chaos_from(os.environ), wait_seconds), release=release, again=again))
+        one = run_changing(
+            context,
+            lambda stop: promote(context, service, to, Carrying(actor(), tell, stop, chaos_from(os.environ), wait_seconds), release=release, again=again),
+        )
         print_result(vars(one), as_json=as_json, text=line_of(one))

@@ -10,7 +10,7 @@ import click
 
 from manor.cli.terminal.options import dry_run_option, estate_option, json_option, wait_option
 from manor.cli.terminal.printing import print_result, printer, say_aside
-from manor.cli.terminal.running import actor, run
+from manor.cli.terminal.running import actor, run, run_changing
 
 if TYPE_CHECKING:
     from manor.state.deliveries import Delivery
@@ -55,7 +55,7 @@ def command(operation: str, estate: Path | None, environment: str, only: str | N
             run(lambda stop: foresee_resume(context, found, delivery, foreseen_printer(as_json=as_json)))
             return
         if isinstance(found, Operation) and delivery is None:
-            result = run(lambda stop: resume_operation(context, found, Carrying(actor(), tell, stop, chaos_from(os.environ), wait_seconds)))
+            result = run_changing(context, lambda stop: resume_operation(context, found, Carrying(actor(), tell, stop, chaos_from(os.environ), wait_seconds)))
             mend_receipts(context)
             require_ended_well(result)
             shown = {"operation": found.id, "state": result.operation.state, "hosts": result.hosts}
@@ -63,7 +63,9 @@ def command(operation: str, estate: Path | None, environment: str, only: str | N
             print_result(shown, as_json=as_json, text=f"{found.id}: {told or result.operation.state}")
         elif delivery is not None:
             identifier = delivery.id
-            delivered = run(lambda stop: go_on(context, identifier, Carrying(actor(), tell, stop, chaos_from(os.environ), wait_seconds), by_person=True))
+            delivered = run_changing(
+                context, lambda stop: go_on(context, identifier, Carrying(actor(), tell, stop, chaos_from(os.environ), wait_seconds), by_person=True)
+            )
             mend_receipts(context)
             for one, line in zip(delivered, summary_lines(delivered), strict=True):
                 print_result(vars(one), as_json=as_json, text=line)
@@ -102,10 +104,10 @@ def again(named: str, estate: Path | None, environment: str, wait_seconds: float
         tell = printer(as_json=as_json)
         found = run(lambda stop: find_ended(context.store, named, environment=environment))
         if found.operation.verb != APPLY:
-            one = run(lambda stop: return_failed(context, found, Carrying(actor(), tell, stop, chaos_from(os.environ), wait_seconds)))
+            one = run_changing(context, lambda stop: return_failed(context, found, Carrying(actor(), tell, stop, chaos_from(os.environ), wait_seconds)))
             print_result(vars(one), as_json=as_json, text=line_of(one))
             return
-        result = run(lambda stop: apply_failed(context, found, Carrying(actor(), tell, stop, chaos_from(os.environ), wait_seconds)))
+        result = run_changing(context, lambda stop: apply_failed(context, found, Carrying(actor(), tell, stop, chaos_from(os.environ), wait_seconds)))
         name = found.operation.environment
         told = "nothing to do on what had failed; all is as declared there" if result is None else f"applied, operation {result.operation.id}"
         shown = {"environment": name, "changed": result is not None, "hosts": {} if result is None else result.hosts}

@@ -9,7 +9,7 @@ import click
 
 from manor.cli.terminal.options import dry_run_option, estate_option, json_option, wait_option
 from manor.cli.terminal.printing import print_result, printer, say_aside
-from manor.cli.terminal.running import actor, run
+from manor.cli.terminal.running import actor, run, run_changing
 
 
 @click.command("rollback")
@@ -43,5 +43,5 @@ def command(service: str, estate: Path | None, environment: str, to: str, wait_s
             await take_over(context, f"{environment}/{service}", carrying)
             return await rollback(context, service, environment, carrying, to=to)
 
-        one = run(go)
+        one = run_changing(context, go)
         print_result(vars(one), as_json=as_json, text=line_of(one))

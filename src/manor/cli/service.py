@@ -11,7 +11,7 @@ import click
 
 from manor.cli.terminal.options import dry_run_option, environment_option, estate_option, json_option, wait_option
 from manor.cli.terminal.printing import print_result, printer
-from manor.cli.terminal.running import actor, run
+from manor.cli.terminal.running import actor, run, run_changing
 
 if TYPE_CHECKING:
     from manor.workflows.services import ServiceRow
@@ -62,7 +62,7 @@ def show_command(service: str, estate: Path | None, environments: tuple[str, ...
         if not names:
             raise UsageError(f"{', '.join(environments)} has no service {service!r}")
         for name in names:
-            status = run(lambda stop, name=name: service_status(context, name, service))  # type: ignore[misc]
+            status = run(lambda stop, name=name: service_status(context, context.site(name), service))  # type: ignore[misc]
             lines = [click.style(name, bold=True), *service_lines(status)]
             print_result({"environment": name, **dataclasses.asdict(status)}, as_json=as_json, text="\n".join(lines))
 
@@ -90,7 +90,9 @@ def restart_command(service: str, estate: Path | None, environment: str, wait_se
             return
         context.service(service)
         tell = printer(as_json=as_json)
-        one = run(lambda stop: restart_service(context, service, environment, Carrying(actor(), tell, stop, chaos_from(os.environ), wait_seconds)))
+        one = run_changing(
+            context, lambda stop: restart_service(context, service, environment, Carrying(actor(), tell, stop, chaos_from(os.environ), wait_seconds))
+        )
         print_result(vars(one), as_json=as_json, text=line_of(one))
 
 
@@ -124,7 +126,7 @@ def remove_command(service: str, estate: Path | None, environment: str, wait_sec
             await take_over(context, f"{environment}/{service}", carrying)
             return await remove_service(context, service, environment, carrying)
 
-        result = run(go)
+        result = run_changing(context, go)
         if result is not None:
             result.raise_unless_done()
         word = f"removed; now `manor apply -e {environment} --allow-destroy` takes it out of the tiers" if result else "nothing to do; nothing of it is there"

@@ -8,7 +8,7 @@ import click
 
 from manor.cli.terminal.options import dry_run_option, estate_option, json_option, wait_option
 from manor.cli.terminal.printing import print_result, printer
-from manor.cli.terminal.running import actor, run
+from manor.cli.terminal.running import actor, run, run_changing
 
 
 @click.command("ship")
@@ -60,6 +60,6 @@ def command(
             run(lambda stop: foresee_ship(context, context.service(service), artifact, shown, actor=actor(), origin=origin, to=to, again=again))
             return
         carrying = Carrying(actor(), printer(as_json=as_json), None, chaos_from(os.environ), wait_seconds)
-        delivered = run(lambda stop: ship(context, service, artifact, replace(carrying, stop=stop), origin=origin, to=to, again=again))
+        delivered = run_changing(context, lambda stop: ship(context, service, artifact, replace(carrying, stop=stop), origin=origin, to=to, again=again))
         for one, line in zip(delivered, summary_lines(delivered), strict=True):
             print_result(vars(one), as_json=as_json, text=line)

@@ -14,9 +14,10 @@ from manor.cli.terminal.options import environment_option, estate_argument, json
 from manor.cli.terminal.printing import print_result, say_aside
 from manor.cli.terminal.running import run
 from manor.estate.layout import short
+from manor.estate.units import counted
 
 if TYPE_CHECKING:
-    from manor.workflows.status import DeliveryStatus, EnvironmentStatus, ServiceStatus
+    from manor.workflows.status import EnvironmentStatus, ServiceStatus
 
 
 @click.command("status")
@@ -36,39 +37,54 @@ def command(estate: Path | None, environments: tuple[str, ...], as_json: bool) -
         for name in environments or tuple(context.estate.environments):
             status = run(lambda stop, name=name: environment_status(context, name))  # type: ignore[misc]
             is_well = is_well and status.is_well
-            print_result(dataclasses.asdict(status), as_json=as_json, text="\n".join(status_lines(status)))
+            print_result({**dataclasses.asdict(status), "needs": status.needs}, as_json=as_json, text="\n".join(status_lines(status)))
     sys.exit(0 if is_well else 1)
 
 
 def status_lines(status: EnvironmentStatus) -> Iterator[str]:
-    """Yield an environment's lines for people."""
+    """Yield an environment's lines for people; what needs one comes last, where it is seen."""
     yield click.style(status.name, bold=True)
     for host in status.hosts:
-        word = host.problem or (f"not running: {', '.join(host.not_running)}" if host.not_running else f"{host.running} programs")
+        word = host.problem or (f"not running: {', '.join(host.not_running)}" if host.not_running else counted(host.running, "program"))
         yield f"  {host.name:<14} {host.address:<16} {click.style(word, fg='red' if host.problem or host.not_running else None)}"
     for service in status.services:
-        yield from service_lines(service)
+        yield from slot_lines(service)
+    yield from under_way_lines(status)
+    for need in status.needs:
+        yield f"  {click.style('needs you', fg='red')}  {need}"
+
+
+def under_way_lines(status: EnvironmentStatus) -> Iterator[str]:
+    """Yield what somebody is carrying out, and who holds which lease."""
+    pids = {lease.token: lease.pid for lease in status.held}
     for operation in status.unfinished:
-        yield click.style(f"  {operation.verb} {operation.lease} is {operation.state} ({operation.phase}): `manor resume {operation.id}`", fg="yellow")
-    yield from map(delivery_line, status.deliveries)
+        if operation.id in status.carried_out:
+            where = operation.phase or operation.state
+            yield f"  {operation.verb} {operation.lease} is under way ({where}): operation {operation.id}, pid {pids[operation.token]}"
+    for one in status.deliveries:
+        if one.is_carried_out:
+            what = f"{one.delivery.verb} {one.delivery.service} (artifact {short(one.delivery.artifact)})"
+            yield f"  {what} is {one.where} {one.delivery.environment}, on its way"
+    shown = {operation.token for operation in status.unfinished if operation.id in status.carried_out}
     for lease in status.held:
-        yield f"  lease {lease.name}: operation {lease.operation}, pid {lease.pid}"
-
-
-def delivery_line(status: DeliveryStatus) -> str:
-    """Return the line of a delivery between two environments."""
-    delivery = status.delivery
-    what = f"  {delivery.verb} {delivery.service} (artifact {short(delivery.artifact)}) is {status.where} {delivery.environment}"
-    return f"{what}, on its way" if status.is_carried_out else click.style(f"{what}, {delivery.state}: `manor resume {delivery.id}`", fg="yellow")
+        if lease.token not in shown:
+            yield f"  lease {lease.name}: {f'operation {lease.operation}' if lease.operation else 'no operation yet'}, pid {lease.pid}"
 
 
 def service_lines(service: ServiceStatus) -> Iterator[str]:
-    """Yield a service's lines."""
-    yield f"  {click.style(service.name, bold=True)}  {'certified ' + service.certified if service.certified else 'nothing released yet'}"
+    """Yield a service's lines, with what is wrong with it below its name."""
+    first, *slots = slot_lines(service)
+    yield first
     if service.problem:
         yield click.style(f"    {service.problem}", fg="red")
     for told in service.taken_out:
         yield click.style(f"    {told}", fg="yellow")
+    yield from slots
+
+
+def slot_lines(service: ServiceStatus) -> Iterator[str]:
+    """Yield a service's name with its slots."""
+    yield f"  {click.style(service.name, bold=True)}  {'certified ' + service.certified if service.certified else 'nothing released yet'}"
     for slot in service.slots:
         if slot.release or slot.seen not in {"", "maint"}:
             health = {True: "healthy", False: click.style("unhealthy", fg="red"), None: "-"}[slot.is_healthy] if slot.seen != "maint" else ""

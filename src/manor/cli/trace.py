@@ -40,10 +40,11 @@ def hop_lines(hops: Sequence[Hop]) -> Iterator[str]:
     """Yield the lines of a request for people."""
     first = hops[0].record
     yield f"{first.method} {first.host}{first.path}  {first.service or 'no service'}  {first.request_id}"
-    yield f"  {'begins':>9}  {'takes':>9}  {'of it own':>9}  {'':<14} {'tier':<24} status  upstream  slot  cache  ended by"
+    yield f"  {'begins':>9}  {'takes':>9}  {'of its own':>10}  {'':<14} {'tier':<24} status  upstream  slot  cache  ended by"
     for hop in hops:
         record = hop.record
-        times = "  ".join(f"{seconds * 1000:6.1f} ms" for seconds in (hop.began - hops[0].began, record.seconds, hop.own_seconds))
+        began, took, own = (f"{seconds * 1000:6.1f} ms" for seconds in (hop.began - hops[0].began, record.seconds, hop.own_seconds))
         place = f"{hop.environment}/{hop.host}"
         upstream = record.upstream_status or "-"
+        times = f"{began}  {took}  {own:>10}"
         yield f"  {times}  {place:<14} {hop.tier:<24} {record.status:>6}  {upstream:>8}  {record.slot or '-':<4}  {record.cache or '-':<5}  {record.ended_by}"

@@ -8,7 +8,7 @@ import click
 
 from manor.cli.terminal.options import dry_run_option, environment_option, estate_argument, json_option
 from manor.cli.terminal.printing import print_result, printer
-from manor.cli.terminal.running import actor, run
+from manor.cli.terminal.running import actor, run, run_changing
 
 
 @click.command("up")
@@ -38,8 +38,8 @@ def command(estate: Path | None, environments: tuple[str, ...], allow_destroy: b
         if dry_run:
             run(lambda stop: foresee_up(context, names, foreseen_printer(as_json=as_json), allow_destroy=allow_destroy, with_controller=not no_controller))
             return
-        run(lambda stop: finish_downs(context, names, Carrying(actor(), printer(as_json=as_json), stop)))
-        results = run(lambda stop: bring_up(context, names, printer(as_json=as_json), stop, actor=actor(), allow_destroy=allow_destroy))
+        run_changing(context, lambda stop: finish_downs(context, names, Carrying(actor(), printer(as_json=as_json), stop)))
+        results = run_changing(context, lambda stop: bring_up(context, names, printer(as_json=as_json), stop, actor=actor(), allow_destroy=allow_destroy))
         for name, result in results.items():
             ways = ways_in(context, name)
             word = "nothing to do; all is as declared" if result is None else "up"

@@ -131,6 +131,10 @@ class HostLayout:
         """Return what a program writes to its standard output and error."""
         return self.root / "log" / f"{program}.log"
 
+    def program_log_from(self, program: str) -> HostPath:
+        """Return the note of how long the log was when the program was started; the wrapper writes it."""
+        return self.root / "log" / f".{program}.log.from"
+
     def operation(self, operation: str) -> HostPath:
         """Return the folder of an operation's detached steps and staged files."""
         return self.root / "ops" / operation

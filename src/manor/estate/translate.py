@@ -19,6 +19,8 @@ from manor.estate.units import DURATION, SIZE, format_duration, format_size, sho
 
 Model = TypeVar("Model", bound=BaseModel)
 
+LAST_SERVICE_PORT = 55_533
+WHY_NO_HIGHER = "the web tier listens for it on the port + 10000 and + 10001, and the last port there is is 65535"
 MISSING = {
     "health": "a service without a health check cannot be rolled out safely. Add e.g. health: {http: /healthz}",
     "command": 'nothing says how to start it. Add e.g. command: "serve --host {address} --port {port}"',
@@ -74,7 +76,9 @@ def _words_for(fault: Any, path: Path) -> str:
         case "greater_than_equal" | "greater_than":
             return f"{value} is too small; {'at least' if 'ge' in context else 'more than'} {_bound(value, context.get('ge', context.get('gt')))}"
         case "less_than_equal" | "less_than":
-            return f"{value} is too large; at most {_bound(value, context.get('le', context.get('lt')))}"
+            most = context.get("le", context.get("lt"))
+            why = f", because {WHY_NO_HIGHER}" if path[-1] == "port" and most == LAST_SERVICE_PORT else ""
+            return f"{value} is too large; at most {_bound(value, most)}{why}"
         case kind:
             return _wrong_kind(kind, value) or f"{show(value)}: {fault['msg']}; see docs/reference.md"
 

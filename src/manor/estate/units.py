@@ -300,6 +300,11 @@ def _text(pattern: re.Pattern[str], example: object) -> WithJsonSchema:
     return WithJsonSchema({"type": "string", "pattern": f"^(?:{pattern.pattern})$", "examples": [example]})
 
 
+def counted(count: int, word: str) -> str:
+    """Return how many there are of something, e.g. `1 host`, `2 hosts`."""
+    return f"{count} {word}{'' if count == 1 else 's'}"
+
+
 DURATION_SCHEMA = WithJsonSchema(
     {"anyOf": [{"type": "string", "pattern": r"^\d+(\.\d+)?(ms|s|m|h|d)$"}, {"const": 0}], "examples": ["30s", "10m"]},
 )

@@ -39,7 +39,7 @@ def leave_at_once() -> None:
 
 @contextmanager
 def stop_on_signals(stop: Stop, tell: Callable[[str], None], leave: Callable[[], None] = leave_at_once) -> Iterator[None]:
-    """Within the body, the first SIGINT or SIGTERM requests a stop, the next one leaves at once. Needs a running loop in the main thread."""
+    """Within the body, the first SIGINT or SIGTERM requests a stop, the next one calls `leave`. Needs a running loop in the main thread."""
     loop = asyncio.get_running_loop()
 
     def heard(name: str) -> None:

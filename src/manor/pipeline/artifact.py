@@ -133,16 +133,16 @@ async def record(store: Store, built: Built, about: About, *, build_url: str = "
     return await store.write(releases.add_artifact, row_of(built, about, at=store.clock.now(), build_url=build_url, run=run))
 
 
-async def keep_handed_in(folder: Path, path: Path, about: About, limits: Limits = Limits()) -> Built:  # noqa: B008 -- frozen
+async def keep_handed_in(folder: Path, path: Path, about: About, limits: Limits = Limits(), called: str = "") -> Built:  # noqa: B008 -- frozen
     """Keep the file of what another CI built: a folder, .tar, .tar.gz, .tar.bz2, .tar.xz or .zip. It is nobody's artifact until it has a row.
 
     Raises Refused (unsafe, broken, too large, not an archive), ApplyFailed (disk full).
     """
-    return await in_thread(lambda: _repack(folder, path, about, limits))
+    return await in_thread(lambda: _repack(folder, path, about, limits, called))
 
 
-def _repack(folder: Path, path: Path, about: About, limits: Limits) -> Built:
-    with opened_entries(path, folder, limits) as entries:
+def _repack(folder: Path, path: Path, about: About, limits: Limits, called: str) -> Built:
+    with opened_entries(path, folder, limits, called) as entries:
         return build(folder, (entry for entry in entries if not _is_never(entry.path)), about, limits)
 
 

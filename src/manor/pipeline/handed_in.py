@@ -31,40 +31,44 @@ BROKEN = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFE
 
 
 @contextlib.contextmanager
-def opened_entries(path: Path, temporary: Path, limits: Limits) -> Iterator[list[Entry]]:
-    """Give what an archive or folder holds. Raises Refused if it is broken, unsafe, too large, or no archive that is known here."""
+def opened_entries(path: Path, temporary: Path, limits: Limits, called: str = "") -> Iterator[list[Entry]]:
+    """Give what an archive or folder holds; `called`: what whoever handed it in knows it as, else its file's name.
+
+    Raises Refused if it is broken, unsafe, too large, or no archive that is known here.
+    """
+    name = called or path.name
     try:
         with contextlib.ExitStack() as open_files:
-            yield _read_entries(path, temporary, limits, open_files)
+            yield _read_entries(path, name, temporary, limits, open_files)
     except BROKEN as error:
-        raise Refused(f"{path.name}: is broken or cut short ({error}); nothing was stored, hand it in again") from error
+        raise Refused(f"{name}: is broken or cut short ({error}); nothing was stored, hand it in again") from error
     except FileNotFoundError as error:
         raise Refused(f"{error.filename}: is not there") from error
     except OSError as error:
-        raise ApplyFailed(f"{path.name}: {error.strerror or error}; nothing was stored") from error
+        raise ApplyFailed(f"{name}: {error.strerror or error}; nothing was stored") from error
 
 
-def _read_entries(path: Path, temporary: Path, limits: Limits, open_files: contextlib.ExitStack) -> list[Entry]:
+def _read_entries(path: Path, name: str, temporary: Path, limits: Limits, open_files: contextlib.ExitStack) -> list[Entry]:
     try:
-        return _entries(path, temporary, limits, open_files)
+        return _entries(path, name, temporary, limits, open_files)
     except ValueError as error:  # e.g. numbers in a header that are none
         raise tarfile.ReadError(str(error)) from error
 
 
-def _entries(path: Path, temporary: Path, limits: Limits, open_files: contextlib.ExitStack) -> list[Entry]:
+def _entries(path: Path, name: str, temporary: Path, limits: Limits, open_files: contextlib.ExitStack) -> list[Entry]:
     if path.is_dir():
         return folder_entries(path)
     file: IO[bytes] = open_files.enter_context(path.open("rb"))
     head = file.read(512)
     file.seek(0)
     if head.startswith(b"PK"):
-        return _without_timed(_zip_entries(open_files.enter_context(zipfile.ZipFile(file)), path.name, limits))
+        return _without_timed(_zip_entries(open_files.enter_context(zipfile.ZipFile(file)), name, limits))
     if head.startswith(ZSTD):
-        raise Refused(f"{path.name}: is packed with zstd, which is not supported yet; hand in a .tar.gz or .tar")
+        raise Refused(f"{name}: is packed with zstd, which is not supported yet; hand in a .tar.gz or .tar")
     for magic, opener in OPENERS:
         if head.startswith(magic):
-            file = _decompressed(opener(file, "rb"), path.name, temporary, limits, open_files)
-    return _without_timed(_tar_entries(open_files.enter_context(_tar(file, path.name)), path.name))
+            file = _decompressed(opener(file, "rb"), name, temporary, limits, open_files)
+    return _without_timed(_tar_entries(open_files.enter_context(_tar(file, name)), name))
 
 
 def _without_timed(entries: Iterator[Entry]) -> list[Entry]:

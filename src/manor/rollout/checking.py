@@ -15,6 +15,9 @@ from manor.execution.values import Command, Connect, HttpRequest, Touch
 from manor.rollout.fleet import Checked
 from manor.rollout.release import Where, command_words, parse_env, port_of
 
+NO_ANSWER = frozenset({502, 503, 504})
+"""What `web` answers for a program that does not."""
+
 
 @dataclass(frozen=True)
 class Checking:
@@ -47,7 +50,20 @@ class Checking:
         answer = await self.runner.request(HttpRequest("GET", url, headers, timeout_seconds=health.timeout))
         if answer.code == health.status:
             return Checked(passed=True, detail="")
+        if answer.code in NO_ANSWER and not await self._listens():
+            return Checked(passed=False, detail=f"not listening yet on port {server.service_port}")
         return Checked(passed=False, detail=f"{health.http} answers {answer.code}, not {health.status}")
+
+    async def _listens(self) -> bool:
+        """Tell whether anything accepts connections at the program's own port; `web` before it answers for it otherwise."""
+        server = self.server
+        if server.service_port is None or server.service_port == server.port:
+            return True
+        try:
+            await self.runner.connect(Connect(server.address, server.service_port, timeout_seconds=self.declared.health.timeout))
+        except Unreachable:
+            return False
+        return True
 
     async def _check_command(self, health: Health) -> Checked:
         place = self.where

@@ -156,7 +156,7 @@ class Fleet(Protocol):
         ...
 
     async def last_words(self, slot: SlotRef) -> str:
-        """Return the last lines that the slot's program wrote."""
+        """Return the last lines that the slot's program wrote since it was started."""
         ...
 
     async def traffic(self, balancer: Balancer, service: str) -> tuple[ServerView, ...]:

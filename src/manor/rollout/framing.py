@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from manor.errors import ApplyFailed, CommandFailed, NotOurs, Unreachable
+from manor.estate.units import counted
 from manor.operations.step import Evidence, Here, Holds, Step
 from manor.rollout.fleet import Fleet, ProbeSummary, SlotLetter, SlotRef
 from manor.rollout.shown import show_page
@@ -51,7 +52,7 @@ class Preflight(ServiceStep):
         problems += await ports.undeclared(refs) if self.is_strict and not problems else ()
         if problems:
             raise ApplyFailed("; ".join(problems))
-        return f"{len(refs)} slots, {len(ports.balancers)} balancers"
+        return f"{counted(len(refs), 'slot')}, {counted(len(ports.balancers), 'balancer')}"
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,7 @@ class Bake(ServiceStep):
     @property
     def text(self) -> str:
         """Return one line for the operator."""
-        return f"{self.service} {self.release}: is watched for {self.seconds:g} s"
+        return f"{self.service} {self.release}: {f'is watched for {self.seconds:g} s' if self.seconds else 'health passes only'}"
 
     async def act(self, ports: Fleet, here: Here) -> Evidence:
         """Watch. Raises ApplyFailed when an instance is unhealthy for two checks in a row."""

@@ -37,11 +37,11 @@ from manor.rollout.progress import last_progress
 from manor.rollout.release import Release, Where, render_env, render_start, shared_places, slot_acts, slot_env, unpack_act
 from manor.rollout.room import Need, Room, Size, hosts_without, look_for_room, no_room, parse_room, size_of
 from manor.rollout.views import has_process
+from manor.rollout.words import last_words
 from manor.state import journal, operations, releases
 from manor.state.leases import LIFETIME_SECONDS
 from manor.state.words import Slot, Standing, Traffic
 
-LAST_WORDS_BYTES = 600
 PATIENCE_SECONDS = 15.0
 SETTLE_POLL_SECONDS = 0.1
 REASON_LENGTH = 300
@@ -214,7 +214,8 @@ class LiveFleet:
         await runner.change(with_parents([unpack_act(chosen, where, archive)]))
         there = await runner.digest(shared_places(chosen, declared, where))
         in_the_way = [path for path, what in there.items() if not what.startswith("-> ")]
-        await runner.change(with_parents(slot_acts(chosen, declared, where, in_the_way)))
+        note = Remove(host.layout.program_log_from(slot_program(self.service, slot.slot)), touch=Touch(subject=f"service/{self.service}"))
+        await runner.change(with_parents([*slot_acts(chosen, declared, where, in_the_way), note]))
         await self._remember(slot, release, here)
 
     async def _remember(self, slot: SlotRef, release: str, here: Here, traffic: Traffic = Traffic.NONE) -> None:
@@ -312,11 +313,12 @@ class LiveFleet:
         return await disturbances(self.site, self.now() - since)
 
     async def last_words(self, slot: SlotRef) -> str:
-        """Return the last lines that the slot's program wrote."""
+        """Return the last lines that the slot's program wrote since it was started."""
         host, runner = self._host(slot)
-        path = host.layout.program_log(slot_program(self.service, slot.slot))
-        text = (await runner.read([path])).get(path, b"")[-LAST_WORDS_BYTES:].decode("utf-8", "replace")
-        return " | ".join(line.strip() for line in text.splitlines()[-3:] if line.strip())
+        program = slot_program(self.service, slot.slot)
+        log, note = host.layout.program_log(program), host.layout.program_log_from(program)
+        texts = await runner.read([log, note])
+        return last_words(texts.get(log, b""), texts.get(note, b""))
 
     async def traffic(self, balancer: Balancer, service: str) -> tuple[ServerView, ...]:
         """Return how a balancer treats the service's servers; where it checks none itself, those in traffic are checked on their hosts."""

@@ -10,6 +10,7 @@ from functools import partial
 
 from manor.errors import ApplyFailed, CommandFailed, Paused, Unreachable
 from manor.estate.topology import TrafficState
+from manor.estate.units import counted
 from manor.operations.step import Evidence, Here, Holds, Step
 from manor.rollout.fleet import Fleet, SlotLetter, SlotRef
 from manor.rollout.shown import POLL_SECONDS, is_shown, show_page
@@ -62,7 +63,7 @@ class AdmitSlot(SlotStep):
             raise ApplyFailed(f"{self.host}: {why}; {self.name} was admitted but does not serve on every balancer")
         await ports.unguard(self.ref, here)
         await ports.set_active(self.service, self.host, self.slot, here)
-        return f"serves on {len(ports.balancers)}" if self.must_serve else "as it was before"
+        return f"serves on {counted(len(ports.balancers), 'balancer')}" if self.must_serve else "as it was before"
 
     async def _serves(self, ports: Fleet) -> bool:
         return await (serves_everywhere(ports, self.ref) if self.must_serve else is_ready_everywhere(ports, self.ref))
@@ -271,7 +272,7 @@ class KeepOut(Step[Fleet]):
                     await ports.set_traffic(self.service, changes, here)
         except (Unreachable, CommandFailed) as error:
             return f"can't be made sure of: {error}"
-        return f"taken out: {', '.join(changes)}" if changes else "nothing more to take out"
+        return f"taken out: {', '.join(changes)}" if changes else "nothing of it was left in traffic"
 
     async def _changes(self, ports: Fleet, here: Here) -> dict[str, TrafficState]:
         refs = [SlotRef(self.service, host, slot) for host, slot in self.slots]

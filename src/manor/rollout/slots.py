@@ -10,6 +10,7 @@ from typing import ClassVar
 
 from manor.errors import ApplyFailed, ManorError
 from manor.estate.topology import TrafficState
+from manor.estate.units import counted
 from manor.integrations.supervisors.base import ProgramStatus, ProgramView
 from manor.operations.step import Evidence, Here, Holds, Step
 from manor.rollout.fleet import Checked, Fleet, SlotLetter, SlotRef
@@ -104,7 +105,7 @@ class Warmth:
 
     def __str__(self) -> str:
         """Return it for people."""
-        return f"healthy here and on {self.balancers} balancer{'' if self.balancers == 1 else 's'}" if self.passes else "serves already"
+        return f"healthy here and on {counted(self.balancers, 'balancer')}" if self.passes else "serves already"
 
 
 @dataclass
@@ -149,7 +150,7 @@ class WarmSlot(SlotStep):
     @property
     def text(self) -> str:
         """Return one line for the operator."""
-        return f"{self.name} must stay healthy {self.min_healthy_seconds:g} s"
+        return f"{self.name} {f'must stay healthy {self.min_healthy_seconds:g} s' if self.min_healthy_seconds else 'must be healthy; health passes only'}"
 
     async def observe(self, ports: Fleet, here: Here) -> Holds:
         """Tell whether it serves already."""

@@ -26,9 +26,6 @@ class Holder:
     process_started: int
     """Ticks since boot."""
 
-    def __str__(self) -> str:
-        return f"process {self.pid} on machine {self.machine[:8]}"
-
 
 def this_process() -> Holder:
     """Return the holder that this process is."""

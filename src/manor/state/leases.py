@@ -82,7 +82,7 @@ def require_free(connection: sa.Connection, name: str, *, holder: Holder, now: f
     in_the_way = tuple(lease for lease in standing(connection) if exclude(lease.name, name))
     for lease in in_the_way:
         if is_held(lease, holder, now, is_gone):
-            raise Busy(busy_text(lease, now))
+            raise Busy(busy_text(connection, lease, holder, now))
     return in_the_way
 
 
@@ -127,10 +127,27 @@ def identity(holder: Holder) -> tuple[str, str, str, int, int]:
     return holder.machine, holder.boot, holder.namespace, holder.pid, holder.process_started
 
 
-def busy_text(lease: Lease, now: float) -> str:
-    """Say who holds it, for which operation, since when."""
-    what = f"operation {lease.operation}" if lease.operation else "no operation"
-    return f"{lease.name} is held for {what} by {lease.holder} since {now - lease.acquired_at:.0f} s; `--wait` waits for it, `manor status` shows it"
+def busy_text(connection: sa.Connection, lease: Lease, me: Holder, now: float) -> str:
+    """Say what is under way, who carries it out, since when."""
+    since = f"since {now - lease.acquired_at:.0f} s"
+    where = "" if lease.machine == me.machine else f" on machine {lease.machine[:8]}"
+    kind, _, rest = lease.name.partition(":")
+    ways = "`--wait` waits for it, `manor status` shows it"
+    if kind == "delivery":
+        return f"this artifact{service_of(connection, rest)} is on its way already (delivery {rest}, pid {lease.pid}{where}, {since}); {ways}"
+    if kind == "run":
+        repository, _, ref = rest.partition(":")
+        return f"a run of {repository} {ref.removeprefix('refs/heads/')} is under way already (pid {lease.pid}{where}, {since}); `manor run list` shows it"
+    if lease.operation:
+        return f"{lease.name} is held for operation {lease.operation} by process {lease.pid}{where} {since}; {ways}"
+    return f"{lease.name} is held by process {lease.pid}{where} {since}, which is about to change it; {ways}"
+
+
+def service_of(connection: sa.Connection, delivery: str) -> str:
+    """Return whose artifact a delivery brings, as the rest of a noun; nothing if the delivery is not written down yet."""
+    table = tables.deliveries
+    found = connection.execute(sa.select(table.c.service).where(table.c.id == delivery)).scalar_one_or_none()
+    return f" of {found}" if found else ""
 
 
 def fenced_text(connection: sa.Connection, name: str, token: int) -> str:

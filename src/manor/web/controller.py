@@ -39,9 +39,10 @@ from manor.workflows.artifacts import Origin
 from manor.workflows.context import Context
 from manor.workflows.serving import Controller, Serving, default_wheelhouse
 from manor.workflows.up import ways_in
+from manor.workflows.watching import Watching
 
 FIRST_PORT, LAST_PORT = 7080, 7179
-TRAFFIC_SECONDS = 30.0
+TRAFFIC_SECONDS, HEALTH_SECONDS = 30.0, 3.0
 LEDGER_SECONDS, ADOPT_SECONDS, HOUSE_SECONDS, RELOAD_SECONDS, CLEAN_SECONDS, PACK_SECONDS = 10.0, 2.0, 5.0, 2.0, 3600.0, 86400.0
 
 
@@ -58,7 +59,8 @@ async def control_alone(context: Context, address: str, port: int | None, say: C
     listener, stopping = listen(context, address, port), asyncio.Event()
     git = GitServer(git_ports(controller, listener))
     incoming = context.store.folder.artifacts / "incoming"
-    readings = Readings(context.store, context.estate.name, environment_facts(context))
+    watching = Watching(lambda: controller.context)
+    readings = Readings(context.store, context.estate.name, environment_facts(context), watching.seen)
     api = ApiPorts(
         status=readings.status,
         runs=readings.runs,
@@ -78,7 +80,7 @@ async def control_alone(context: Context, address: str, port: int | None, say: C
     app = make_app(WebPorts(token_check(context.store), sessions, api, git, stopping))
     say(announce(context, listener))
     try:
-        await serve(app, listener, workers(controller, readings), stopping, git.close)
+        await serve(app, listener, workers(controller, readings, watching), stopping, git.close)
     finally:
         controller_file(context).unlink(missing_ok=True)
 
@@ -135,7 +137,7 @@ def shipping(controller: Controller) -> Callable[[Handed], Awaitable[OperationVi
     """Return what takes an artifact in and answers with the operation that delivers it, or with the delivery that waits."""
 
     async def ship(handed: Handed) -> OperationView | DeliveryView:
-        origin = Origin(handed.commit, handed.build_url, handed.upload.junit, JUNIT)
+        origin = Origin(handed.commit, handed.build_url, handed.upload.junit, JUNIT, "the artifact that was sent")
         found = await controller.hand_in(handed.service, handed.upload.file, origin, to=handed.to, actor=handed.actor, again=handed.again)
         return delivery_view(found) if isinstance(found, Delivery) else operation_view(found)
 
@@ -156,7 +158,7 @@ def reloading(controller: Controller, readings: Readings) -> Callable[[], Awaita
     return reload
 
 
-def workers(controller: Controller, readings: Readings) -> list[Worker]:
+def workers(controller: Controller, readings: Readings, watching: Watching) -> list[Worker]:
     """Return what goes on in the background."""
     pipelines = PipelineWorker(controller.pipeline_ports(), controller.deliver_run, on_trouble=tell_trouble)
     return [
@@ -166,6 +168,7 @@ def workers(controller: Controller, readings: Readings) -> list[Worker]:
         every(ADOPT_SECONDS, "deliveries", controller.deliveries.catch_up),
         every(HOUSE_SECONDS, "housekeeping", controller.keep_house),
         every(TRAFFIC_SECONDS, "traffic", controller.keep_traffic),
+        every(HEALTH_SECONDS, "health", watching.look),
         every(RELOAD_SECONDS, "estate", reloading(controller, readings)),
         every(CLEAN_SECONDS, "retention", controller.clean),
         every(PACK_SECONDS, "packing", controller.repositories.housekeeping),

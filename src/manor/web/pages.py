@@ -19,7 +19,7 @@ from starlette.routing import Route
 from manor.execution.values import Secret
 from manor.web.access import CheckToken
 from manor.web.sessions import Sessions
-from manor.web.views import StatusPage, tone
+from manor.web.views import StatusPage, slot_tone, slot_words, tone
 
 FOLDER = Path(__file__).parent / "templates"
 STATIC = {"style.css": "text/css; charset=utf-8", "live.js": "text/javascript; charset=utf-8", "icon.svg": "image/svg+xml"}
@@ -35,7 +35,7 @@ class Pages:
         self._check_token = check_token
         self._sessions = sessions
         self._templates = Environment(loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-        self._templates.filters |= {"clock": clock, "ago": ago, "took": took, "tone": tone, "branch": branch}
+        self._templates.filters |= {"clock": clock, "ago": ago, "took": took, "tone": tone, "branch": branch, "slot_tone": slot_tone, "slot_words": slot_words}
         self._templates.globals["version"] = digest_of_static()
 
     def routes(self) -> list[Route]:

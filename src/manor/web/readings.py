@@ -5,7 +5,7 @@ Invariant: reads only; one consistent view a call.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
@@ -13,6 +13,7 @@ from manor.rollout.receipt import parse_receipt
 from manor.state import deliveries, operations, receipts, releases, runs
 from manor.state.store import Connection, Store
 from manor.state.words import DeliveryState, OperationState, Traffic
+from manor.web.health import SERVING, with_health
 from manor.web.views import (
     DeliveryView,
     EnvironmentView,
@@ -24,11 +25,14 @@ from manor.web.views import (
     SlotView,
     StatusPage,
 )
+from manor.workflows.watching import Seen
 
-SERVING = "serving"
 TRAFFIC_WORDS = {Traffic.READY: SERVING, Traffic.DRAINING: "draining", Traffic.NONE: "idle"}
 WISHED = ("certified", "deployed")
 UNDER_WAY = (OperationState.PLANNED, OperationState.RUNNING, OperationState.PAUSED)
+
+Look = Callable[[], Mapping[str, Seen]]
+"""Returns what was seen of environments lately, at once."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +47,12 @@ class EnvironmentFacts:
 class Readings:
     """Answers the API from one store."""
 
-    def __init__(self, store: Store, estate: str, environments: Sequence[EnvironmentFacts]) -> None:
-        """Read `store` of the estate with these environments, in order of promotion."""
+    def __init__(self, store: Store, estate: str, environments: Sequence[EnvironmentFacts], seen: Look | None = None) -> None:
+        """Read `store` of the estate with these environments, in order of promotion; `seen` tells of their health, and None that nobody looks."""
         self._store = store
         self._estate = estate
         self._environments = environments
+        self._look = seen
 
     def declare(self, estate: str, environments: Sequence[EnvironmentFacts]) -> None:
         """Show the estate as it is declared now."""
@@ -55,7 +60,7 @@ class Readings:
 
     async def status(self) -> StatusPage:
         """Return everything that the status page shows."""
-        return await self._store.read(self._status)
+        return await self._store.read(self._status, self._look() if self._look else None)
 
     async def runs(self, repository: str, limit: int) -> Sequence[RunView]:
         """Return runs, newest first."""
@@ -86,17 +91,33 @@ class Readings:
         row = await self._store.read(receipts.find, operation)
         return receipt_view(row, with_body=True) if row else None
 
-    def _status(self, connection: Connection) -> StatusPage:
+    def _status(self, connection: Connection, seen: Mapping[str, Seen] | None) -> StatusPage:
         under_way = operations.recent(connection, states=UNDER_WAY)
         return StatusPage(
             estate=self._estate,
             at=self._store.clock.now(),
-            problems=(*(complaint(row) for row in under_way if row.state is OperationState.PAUSED), *stopped_deliveries(connection)),
-            environments=tuple(environment_view(connection, facts) for facts in self._environments),
+            problems=(
+                *seen_problems(seen or {}),
+                *(complaint(row) for row in under_way if row.state is OperationState.PAUSED),
+                *stopped_deliveries(connection),
+            ),
+            environments=tuple(seen_environment(environment_view(connection, facts), seen) for facts in self._environments),
             operations=tuple(operation_view(row) for row in under_way),
             runs=tuple(run_view(row) for row in runs.recent(connection, limit=10)),
             receipts=tuple(receipt_views(connection, 10)),
         )
+
+
+def seen_problems(seen: Mapping[str, Seen]) -> list[str]:
+    """Return what hosts and services ask of a person, each with its environment."""
+    return [f"{name}: {need}" for name, one in seen.items() for need in one.needs] + [one.problem for one in seen.values() if one.problem]
+
+
+def seen_environment(view: EnvironmentView, seen: Mapping[str, Seen] | None) -> EnvironmentView:
+    """Return an environment with the health of its services, where somebody looks."""
+    if seen is None:
+        return view
+    return view.model_copy(update={"services": tuple(with_health(service, seen.get(view.name)) for service in view.services)})
 
 
 def complaint(row: operations.Operation) -> str:

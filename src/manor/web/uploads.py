@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import re
 import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import ExitStack, aclosing, asynccontextmanager, contextmanager
@@ -90,6 +91,7 @@ async def received(
     request: Request, folder: Path, largest_bytes: int, idle_seconds: float = IDLE_SECONDS, largest_report_bytes: int = MOST_REPORT_BYTES
 ) -> AsyncIterator[Upload]:
     """Give the request's body, or the files of its form, which are removed afterwards unless moved away. Raises HTTPException 400, 408, 413, 422, 503."""
+    promised = promised_digest(request.query_params.get("sha256", ""))
     with ExitStack() as files:
         artifact = files.enter_context(incoming(folder, PREFIX, ARTIFACT, largest_bytes))
         report = files.enter_context(incoming(folder, REPORT_PREFIX, JUNIT, largest_report_bytes))
@@ -98,9 +100,16 @@ async def received(
         async with aclosing(arriving(request, idle_seconds)) as chunks:
             await receive(chunks, request.headers.get("content-type", ""), {ARTIFACT: artifact, JUNIT: report})
         digest = artifact.digest.hexdigest()
-        _require(digest, request.query_params.get("sha256", digest), artifact.size)
+        _require(digest, promised or digest, artifact.size)
         await artifact.keep()
         yield Upload(artifact.path, digest, artifact.size, await kept_report(report) if report.is_begun else None)
+
+
+def promised_digest(text: str) -> str:
+    """Return the digest that the artifact is held against, lower case; empty: none was given. Raises HTTPException 422 for what is no sha256."""
+    if text and not re.fullmatch(r"[0-9a-fA-F]{64}", text):
+        raise HTTPException(422, f"sha256: {text[:80]!r} is no sha256, which has 64 hex digits; give what `sha256sum` prints first, or leave it out")
+    return text.lower()
 
 
 @contextmanager
@@ -183,5 +192,5 @@ def _require(digest: str, promised: str, size: int) -> None:
         raise HTTPException(
             422, "the body is empty; send the artifact as the body, e.g. `curl --data-binary @shop.tar …`, or as the field `artifact` of a form"
         )
-    if digest != promised.lower():
+    if digest != promised:
         raise HTTPException(422, f"sha256 is {digest}, not {promised}: it was damaged on the way")

@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 Tone = Literal["good", "busy", "bad", "quiet"]
+Health = Literal["", "well", "degraded", "outage", "unknown"]
 
 TONES: dict[str, Tone] = {
     "passed": "good",
@@ -38,6 +39,20 @@ def tone(word: str) -> Tone:
     return TONES.get(word, "quiet")
 
 
+def slot_tone(slot: SlotView, health: Health) -> Tone:
+    """Return how a slot is to be taken: one that serves is good only if it was seen to be healthy, where anybody looks."""
+    if slot.traffic != "serving" or not health:
+        return tone(slot.traffic)
+    return "bad" if slot.is_healthy is False else "good" if slot.is_healthy else "quiet"
+
+
+def slot_words(slot: SlotView, health: Health) -> str:
+    """Return what a slot does, and how it is if it serves."""
+    if slot.traffic != "serving" or not health:
+        return slot.traffic
+    return f"{slot.traffic} · {'health not known' if slot.is_healthy is None else 'healthy' if slot.is_healthy else 'unhealthy'}"
+
+
 class View(BaseModel):
     """A frozen value that goes out as JSON."""
 
@@ -52,6 +67,7 @@ class SlotView(View):
     traffic: str
     """The store's word: `serving`, `idle`, `draining`, …"""
     is_healthy: bool | None = None
+    """What every balancer's checks said a few seconds ago, of a slot that serves; null: not known, or not asked."""
     detail: str = ""
 
 
@@ -69,6 +85,8 @@ class ServiceView(View):
     release: str = ""
     """What is certified, or else deployed."""
     state: str = ""
+    health: Health = ""
+    """`outage`: nothing that has traffic is healthy; `degraded`: some is not; `unknown`: it could not be seen; empty: nothing has traffic."""
     url: str = ""
     instances: tuple[InstanceView, ...] = ()
 

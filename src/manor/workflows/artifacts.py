@@ -32,6 +32,8 @@ class Origin:
     """The report of its tests."""
     junit_name: str = ""
     """What whoever handed it in calls the report; empty: by its path."""
+    artifact_name: str = ""
+    """What whoever handed it in calls the artifact; empty: by its file's name."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ async def keep_file(context: Context, service: str, path: Path, origin: Origin) 
     """Keep an artifact's file and its report; the same content for the same commit is the same artifact. Raises Refused, UsageError."""
     report = await in_thread(partial(read_report, origin.junit, origin.junit_name or str(origin.junit))) if origin.junit else None
     about = About(service, origin.commit)
-    built = await keep_handed_in(context.store.folder.artifacts, path, about)
+    built = await keep_handed_in(context.store.folder.artifacts, path, about, called=origin.artifact_name)
     await context.store.read(releases.require_owned, built.digest, service)
     if report is not None:
         await in_thread(partial(carry_out, Disk(), PutFile(HostPath(report_path(context, built.digest)), report, 0o600)))

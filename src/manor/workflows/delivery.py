@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from manor.errors import DifferencesFound, ManorError, UsageError
+from manor.estate.layout import short
 from manor.operations.planning import Result
 from manor.rollout.receipt import Gate
 from manor.rollout.receipt_text import verdict
@@ -146,11 +147,21 @@ async def certified_before(context: Context, service: str, environment: str, rel
         if found is None:
             raise UsageError(f"nothing of {service} is certified in {environment} yet")
         return found
-    chosen = await context.store.read(releases.get_release, release)
-    standing = await context.store.read(releases.standing_of, environment, service, chosen.id)
-    if standing is None or standing.standing is not Standing.CERTIFIED:
-        raise UsageError(f"release {release} of {service} is not certified in {environment}, where it would have to be before")
-    return chosen
+    known = await certified_ids(context, service, environment)
+    chosen = [identifier for identifier in known if identifier.startswith(release)]
+    if len(chosen) == 1:
+        return await context.store.read(releases.get_release, chosen[0])
+    there = f"there are, newest first: {', '.join(map(short, known))}" if known else f"nothing of {service} is"
+    wrong = "means several releases" if chosen else "is no release"
+    raise UsageError(f"{release!r} {wrong} of {service} that {'are' if chosen else 'is'} certified in {environment}; {there}")
+
+
+async def certified_ids(context: Context, service: str, environment: str) -> tuple[str, ...]:
+    """Return the releases of a service that are certified in an environment and were not marked otherwise since, newest first."""
+    newest: dict[str, Standing] = {}
+    for line in await context.store.read(releases.certifications, environment, service):
+        newest.setdefault(line.release, line.standing)
+    return tuple(identifier for identifier, standing in newest.items() if standing is Standing.CERTIFIED)
 
 
 async def rollback(context: Context, service: str, environment: str, carrying: Carrying, *, to: str = "") -> Delivered:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from manor.errors import ApplyFailed, ManorError
 from manor.estate.model import Estate
+from manor.estate.units import counted
 from manor.execution.guard import Guard
 from manor.execution.instances import RunningInstance, running_instances
 from manor.execution.local import LocalRunner
@@ -129,7 +130,7 @@ def examine_address_file(machine: Machine) -> Finding:
         return Finding("address file", False, f"{file} can't be read: {error}", f"rm {quoted(file)}   # each estate claims anew with `manor up`")
     if not os.access(file if file.exists() else file.parent, os.W_OK):
         return Finding("address file", False, f"{file} can't be written", f"sudo chmod 666 {quoted(file)}")
-    return Finding("address file", True, f"{file}: {len(claims)} estates have addresses on this machine")
+    return Finding("address file", True, f"{file}: {counted(len(claims), 'estate')} with addresses on this machine")
 
 
 def examine_place(folder: Path) -> Iterator[Finding]:
@@ -184,7 +185,7 @@ def examine_supervisors(sites: Sequence[Site], answering: set[str]) -> Iterator[
         if silent:
             yield Finding(f"{name}", False, f"no supervisor answers on {', '.join(silent)}", f"manor up -e {name}")
         else:
-            yield Finding(f"{name}", True, f"{len(site.hosts)} hosts, each with its supervisor")
+            yield Finding(f"{name}", True, f"{counted(len(site.hosts), 'host')} with a supervisor that answers")
 
 
 async def examine_parts(site: Site) -> list[Finding]:

@@ -18,13 +18,18 @@ async def find_receipt(context: Context, named: str, environment: str = "") -> R
     last = await context.store.read(receipts.recent, environment or None, named, 1)
     if last:
         return last[0]
+    if environment:
+        context.environment(environment)
     where = f" in {environment}" if environment else ""
     raise UsageError(f"there is no receipt of an operation or service {named!r}{where}; `manor receipt` lists the last ones")
 
 
 async def last_receipts(context: Context, environment: str, limit: int) -> tuple[ReceiptRow, ...]:
-    """Return the last receipts, newest first."""
-    return await context.store.read(receipts.recent, environment or None, None, limit)
+    """Return the last receipts, newest first. Raises UsageError for an environment that is not declared and has none."""
+    found = await context.store.read(receipts.recent, environment or None, None, limit)
+    if environment and not found:
+        context.environment(environment)
+    return found
 
 
 async def verdict_of(context: Context, operation: str) -> str:

@@ -56,14 +56,19 @@ def read_lines(host: str, source: str, texts: Iterable[str], parse: ParseAccess 
         yield Line(host, source, text, before, record)
 
 
+def has_times(log: Sequence[Line]) -> bool:
+    """Tell whether a log says when its lines were written."""
+    return any(line.time is not None for line in log)
+
+
 def merge(logs: Iterable[Sequence[Line]]) -> Iterator[Line]:
     """Yield the lines of several logs by time; each log keeps its own order, and what has no time yet comes first."""
     return heapq.merge(*(in_order(log) for log in logs), key=lambda line: line.time or 0.0)
 
 
 def in_order(log: Sequence[Line]) -> Iterator[Line]:
-    """Yield a log's lines with times that never go back, so that merging keeps their order."""
-    latest = 0.0
+    """Yield a log's lines with times that never go back, so that merging keeps their order; lines before the first time have that one."""
+    latest = next((line.time for line in log if line.time is not None), 0.0)
     for line in log:
         latest = max(latest, line.time or 0.0)
         yield line if line.time == latest else Line(line.host, line.source, line.text, latest or None, line.record)

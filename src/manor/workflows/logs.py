@@ -1,4 +1,4 @@
-"""Programs' and tiers' logs of an environment: the last lines of each, merged by time, and what comes after.
+"""Programs' and tiers' logs of an environment: the last lines of all by time, or of each where one tells no times, and what comes after.
 
 Invariant: reads only. A file that is renamed away is read to its end before the new one is begun; one that is cut off is read from its start.
 """
@@ -10,14 +10,16 @@ from collections.abc import AsyncGenerator, Awaitable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from manor.errors import ManorError, Unreachable, UsageError
-from manor.estate.layout import SLOTS, slot_program
+from manor.estate.layout import SLOTS, instance_name, slot_program
 from manor.execution.base import Runner
 from manor.execution.values import HostPath
 from manor.observe.edge import LogFile, is_readable, list_files, parse_files, read_part
 from manor.reconcile.desired import DesiredHost, DesiredTier
 from manor.reconcile.site import Site
+from manor.state import releases
+from manor.state.words import Traffic
 from manor.workflows.context import Context
-from manor.workflows.log_lines import Line, ParseAccess, merge, read_lines
+from manor.workflows.log_lines import Line, ParseAccess, has_times, merge, read_lines
 
 LOOK_SECONDS = 0.5
 PIECE_BYTES = 256 * 1024
@@ -29,11 +31,13 @@ class Wanted:
     """Which logs a person wants."""
 
     name: str = ""
-    """A service, a tier's role, product or key; empty: every program."""
+    """A service, else a tier's role, product or key; empty: every program."""
     host: str = ""
     slot: str = ""
     access: bool = False
     """Access logs of tiers instead of what programs print."""
+    tier: str = ""
+    """A tier's role, product or key, also where a service has the same name; then `name` is empty."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,8 @@ class Source:
     parse: ParseAccess | None = None
     service: str = ""
     """Only records of this service."""
+    is_serving: bool = False
+    """Whether it is the log of a slot that has traffic."""
 
 
 def find_sources(site: Site, wanted: Wanted) -> list[Source]:
@@ -69,11 +75,19 @@ def program_sources(site: Site, host: DesiredHost, wanted: Wanted) -> Iterator[S
     """Yield the logs of a host's programs."""
     name, runner = f"{site.wiring.environment.name}/{host.name}", site.runners[host.name]
     of_tiers = {program.name: tier for tier in host.tiers for program in tier.programs}
+    serving = serving_programs(site, host.name)
     for program in host.supervised.programs:
         tier = of_tiers.get(program.name)
-        is_wanted = is_named(tier, wanted.name) if tier else is_slot_of(program.name, wanted)
+        is_wanted = is_wanted_tier(site, tier, wanted) if tier else is_slot_of(program.name, wanted)
         if is_wanted and not (tier and wanted.slot):
-            yield Source(name, program.name, program.log, program.subject, runner)
+            yield Source(name, program.name, program.log, program.subject, runner, is_serving=program.name in serving)
+
+
+def serving_programs(site: Site, host: str) -> frozenset[str]:
+    """Return the programs of the slots that have traffic on a host, as the store remembers it."""
+    rows = site.store.read_now(releases.slots, site.wiring.environment.name)
+    mine = (row for row in rows if row.instance == instance_name(row.service, host) and row.traffic is Traffic.READY)
+    return frozenset(slot_program(row.service, row.slot) for row in mine)
 
 
 def access_sources(site: Site, host: DesiredHost, wanted: Wanted) -> Iterator[Source]:
@@ -81,9 +95,16 @@ def access_sources(site: Site, host: DesiredHost, wanted: Wanted) -> Iterator[So
     is_service = wanted.name in site.wiring.environment.services
     name, runner = f"{site.wiring.environment.name}/{host.name}", site.runners[host.name]
     for tier in host.tiers:
-        if tier.node.is_first if is_service else is_named(tier, wanted.name):
+        if tier.node.is_first if is_service else is_wanted_tier(site, tier, wanted):
             service = wanted.name if is_service else ""
             yield Source(name, tier.node.key, tier.node.folders.access_log, tier.node.subject, runner, tier.proxy.parse_access, service)
+
+
+def is_wanted_tier(site: Site, tier: DesiredTier, wanted: Wanted) -> bool:
+    """Tell whether a tier is meant; a service of the same name goes before it, unless the tier is asked for as such."""
+    if wanted.tier:
+        return is_named(tier, wanted.tier)
+    return wanted.name not in site.wiring.environment.services and is_named(tier, wanted.name)
 
 
 def is_named(tier: DesiredTier, name: str) -> bool:
@@ -93,6 +114,8 @@ def is_named(tier: DesiredTier, name: str) -> bool:
 
 def is_slot_of(program: str, wanted: Wanted) -> bool:
     """Tell whether a program is the wanted service's, in the wanted slot."""
+    if wanted.tier:
+        return False
     slots = [wanted.slot] if wanted.slot else SLOTS
     names = [slot_program(wanted.name, slot) for slot in slots]
     return program in names if wanted.name else any(program.endswith(f"-{slot}") for slot in slots)
@@ -173,12 +196,15 @@ class Logs:
     readers: list[Reader] = field(default_factory=list)
 
     async def last(self, count: int) -> list[Line]:
-        """Return the last lines of all together. Raises Unreachable if no host answers."""
+        """Return the last lines of all together by time; where a log tells no times, those of each log, serving slots first.
+
+        Raises Unreachable if no host answers.
+        """
         found = await asyncio.gather(*(self._asked(reader, reader.last(count)) for reader in self.readers))
         complaints = [reader.complaint for reader in self.readers if reader.complaint]
         if complaints and len(complaints) == len(self.readers):
             raise Unreachable(complaints[0])
-        return list(merge(found))[-count:] if count else []
+        return last_lines(list(zip((reader.source for reader in self.readers), found, strict=True)), count)
 
     async def follow(self, sleep_seconds: float = LOOK_SECONDS) -> AsyncGenerator[Line, None]:
         """Yield what is written from now on, until nobody wants more."""
@@ -196,6 +222,15 @@ class Logs:
             return [Line(reader.source.host, reader.source.name, f"cannot be read: {error}")] if is_new else []
         reader.complaint = ""
         return found
+
+
+def last_lines(logs: list[tuple[Source, list[Line]]], count: int) -> list[Line]:
+    """Return the last lines of several logs: so many of all if every log tells times, else so many of each, one log after the other."""
+    if not count:
+        return []
+    if all(has_times(lines) for _, lines in logs if lines):
+        return list(merge(lines for _, lines in logs))[-count:]
+    return [line for _, lines in sorted(logs, key=lambda log: not log[0].is_serving) for line in lines[-count:]]
 
 
 def open_logs(context: Context, environments: Iterable[str], wanted: Wanted) -> Logs:

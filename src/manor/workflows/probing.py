@@ -24,6 +24,7 @@ from manor.observe.probe.results import Recording, read_results
 from manor.reconcile.desired import DesiredTier
 from manor.rollout.fleet import ProbeSummary
 from manor.rollout.receipt import ProbeColumn, probe_column
+from manor.rollout.receipt_text import KINDS
 from manor.rollout.spans import ProbeSpan, probe_span
 from manor.state import journal, operations
 from manor.workflows.context import Context
@@ -245,4 +246,4 @@ def loss_line(loss: Loss) -> str:
     """Return one lost request for people."""
     at = datetime.fromtimestamp(loss.due, UTC).strftime("%H:%M:%S.%f")[:-3]
     status = f" {loss.status}" if loss.status else ""
-    return f"{at} {loss.target} {loss.kind}{status} after {loss.seconds:.2f} s ({loss.lane} connection)"
+    return f"{at} {loss.target} {KINDS[loss.kind]}{status} after {loss.seconds:.2f} s ({loss.lane} connection)"

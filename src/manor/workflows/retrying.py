@@ -36,15 +36,20 @@ def failed_hosts(result: Result) -> frozenset[str]:
     """Return the hosts to go on with. Raises UsageError if there are none, and says what there is to do instead."""
     operation = result.operation
     told = f"operation {operation.id} ({operation.verb} {operation.lease}) is {operation.state}"
-    if operation.verb == APPLY:
-        hosts = frozenset(host for host, outcome in result.hosts.items() if outcome in BAD)
-    elif operation.state is OperationState.FAILED:
-        hosts = frozenset(step.host for step in result.failed if step.host and step.plan == operation.plan)
-    else:
+    if operation.verb != APPLY and operation.state is not OperationState.FAILED:
         raise UsageError(f"{told}: no host of it is left half-way; to try again, `manor ship`")
+    hosts = bad_hosts(result)
     if not hosts:
         raise UsageError(f"{told}: no host of it failed or was unreachable")
     return hosts
+
+
+def bad_hosts(result: Result) -> frozenset[str]:
+    """Return the hosts that an operation left otherwise than they should be; of a rollout those that its last way back did not reach."""
+    operation = result.operation
+    if operation.verb == APPLY:
+        return frozenset(host for host, outcome in result.hosts.items() if outcome in BAD)
+    return frozenset(step.host for step in result.failed if step.host and step.plan == operation.plan)
 
 
 async def apply_failed(context: Context, result: Result, carrying: Carrying) -> Result | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from manor.errors import ManorError
@@ -11,18 +12,27 @@ from manor.integrations.proxies.base import ServerView
 from manor.integrations.supervisors.base import ProgramStatus
 from manor.observe.hosts import ObservedHost, observe_host
 from manor.observe.slots import read_slots
+from manor.operations.planning import standing
 from manor.reconcile.parts import part_problem
 from manor.reconcile.site import Site
-from manor.state import deliveries, leases, operations, releases
+from manor.rollout.live import LiveFleet
+from manor.state import deliveries, leases, operations, places, releases
 from manor.state.deliveries import Delivery
+from manor.state.holder import this_process
 from manor.state.leases import Lease
 from manor.state.operations import Operation
-from manor.state.words import DeliveryState
+from manor.state.words import DeliveryState, OperationState
 from manor.workflows.applying import question_of
 from manor.workflows.context import Context
 from manor.workflows.deliveries import find_orphans
+from manor.workflows.needs import needs_of
+from manor.workflows.probing import LocalProber
+from manor.workflows.receipts import VERBS_WITH_RECEIPT
 from manor.workflows.resuming import unfinished
-from manor.workflows.rolling import make_fleet
+from manor.workflows.retrying import APPLY, bad_hosts
+
+LOOKED_BACK = 200
+"""How many operations of an environment are looked through for the last one of each service."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +84,14 @@ class DeliveryStatus:
 
 
 @dataclass(frozen=True)
+class LeftStatus:
+    """An operation that failed and could not bring some hosts back."""
+
+    operation: Operation
+    hosts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class EnvironmentStatus:
     """One environment."""
 
@@ -83,22 +101,73 @@ class EnvironmentStatus:
     unfinished: tuple[Operation, ...]
     deliveries: tuple[DeliveryStatus, ...]
     held: tuple[Lease, ...]
+    left: tuple[LeftStatus, ...] = ()
+    carried_out: tuple[str, ...] = ()
+    """Which of the unfinished operations a living process is carrying out now."""
+    is_up: bool = True
+    """Whether its hosts were ever given a place; else nothing is known of them."""
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Return what needs a person, each with the command that mends it."""
+        return needs_of(self)
 
     @property
     def is_well(self) -> bool:
         """Tell whether nothing needs a person."""
-        return not any(host.problem or host.not_running for host in self.hosts) and not any(each.problem or each.taken_out for each in self.services)
+        return not self.needs
 
 
-async def environment_status(context: Context, name: str) -> EnvironmentStatus:
-    """Return how an environment stands."""
-    site = context.site(name)
-    names = sorted(site.hosts)
-    found = await asyncio.gather(*(observe_host(question_of(site.hosts[host]), site.runners[host], host) for host in names))
+async def environment_status(context: Context, name: str, site: Site | None = None) -> EnvironmentStatus:
+    """Return how an environment stands; a site of it that is known already need not be made again."""
+    begun = await unfinished(context.store, environment=name)
+    standing_leases = await context.store.read(leases.standing)
+    held = tuple(lease for lease in standing_leases if lease.name == name or lease.name.startswith(f"{name}/"))
+    is_up = await has_place(context, name)
+    hosts, services = await live_status(context, site or context.site(name)) if is_up else ((), ())
+    return EnvironmentStatus(
+        name,
+        hosts,
+        services,
+        begun,
+        await deliveries_at(context, name),
+        held,
+        await left_at(context, name) if is_up else (),
+        tuple(operation.id for operation in begun if is_carried_out(context, operation, held)),
+        is_up,
+    )
+
+
+async def has_place(context: Context, name: str) -> bool:
+    """Tell whether an environment's local hosts were ever given addresses; others have theirs from the declaration."""
+    is_local = any(host.address is None for host in context.environment(name).hosts.values())
+    return not is_local or await context.store.read(places.find_environment, name) is not None
+
+
+async def live_status(context: Context, site: Site) -> tuple[tuple[HostStatus, ...], tuple[ServiceStatus, ...]]:
+    """Return how hosts and services stand; where no supervisor answers, that is said once and not of each service too."""
+    found = await asyncio.gather(*(observe_host(question_of(site.hosts[host]), site.runners[host], host) for host in sorted(site.hosts)))
     hosts = tuple([with_parts(host_status(site, view), await parts_problem(site, view)) for view in found])
-    services = tuple([await service_status(context, name, service) for service in sorted(site.wiring.environment.services)])
-    held = tuple(lease for lease in await context.store.read(leases.standing) if lease.name == name or lease.name.startswith(f"{name}/"))
-    return EnvironmentStatus(name, hosts, services, await unfinished(context.store, environment=name), await deliveries_at(context, name), held)
+    services = [await service_status(context, site, service) for service in sorted(site.wiring.environment.services)]
+    is_silent = not any(view.programs for view in found)
+    return hosts, tuple(replace(service, problem="") if is_silent else service for service in services)
+
+
+def is_carried_out(context: Context, operation: Operation, held: Iterable[Lease]) -> bool:
+    """Tell whether a living process holds the lease under which a running operation goes on."""
+    now, me = context.store.clock.now(), this_process()
+    return operation.state is OperationState.RUNNING and any(lease.token == operation.token and leases.is_held(lease, me, now) for lease in held)
+
+
+async def left_at(context: Context, environment: str) -> tuple[LeftStatus, ...]:
+    """Return the last operations of each service, and of the environment, that failed and left hosts as they should not be."""
+    found: dict[str, Operation] = {}
+    for one in await context.store.read(operations.recent, environment, limit=LOOKED_BACK):
+        if one.verb in (APPLY, *VERBS_WITH_RECEIPT):
+            found.setdefault(one.service, one)
+    failed = [last for last in found.values() if last.state is OperationState.FAILED]
+    left = [LeftStatus(last, tuple(sorted(bad_hosts(await standing(context.store, last.id))))) for last in failed]
+    return tuple(one for one in left if one.hosts)
 
 
 async def deliveries_at(context: Context, environment: str) -> tuple[DeliveryStatus, ...]:
@@ -139,11 +208,14 @@ def with_parts(status: HostStatus, problem: str) -> HostStatus:
     return replace(status, problem="; ".join(filter(None, (status.problem, problem))))
 
 
-async def service_status(context: Context, environment: str, service: str) -> ServiceStatus:
+async def service_status(context: Context, site: Site, service: str) -> ServiceStatus:
     """Return how a service stands, slot by slot."""
+    environment = site.wiring.environment.name
     certified = await context.store.read(releases.last_certified, environment, service)
     rows = await read_slots(context.store, environment, service)
-    fleet = replace(make_fleet(context, environment, service, {}), patience_seconds=0.0)  # who looks is told what does not answer, at once
+    fleet = LiveFleet(
+        site, service, {}, context.store.folder.artifacts, LocalProber(context, environment, service), patience_seconds=0.0
+    )  # who looks is told what does not answer, at once
     seen: dict[str, list[ServerView]] = {}
     problem, taken_out = "", tuple[str, ...]()
     try:
@@ -161,7 +233,7 @@ async def service_status(context: Context, environment: str, service: str) -> Se
 def slot_status(server: str, host: str, row: releases.SlotRow | None, seen: list[ServerView]) -> SlotStatus:
     """Return how one slot stands."""
     words = sorted({view.traffic.value for view in seen})
-    healthy = None if not seen else all(view.is_healthy for view in seen)
+    healthy = all_agree([view.is_healthy for view in seen])
     counts = [view.in_flight for view in seen if view.in_flight is not None]
     return SlotStatus(
         server,
@@ -172,3 +244,10 @@ def slot_status(server: str, host: str, row: releases.SlotRow | None, seen: list
         healthy,
         sum(counts) if counts else None,
     )
+
+
+def all_agree(said: list[bool | None]) -> bool | None:
+    """Return whether every balancer's checks pass; None while some have not agreed and none fails, or nothing was asked."""
+    if False in said:
+        return False
+    return None if None in said or not said else True

@@ -10,6 +10,7 @@ import click
 
 from manor.cli.terminal.printing import print_result
 from manor.estate.layout import short
+from manor.estate.units import counted
 from manor.reconcile.plan import Action, Change, Plan
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def plan_lines(plan: Plan, *, with_diff: bool) -> Iterator[str]:
     for host, why in plan.unreachable:
         yield click.style(f"  {plan.environment}/{host}  unreachable: {why}", fg="red")
     if not plan.is_empty:
-        count = "1 change" if len(plan.changes) == 1 else f"{len(plan.changes)} changes"
+        count = counted(len(plan.changes), "change")
         yield f"{plan.environment}: {count} · carry out just this with `manor apply -e {plan.environment} --plan {short(plan.hash)}`"
 
 
@@ -58,7 +59,7 @@ def foreseen_printer(*, as_json: bool) -> Callable[[Foreseen], None]:
 
 def foreseen_lines(found: Foreseen) -> Iterator[str]:
     """Yield what would be done in an environment, for people; steps of one stage bear its number once."""
-    count = "1 step" if len(found.steps) == 1 else f"{len(found.steps)} steps"
+    count = counted(len(found.steps), "step")
     told = ": ".join(part for part in (f"would take {count}" if found.steps else "", found.note) if part)
     yield f"{found.environment or 'this machine'}: {found.verb} {told}" if found.steps else f"{found.environment or 'this machine'}: {told}"
     before = None

@@ -1,4 +1,4 @@
-"""Runs a verb's coroutine: Ctrl-C once finishes the current step and pauses, twice leaves at once."""
+"""Runs a verb's coroutine: Ctrl-C once finishes the current step and pauses, twice leaves at once and says what is left."""
 
 from __future__ import annotations
 
@@ -6,24 +6,45 @@ import asyncio
 import getpass
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-import click
+from manor.cli.terminal.printing import say_aside
+from manor.errors import ManorError
+from manor.operations.stop import Stop, leave_at_once, stop_on_signals
 
-from manor.operations.stop import Stop, stop_on_signals
+if TYPE_CHECKING:
+    from manor.workflows.context import Context
 
 Result = TypeVar("Result")
 
 
-def run(work: Callable[[Stop], Awaitable[Result]]) -> Result:
+def run(work: Callable[[Stop], Awaitable[Result]], leave: Callable[[], None] = leave_at_once) -> Result:
     """Run to the end and return what it returns."""
 
     async def with_signals() -> Result:
         stop = Stop()
-        with stop_on_signals(stop, lambda text: click.echo(text, err=True)):
+        with stop_on_signals(stop, say_aside, leave):
             return await work(stop)
 
     return asyncio.run(with_signals())
+
+
+def run_changing(context: Context, work: Callable[[Stop], Awaitable[Result]]) -> Result:
+    """Run what changes something; who leaves at once is told what of it is left."""
+    return run(work, lambda: leave_telling(context))
+
+
+def leave_telling(context: Context, leave: Callable[[], None] = leave_at_once) -> None:
+    """Say what is left half-way and who goes on with it, then end the process; that it can't be said keeps nobody."""
+    from manor.workflows.leaving import left_behind
+
+    try:
+        for line in left_behind(context):
+            say_aside(line)
+    except (ManorError, OSError) as error:
+        say_aside(f"left at once; what is half done could not be looked up ({error}): `manor status` shows it")
+    finally:
+        leave()
 
 
 def run_reading(work: Coroutine[object, object, None]) -> None:
