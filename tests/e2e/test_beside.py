@@ -199,7 +199,8 @@ def test_over_the_socket_alone(theirs: Yours, estate: LiveEstate, echo: Path, tm
     serving = estate.serving("prod")
     receipt = estate.run("receipt", "echo", "-e", "prod").stdout
     assert "which logs where you told it to" in receipt
-    assert "not asked" in receipt
+    assert "not asked: the way in is not Manor's" in receipt
+    assert "certified WITHOUT A PROBE" in receipt.splitlines()[0]
     theirs.reload_haproxy()
     told = estate.run("plan", "-e", "prod", ok=(1,)).stdout
     assert "echo all-1-a is ready, not maint" in told
