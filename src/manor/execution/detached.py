@@ -1,6 +1,7 @@
 """Starts, finds again and ends programs that outlive the controller (docs/detached-steps.md).
 
 Invariant: what a step's state is told from lies in its folder and in /proc, never in this process: a new controller sees what the old one saw.
+Invariant: what is async here looks at a step's folder in threads only; what it does to processes it does itself, never a thread that was left behind.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 
 from manor.errors import ApplyFailed, TimedOut, UsageError
 from manor.execution import files
+from manor.execution.bounded import in_own_thread
 from manor.execution.durable import Disk
 from manor.execution.processes import Place, readable
 from manor.execution.processes import start as start_process
@@ -56,23 +58,15 @@ def check_key(step: Detached) -> None:
 
 async def launch(step: Detached, place: Place) -> None:
     """Start the wrapper and return once it has claimed the folder, or has found it claimed. Raises CommandFailed, ApplyFailed, TimedOut, UsageError."""
-    limit = f"{step.timeout_seconds:.3f}"
-    command = replace(step.command, argv=("setsid", "--fork", "/bin/sh", str(SCRIPT), "--inside", str(step.folder), step.key, limit, *step.command.argv))
     reading, writing = os.pipe()
     try:
-        try:
-            launcher = start_process(command, place, subprocess.DEVNULL, writing, writing)
-        finally:
-            os.close(writing)
-        launcher.wait()
+        await in_own_thread(lambda: _start_wrapper(step, place, writing))
         answer = await _answer(reading, step, place)
     finally:
         os.close(reading)
     if answer not in {"started", "again"}:
         raise ApplyFailed(f"{place.host}: the detached step {step.key} was not started: {answer or 'its wrapper ended at once'}")
-    check_key(step)
-    if (claimed := identity_in(Path(step.folder))) is not None:
-        (Path(step.folder) / f"pid.{claimed.pid}").unlink(missing_ok=True)
+    await in_own_thread(lambda: _settle(step))
 
 
 def stand(step: Detached) -> DetachedState:
@@ -112,20 +106,20 @@ async def wait_for_wrapper(claimed: Identity | None) -> None:
 async def end(step: Detached) -> DetachedState:
     """End the program with all it started, and return how the step stands. A wrapper that is gone or hangs is done without."""
     deadline = time.monotonic() + CANCEL_SECONDS
-    state = stand(step)
-    if state.started and not is_wrapped(step):
-        _signal_marked(step, signal.SIGTERM)
+    state, claimed = await in_own_thread(lambda: (stand(step), identity_in(Path(step.folder))))
+    if state.started and not (claimed is not None and is_alive(claimed)):
+        await _signal_marked(step, signal.SIGTERM)
     if not _is_running(state):
         return state
-    _signal_wrapper(step, signal.SIGTERM)
+    _signal_wrapper(claimed, signal.SIGTERM)
     while _is_running(state) and time.monotonic() < deadline:
         await asyncio.sleep(POLL_SECONDS)
-        state = stand(step)
+        state = await in_own_thread(lambda: stand(step))
     if _is_running(state):
-        _signal_wrapper(step, signal.SIGKILL)
-        _signal_marked(step, signal.SIGKILL)
+        _signal_wrapper(claimed, signal.SIGKILL)
+        await _signal_marked(step, signal.SIGKILL)
         await asyncio.sleep(POLL_SECONDS)
-    return stand(step)
+    return await in_own_thread(lambda: stand(step))
 
 
 def identity_in(folder: Path) -> Identity | None:
@@ -148,12 +142,6 @@ def is_alive(identity: Identity) -> bool:
     except (FileNotFoundError, ProcessLookupError):
         return False
     return state not in {b"Z", b"X"} and int(fields[18]) == identity.started_ticks
-
-
-def is_wrapped(step: Detached) -> bool:
-    """Tell whether the step's wrapper lives."""
-    claimed = identity_in(Path(step.folder))
-    return claimed is not None and is_alive(claimed)
 
 
 def boot_id() -> str:
@@ -200,8 +188,24 @@ def _is_running(state: DetachedState) -> bool:
     return state.started and state.code is None and not state.lost
 
 
-def _signal_wrapper(step: Detached, number: signal.Signals) -> None:
-    claimed = identity_in(Path(step.folder))
+def _start_wrapper(step: Detached, place: Place, writing: int) -> None:
+    limit = f"{step.timeout_seconds:.3f}"
+    command = replace(step.command, argv=("setsid", "--fork", "/bin/sh", str(SCRIPT), "--inside", str(step.folder), step.key, limit, *step.command.argv))
+    try:
+        launcher = start_process(command, place, subprocess.DEVNULL, writing, writing)
+    finally:
+        os.close(writing)
+    launcher.wait()
+
+
+def _settle(step: Detached) -> None:
+    """Take the second name of the claim away. Raises UsageError if another step has claimed the folder."""
+    check_key(step)
+    if (claimed := identity_in(Path(step.folder))) is not None:
+        (Path(step.folder) / f"pid.{claimed.pid}").unlink(missing_ok=True)
+
+
+def _signal_wrapper(claimed: Identity | None, number: signal.Signals) -> None:
     if claimed is None:
         return
     with suppress(ProcessLookupError):
@@ -213,7 +217,7 @@ def _signal_wrapper(step: Detached, number: signal.Signals) -> None:
             os.close(handle)
 
 
-def _signal_marked(step: Detached, number: signal.Signals) -> None:
-    for pid in [*marked(step), *marked(step, TIMER)]:
+async def _signal_marked(step: Detached, number: signal.Signals) -> None:
+    for pid in await in_own_thread(lambda: [*marked(step), *marked(step, TIMER)]):
         with suppress(ProcessLookupError):
             os.kill(pid, number)

@@ -12,6 +12,7 @@ from typing import TypeAlias, TypeVar
 from manor.errors import ApplyFailed, ManorError
 from manor.execution import processes
 from manor.execution.base import Runner
+from manor.execution.bounded import Begin
 from manor.execution.guard import Guard, is_inside
 from manor.execution.memory import MemoryFiles
 from manor.execution.messages import shown
@@ -90,8 +91,9 @@ class RecordingRunner(Runner):
     async def _connect(self, connect: Connect) -> Completed:
         return await self._answer(connect)
 
-    async def _change(self, acts: Sequence[FileAct]) -> None:
+    async def _change(self, acts: Sequence[FileAct], begin: Begin) -> None:
         for act in acts:
+            begin(act)
             self._check_where_it_lies(act)
             try:
                 self.files.carry_out(act)
