@@ -86,7 +86,7 @@ Read: TypeAlias = Callable[[Runner, HostPath], Awaitable[object]]
 READS: Mapping[str, Read] = {
     "read":    lambda runner, path: runner.read([path]),
     "digest":  lambda runner, path: runner.digest([path]),
-    "listing": lambda runner, path: runner.listing(path),
+    "listing": lambda runner, path: runner.listings([path]),
     "attach":  lambda runner, path: runner.attach(step_in(path)),
     "log":     lambda runner, path: runner.log(step_in(path)),
 }  # fmt: skip
@@ -117,6 +117,12 @@ class RunnerContract:
         assert await stage.runner.digest([path, path.parent, stage.root / "none"]) == {path: hashlib.sha256(b"two").hexdigest(), path.parent: "folder"}
         assert await stage.runner.listing(path.parent) == ("a.conf",)
         assert await stage.runner.listing(stage.root / "none") == ()
+
+    async def test_many_folders_are_listed_at_once(self, stage: Stage) -> None:
+        one, two, none = (stage.root / name for name in ("one", "two", "none"))
+        await stage.runner.change([MakeFolder(one), MakeFolder(two), PutFile(one / "b", b""), PutFile(one / "a", b"")])
+        assert await stage.runner.listings([one, two, none]) == {one: ("a", "b"), two: (), none: ()}
+        assert await stage.runner.listings([]) == {}
 
     async def test_a_link_is_switched_and_read_through(self, stage: Stage) -> None:
         one, two, link = stage.root / "one", stage.root / "two", stage.root / "current"

@@ -37,7 +37,7 @@ class TestContract(RunnerContract):
     def hang(self, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
         """As on a share whose server is gone: the call does not come back."""
         answered = threading.Event()
-        reads = ((reading, "read"), (reading, "digest"), (reading, "listing"), (reading, "tail"), (detached, "stand"))
+        reads = ((reading, "read"), (reading, "digest"), (reading, "listings"), (reading, "tail"), (detached, "stand"))
         for module, name in (*reads, (files, "carry_out")):
             monkeypatch.setattr(module, name, lambda *_: answered.wait(5))
         monkeypatch.setattr(stage.runner, "leave_seconds", 0.0)
@@ -48,7 +48,7 @@ async def test_what_hangs_takes_no_place_from_what_comes_after(stage: Stage, mon
     """More reads than go on at once have hung; the disk answers again, and so does the runner."""
     answered = threading.Event()
     with monkeypatch.context() as patch:
-        patch.setattr(reading, "listing", lambda _: answered.wait(5))
+        patch.setattr(reading, "listings", lambda _: answered.wait(5))
         stage.runner.read_seconds = 0.0
         for _ in range(2 * LOOKS_AT_ONCE):
             with pytest.raises(TimedOut):

@@ -44,7 +44,7 @@ class TestContract(RunnerContract, CommandContract):
             begin(acts[0])
             await answered.wait()
 
-        for name in ("_read", "_digest", "_listing", "_attach", "_log", "_start", "_cancel"):
+        for name in ("_read", "_digest", "_listings", "_attach", "_log", "_start", "_cancel"):
             monkeypatch.setattr(stage.runner, name, nothing)
         monkeypatch.setattr(stage.runner, "_change", begun)
         return answered.set

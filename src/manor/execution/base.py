@@ -85,9 +85,14 @@ class Runner(ABC):
         own = [self.guard.readable(path) for path in paths]
         return await bounded(self._digest(own), self.read_seconds, self.host, "digest", own)
 
+    async def listings(self, folders: Iterable[HostPath]) -> Mapping[HostPath, Sequence[str]]:
+        """Return the names in each folder, sorted, in one round trip; none for one that does not exist. Raises NotOurs, TimedOut."""
+        own = [self.guard.readable(folder) for folder in folders]
+        return await bounded(self._listings(own), self.read_seconds, self.host, "listing", own)
+
     async def listing(self, folder: HostPath) -> Sequence[str]:
-        """Return the names in a folder, sorted; empty if it does not exist. Raises NotOurs, TimedOut."""
-        return await bounded(self._listing(self.guard.readable(folder)), self.read_seconds, self.host, "listing", [folder])
+        """Return the names in one folder, as `listings` does."""
+        return (await self.listings([folder]))[folder]
 
     async def start(self, step: Detached) -> DetachedState:
         """Start a detached program unless its key was started before, and return how it stands. Raises NotOurs, TimedOut, ManorError."""
@@ -141,7 +146,7 @@ class Runner(ABC):
     @abstractmethod
     async def _digest(self, paths: Sequence[HostPath]) -> Mapping[HostPath, str]: ...
     @abstractmethod
-    async def _listing(self, folder: HostPath) -> Sequence[str]: ...
+    async def _listings(self, folders: Sequence[HostPath]) -> Mapping[HostPath, Sequence[str]]: ...
     @abstractmethod
     async def _start(self, step: Detached) -> DetachedState: ...
     @abstractmethod

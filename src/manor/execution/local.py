@@ -92,8 +92,8 @@ class LocalRunner(Runner):
     async def _digest(self, paths: Sequence[HostPath]) -> Mapping[HostPath, str]:
         return await self._look(lambda: reading.digest(self._readable_where_they_lie(paths, files.place_of)))
 
-    async def _listing(self, folder: HostPath) -> Sequence[str]:
-        return await self._look(lambda: reading.listing(*self._readable_where_they_lie([folder], files.followed)))
+    async def _listings(self, folders: Sequence[HostPath]) -> Mapping[HostPath, Sequence[str]]:
+        return await self._look(lambda: reading.listings(self._readable_where_they_lie(folders, files.followed)))
 
     async def _start(self, step: Detached) -> DetachedState:
         async with self._limit:
