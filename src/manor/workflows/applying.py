@@ -25,6 +25,7 @@ from manor.operations.step import StepKinds
 from manor.operations.stop import Stop
 from manor.reconcile.apply import LiveTiers, apply_steps, confirming_steps, restarting_tiers
 from manor.reconcile.desired import DesiredHost, DesiredTier
+from manor.reconcile.due import mark_of
 from manor.reconcile.parts import Remembered, left_beside, remembered, untold
 from manor.reconcile.plan import ABSENT, SUPERVISOR_MARK, Action, Observed, Plan, plan_environment
 from manor.reconcile.site import Site
@@ -52,8 +53,9 @@ class Planned:
 def question_of(host: DesiredHost) -> HostQuestion:
     """Return what to look at on a host."""
     paths = tuple(file.path for file in host.files)
-    texts = (host.layout.loaded(SUPERVISOR_MARK), *(host.layout.loaded(tier.node.key) for tier in host.tiers))
-    return HostQuestion(paths, host.folders, texts, host.supervised, host.supervisor if host.is_supervised else None)
+    loaded = (host.layout.loaded(SUPERVISOR_MARK), *(host.layout.loaded(tier.node.key) for tier in host.tiers))
+    due = (mark_of(host, tier) for tier in host.tiers)
+    return HostQuestion(paths, host.folders, (*loaded, *due), host.supervised, host.supervisor if host.is_supervised else None)
 
 
 async def observe_site(site: Site) -> Observed:
