@@ -1,4 +1,4 @@
-"""docs/tour.md does what it says: its files are written, its commands run in one shell after the other, its outputs compared.
+"""README.md and docs/tour.md do what they say: their files are written, their commands run in one shell after the other, their outputs compared.
 
 A line `…` stands for any number of lines, `…` within a line for any text; runs of spaces beside it count as one.
 """
@@ -18,7 +18,7 @@ import pytest
 from tests.docs.pages import DOCS, Block, blocks
 from tests.e2e.estates import ROOT
 
-PAGE = DOCS / "tour.md"
+PAGES = (ROOT / "README.md", DOCS / "tour.md")
 LONGEST_SECONDS = 90.0
 AGAIN = '. "$TOUR/variables" && cd "$(cat "$TOUR/folder")" && set -a'
 LEFT = '{ export -p; declare -f; } > "$TOUR/variables"; pwd > "$TOUR/folder"'
@@ -102,18 +102,19 @@ def shell(tmp_path: Path) -> Iterator[Shell]:
     """A terminal; what it brought up is taken down whatever happens."""
     made = Shell(tmp_path)
     yield made
-    if (tmp_path / "home" / "shop" / "estate.yaml").exists():
-        done = made.run(f"manor down --purge {tmp_path / 'home' / 'shop'}")
+    for state in (tmp_path / "home").glob("*/.manor/state"):
+        done = made.run(f"manor down --purge {state.parents[1]}")
         assert done.returncode == 0, done.stdout
 
 
-def test_the_tour(shell: Shell) -> None:
-    for block in blocks(PAGE):
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_page_does_what_it_says(shell: Shell, page: Path) -> None:
+    for block in blocks(page):
         if block.words[:1] == ("file",):
             shell.write(block)
         elif "run" in block.words:
             for said in commands(block):
                 done = shell.run(said.command)
-                where = f"docs/tour.md:{block.line}: $ {said.command}\n{done.stdout[-6000:]}"
+                where = f"{page.name}:{block.line}: $ {said.command}\n{done.stdout[-6000:]}"
                 assert done.returncode == 0, where
                 assert re.fullmatch(pattern(said.output), done.stdout), f"{where}\nis not as said:\n" + "\n".join(said.output)

@@ -21,6 +21,7 @@ from manor.execution.values import (
     Detached,
     DetachedState,
     Effect,
+    FileAct,
     HostPath,
     HttpRequest,
     MakeFolder,
@@ -85,9 +86,22 @@ Read: TypeAlias = Callable[[Runner, HostPath], Awaitable[object]]
 READS: Mapping[str, Read] = {
     "read":    lambda runner, path: runner.read([path]),
     "digest":  lambda runner, path: runner.digest([path]),
-    "listing": lambda runner, path: runner.listing(path),
+    "listing": lambda runner, path: runner.listings([path]),
     "attach":  lambda runner, path: runner.attach(step_in(path)),
     "log":     lambda runner, path: runner.log(step_in(path)),
+}  # fmt: skip
+STEPS: Mapping[str, Read] = {
+    "start":  lambda runner, path: runner.start(step_in(path)),
+    "cancel": lambda runner, path: runner.cancel(step_in(path)),
+}  # fmt: skip
+BOUNDED = {**READS, **STEPS}
+"""What ends in time with the same words."""
+CHANGES: Mapping[str, Callable[[HostPath], FileAct]] = {
+    "PutFile":    lambda path: PutFile(path, b"x"),
+    "PutLink":    lambda path: PutLink(path, HostPath("x")),
+    "PutTree":    lambda path: PutTree(path, "x", "0", timeout_seconds=0),
+    "MakeFolder": MakeFolder,
+    "Remove":     lambda path: Remove(path, timeout_seconds=0),
 }  # fmt: skip
 JUDGED: Mapping[str, Read] = {**READS, "ended": lambda runner, path: runner.ended(step_in(path))}
 """The same, and the one read that may last as long as what it waits for."""
@@ -103,6 +117,12 @@ class RunnerContract:
         assert await stage.runner.digest([path, path.parent, stage.root / "none"]) == {path: hashlib.sha256(b"two").hexdigest(), path.parent: "folder"}
         assert await stage.runner.listing(path.parent) == ("a.conf",)
         assert await stage.runner.listing(stage.root / "none") == ()
+
+    async def test_many_folders_are_listed_at_once(self, stage: Stage) -> None:
+        one, two, none = (stage.root / name for name in ("one", "two", "none"))
+        await stage.runner.change([MakeFolder(one), MakeFolder(two), PutFile(one / "b", b""), PutFile(one / "a", b"")])
+        assert await stage.runner.listings([one, two, none]) == {one: ("a", "b"), two: (), none: ()}
+        assert await stage.runner.listings([]) == {}
 
     async def test_a_link_is_switched_and_read_through(self, stage: Stage) -> None:
         one, two, link = stage.root / "one", stage.root / "two", stage.root / "current"
@@ -202,22 +222,22 @@ class RunnerContract:
         with pytest.raises(NotOurs, match=r"^prod/web-1: service/shop: `manage: never`"):
             await JUDGED[name](stage.runner, stage.root)
 
-    @pytest.mark.parametrize("name", READS)
-    async def test_a_read_that_hangs_is_given_up_in_time(self, stage: Stage, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    @pytest.mark.parametrize("name", BOUNDED)
+    async def test_a_read_or_a_step_that_hangs_is_given_up_in_time(self, stage: Stage, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         release = self.hang(stage, monkeypatch)
-        stage.runner.read_seconds = 0.0
+        stage.runner.read_seconds = stage.runner.step_seconds = 0.0
         try:
             with pytest.raises(TimedOut) as late:
-                await READS[name](stage.runner, stage.root / "x")
+                await BOUNDED[name](stage.runner, stage.root / "x")
         finally:
             release()
         assert str(late.value) == f"prod/web-1: {name} {stage.root / 'x'}: no answer within 0 s; is the disk or share that it lies on still there?"
         assert late.value.exit_code == 8
 
-    @pytest.mark.parametrize("name", READS)
-    async def test_a_read_that_hangs_is_over_when_it_is_cancelled(self, stage: Stage, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    @pytest.mark.parametrize("name", BOUNDED)
+    async def test_a_read_or_a_step_that_hangs_is_over_when_it_is_cancelled(self, stage: Stage, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         release = self.hang(stage, monkeypatch)
-        reading = asyncio.ensure_future(READS[name](stage.runner, stage.root / "x"))
+        reading = asyncio.ensure_future(BOUNDED[name](stage.runner, stage.root / "x"))
         try:
             await asyncio.wait([reading], timeout=0.02)
             assert not reading.done()
@@ -227,8 +247,45 @@ class RunnerContract:
         finally:
             release()
 
+    @pytest.mark.parametrize("name", CHANGES)
+    async def test_a_change_that_hangs_is_given_up_in_time(self, stage: Stage, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        stage.runner.change_seconds = 0.0
+        with monkeypatch.context() as patch:
+            release = self.hang(stage, patch)
+            try:
+                with pytest.raises(TimedOut) as late:
+                    await stage.runner.change([CHANGES[name](stage.root / "x"), PutFile(stage.root / "y", b"")])
+            finally:
+                release()
+        assert str(late.value) == (
+            f"prod/web-1: {name} {stage.root / 'x'}: not done within 0 s; is the disk or share that it lies on still there? "
+            "The call that hangs may still come through, and nothing after it"
+        )
+        assert late.value.exit_code == 8
+        assert await stage.runner.listing(stage.root) == ()
+
+    async def test_each_act_has_its_own_time_and_trees_have_more(self, stage: Stage) -> None:
+        stage.runner.change_seconds = 7.0
+        acts = (PutFile(stage.root, b""), PutTree(stage.root, "x", "0", timeout_seconds=900.0), Remove(stage.root, timeout_seconds=400.0))
+        assert [stage.runner.seconds_for(act) for act in acts] == [7.0, 907.0, 407.0]
+
+    @pytest.mark.parametrize("name", CHANGES)
+    async def test_a_cancelled_change_begins_no_other_act(self, stage: Stage, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        with monkeypatch.context() as patch:
+            release = self.hang(stage, patch)
+            changing = asyncio.ensure_future(stage.runner.change([CHANGES[name](stage.root / "x"), PutFile(stage.root / "y", b"")]))
+            try:
+                await asyncio.wait([changing], timeout=0.02)
+                assert not changing.done()
+                changing.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await changing
+            finally:
+                release()
+        assert await stage.runner.listing(stage.root) == ()
+
     def hang(self, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-        """Have every read hang from now on; return what lets it go."""
+        """Have every read, file act and look at a step hang from now on; return what lets it go."""
         raise NotImplementedError
 
     async def lay_link(self, stage: Stage, name: str) -> None:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -52,6 +53,24 @@ async def test_two_starts_at_once_start_one(runner: LocalRunner, tmp_path: Path)
     await asyncio.gather(*(runner.start(one) for _ in range(6)))
     assert (await ended(runner, one)).code == 0
     assert (tmp_path / "count").read_text() == "x\n"
+
+
+async def test_its_folder_is_looked_at_in_threads_only(runner: LocalRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A share that is gone stops whoever looks at it, and must not stop everything else."""
+    looked: set[str] = set()
+    real = Path.read_text
+
+    def noted(path: Path, *args: str) -> str:
+        if path.is_relative_to(tmp_path / "ops"):
+            looked.add(threading.current_thread().name)
+        return real(path, *args)
+
+    monkeypatch.setattr(Path, "read_text", noted)
+    one = step(tmp_path, f"echo $$ > {tmp_path}/pid; sleep 60", stdin=b"in")
+    assert (await runner.start(one)).code is None
+    await number_in(tmp_path / "pid")
+    assert (await runner.cancel(one)).code == 143
+    assert looked == {"manor-read"}
 
 
 async def test_another_key_does_not_get_the_folder(runner: LocalRunner, tmp_path: Path) -> None:

@@ -6,17 +6,19 @@ import asyncio
 import os
 import stat
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from manor.errors import ApplyFailed, NotOurs, TimedOut
-from manor.execution import detached, reading
+from manor.execution import detached, files, reading
+from manor.execution.durable import Disk
 from manor.execution.guard import Guard
 from manor.execution.local import LOOKS_AT_ONCE, LocalRunner, in_thread
-from manor.execution.values import HostPath, MakeFolder, PutFile
-from tests.execution.contract import RunnerContract, Stage, guard_for
+from manor.execution.values import FileAct, HostPath, MakeFolder, PutFile, PutLink, PutTree, Remove
+from tests.execution.contract import RunnerContract, Stage, archive, guard_for
 
 
 @pytest.fixture
@@ -35,8 +37,10 @@ class TestContract(RunnerContract):
     def hang(self, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
         """As on a share whose server is gone: the call does not come back."""
         answered = threading.Event()
-        for module, name in ((reading, "read"), (reading, "digest"), (reading, "listing"), (reading, "tail"), (detached, "stand")):
+        reads = ((reading, "read"), (reading, "digest"), (reading, "listings"), (reading, "tail"), (detached, "stand"))
+        for module, name in (*reads, (files, "carry_out")):
             monkeypatch.setattr(module, name, lambda *_: answered.wait(5))
+        monkeypatch.setattr(stage.runner, "leave_seconds", 0.0)
         return answered.set
 
 
@@ -44,7 +48,7 @@ async def test_what_hangs_takes_no_place_from_what_comes_after(stage: Stage, mon
     """More reads than go on at once have hung; the disk answers again, and so does the runner."""
     answered = threading.Event()
     with monkeypatch.context() as patch:
-        patch.setattr(reading, "listing", lambda _: answered.wait(5))
+        patch.setattr(reading, "listings", lambda _: answered.wait(5))
         stage.runner.read_seconds = 0.0
         for _ in range(2 * LOOKS_AT_ONCE):
             with pytest.raises(TimedOut):
@@ -136,3 +140,123 @@ async def test_cancelled_work_in_a_thread_is_over_when_its_task_is() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert done.is_set()
+
+
+@dataclass
+class SlowDisk(Disk):
+    """Holds one kind of call for a while, before it is made."""
+
+    at: str
+    began: threading.Event = field(default_factory=threading.Event)
+    go: threading.Event = field(default_factory=threading.Event)
+
+    def hold(self, name: str) -> None:
+        if name == self.at:
+            self.began.set()
+            self.go.wait(5)
+
+    def write(self, path: Path, chunks: Iterable[bytes], mode: int) -> None:
+        self.hold("write")
+        super().write(path, chunks, mode)
+
+    def link(self, path: Path, target: str) -> None:
+        self.hold("link")
+        super().link(path, target)
+
+    def rename(self, source: Path, target: Path) -> None:
+        self.hold("rename")
+        super().rename(source, target)
+
+    def sync_all(self, path: Path) -> None:
+        self.hold("sync_all")
+        super().sync_all(path)
+
+    def unlink(self, path: Path) -> None:
+        self.hold("unlink")
+        super().unlink(path)
+
+
+@dataclass(frozen=True)
+class Held:
+    """A runner on a slow disk, with a file, a folder and an archive there."""
+
+    runner: LocalRunner
+    disk: SlowDisk
+    root: Path
+    tree: tuple[str, str]
+
+    def act(self, name: str) -> FileAct:
+        """Return an act of each kind on what is there."""
+        root = HostPath(self.root)
+        acts: dict[str, FileAct] = {
+            "file":   PutFile(root / "file", b"new"),
+            "link":   PutLink(root / "file", HostPath("folder")),
+            "tree":   PutTree(root / "tree", *self.tree),
+            "remove": Remove(root / "file"),
+            "folder": Remove(root / "folder"),
+        }  # fmt: skip
+        return acts[name]
+
+    def found(self) -> dict[str, str]:
+        """Return what is there, hidden traces too."""
+        return {path.name: "folder" if path.is_dir() else path.read_text() for path in sorted(self.root.iterdir())}
+
+
+HELD = {"file": "old", "folder": "folder"}
+
+
+@pytest.fixture
+def held(tmp_path: Path, request: pytest.FixtureRequest) -> Held:
+    root, disk = tmp_path / "root", SlowDisk(request.param)
+    (root / "folder").mkdir(parents=True)
+    (root / "file").write_text("old")
+    runner = LocalRunner("prod/web-1", Guard("prod/web-1", roots=(HostPath(root),)), disk=disk)
+    return Held(runner, disk, root, archive(tmp_path, {"a": b"1", "b": b"2"}))
+
+
+def left_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "manor-read"]
+
+
+async def begin(held: Held, name: str) -> asyncio.Task[None]:
+    """Begin an act and one after it; return when the first is held."""
+    changing = asyncio.ensure_future(held.runner.change([held.act(name), PutFile(HostPath(held.root / "after"), b"")]))
+    await asyncio.to_thread(held.disk.began.wait, 5)
+    return changing
+
+
+WHEN = [
+    ("file",   "write",    HELD),
+    ("file",   "rename",   {**HELD, "file": "new"}),
+    ("link",   "link",     HELD),
+    ("tree",   "write",    HELD),
+    ("tree",   "sync_all", HELD),
+    ("tree",   "rename",   {**HELD, "tree": "folder"}),
+    ("remove", "unlink",   {"folder": "folder"}),
+    ("folder", "rename",   {"file": "old"}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "held", "expected"), WHEN, indirect=["held"])
+async def test_a_cancelled_act_is_done_wholly_or_not_at_all_and_the_next_is_not_begun(held: Held, name: str, expected: dict[str, str]) -> None:
+    """The call that is under way is waited for: it is done, and nothing but tidying comes after it."""
+    changing = await begin(held, name)
+    changing.cancel()
+    asyncio.get_running_loop().call_soon(held.disk.go.set)
+    with pytest.raises(asyncio.CancelledError):
+        await changing
+    assert held.found() == expected
+
+
+@pytest.mark.parametrize(("name", "held", "expected"), WHEN, indirect=["held"])
+async def test_what_was_given_up_does_nothing_more_when_the_disk_answers_again(held: Held, name: str, expected: dict[str, str]) -> None:
+    held.runner.leave_seconds = 0.0
+    changing = await begin(held, name)
+    changing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await changing
+    assert "after" not in held.found()
+    held.disk.go.set()
+    for thread in left_threads():
+        thread.join(5)
+    assert held.found() == expected

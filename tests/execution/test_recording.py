@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
 from manor.errors import CommandFailed, Unreachable
+from manor.execution.bounded import Begin
 from manor.execution.guard import Guard
 from manor.execution.memory import Link
 from manor.execution.recording import RecordingRunner, Reply
-from manor.execution.values import Command, Completed, Effect, HostPath, HttpRequest, PutFile, Remove, SocketCommand, Touch
+from manor.execution.values import Command, Completed, Effect, FileAct, HostPath, HttpRequest, PutFile, Remove, SocketCommand, Touch
 from tests.execution.contract import CommandContract, RunnerContract, Stage, guard_for
 
 ROOT, FOREIGN = HostPath("/srv/manor"), HostPath("/opt/foreign")
@@ -39,8 +40,13 @@ class TestContract(RunnerContract, CommandContract):
         async def nothing(*_: object) -> None:
             await answered.wait()
 
-        for name in ("_read", "_digest", "_listing", "_attach", "_log"):
+        async def begun(acts: Sequence[FileAct], begin: Begin) -> None:
+            begin(acts[0])
+            await answered.wait()
+
+        for name in ("_read", "_digest", "_listings", "_attach", "_log", "_start", "_cancel"):
             monkeypatch.setattr(stage.runner, name, nothing)
+        monkeypatch.setattr(stage.runner, "_change", begun)
         return answered.set
 
 

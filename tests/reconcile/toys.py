@@ -21,11 +21,12 @@ from manor.execution.recording import RecordingRunner
 from manor.execution.values import Act, Command, Completed, Detached, Effect, FileAct, HostPath, MakeFolder, PutFile, SocketCommand, Touch
 from manor.integrations.proxies.base import AccessRecord, Proxy, RenderedFile, ServerView, TierProgram
 from manor.integrations.supervisors.base import Program, ProgramStatus, ProgramView, SupervisedHost, Supervisor, SupervisorFile
-from manor.observe.hosts import HostQuestion, observe_host
+from manor.observe.hosts import observe_host
 from manor.reconcile.desired import DesiredFile, DesiredHost, DesiredTier, Material, base_files, digest_of, service_programs
 from manor.reconcile.plan import Observed, Plan, plan_environment
 from manor.reconcile.site import Site
 from manor.state.store import Store
+from manor.workflows.applying import question_of
 from tests.estate.products import PRODUCTS
 
 ROOT = HostPath("/srv/manor/web-1")
@@ -247,10 +248,7 @@ class Toy:
 
     async def observed(self, **changes: Any) -> Observed:
         """Look at the host."""
-        host = self.host
-        texts = (host.layout.loaded("supervisor"), *(host.layout.loaded(tier.node.key) for tier in host.tiers))
-        question = HostQuestion(tuple(file.path for file in host.files), host.folders, texts, host.supervised, host.supervisor)
-        return Observed({"web-1": await observe_host(question, self.runner, "web-1")}, **changes)
+        return Observed({"web-1": await observe_host(question_of(self.host), self.runner, "web-1")}, **changes)
 
     async def plan(self, digest: str = "d1", **changes: Any) -> Plan:
         """Plan against what is there."""

@@ -278,6 +278,7 @@ class Trickling:
     """A request whose body comes byte by byte for ever."""
 
     headers: Mapping[str, str] = MappingProxyType({})
+    query_params: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, quick_at_first: int) -> None:
         self.quick_at_first = quick_at_first

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,10 +17,12 @@ from manor.errors import ApplyFailed, Busy, NotRestored, Refused, UsageError
 from manor.execution.values import PutFile
 from manor.operations.chaos import Point
 from manor.operations.engine import execute
+from manor.operations.leasing import hold
 from manor.operations.planning import Result, create
 from manor.operations.step import Here
 from manor.state import audit, journal, leases, lock, operations, places
 from manor.state.holder import process_start, this_process
+from manor.state.leases import Lease
 from manor.state.operations import NewOperation, Operation
 from manor.state.store import Store
 from manor.state.words import OperationState, Outcome
@@ -315,6 +318,23 @@ async def test_resume_and_up_go_on_with_it(opened: Context, machine: Machine) ->
     await killed_half_way(opened)
     await finish_downs(opened, ("dev", "prod"), ADA)
     assert up(opened) == ["dev"]
+
+
+async def test_up_that_waited_for_a_down_begins_no_other(opened: Context, machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever held the lease has ended it meanwhile."""
+    await killed_half_way(opened)
+
+    @asynccontextmanager
+    async def waited(*words: Any, **names: Any) -> AsyncIterator[Lease]:
+        monkeypatch.setattr(down, "hold", hold)
+        assert names == {"wait_seconds": 30.0}
+        await take_down(opened, Extent(("prod",)), ADA)
+        async with hold(*words, **names) as lease:
+            yield lease
+
+    monkeypatch.setattr(down, "hold", waited)
+    await finish_downs(opened, ("prod",), replace(ADA, wait_seconds=30.0))
+    assert [one.state for one in opened.store.read_now(operations.recent, "prod")] == [OperationState.DONE]
 
 
 async def test_a_purge_that_others_would_miss_is_refused(opened: Context, machine: Machine) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from manor.cli.terminal.options import dry_run_option, environment_option, estate_argument, json_option
+from manor.cli.terminal.options import dry_run_option, environment_option, estate_argument, json_option, wait_option
 from manor.cli.terminal.printing import print_result, printer
 from manor.cli.terminal.running import actor, run, run_changing
 
@@ -16,9 +16,12 @@ from manor.cli.terminal.running import actor, run, run_changing
 @environment_option
 @click.option("--allow-destroy", is_flag=True, help="Also remove what is no longer declared.")
 @click.option("--no-controller", is_flag=True, envvar="MANOR_NO_CONTROLLER", help="Do not start `manor serve` beside it.")
+@wait_option
 @dry_run_option
 @json_option
-def command(estate: Path | None, environments: tuple[str, ...], allow_destroy: bool, no_controller: bool, dry_run: bool, as_json: bool) -> None:
+def command(
+    estate: Path | None, environments: tuple[str, ...], allow_destroy: bool, no_controller: bool, wait_seconds: float, dry_run: bool, as_json: bool
+) -> None:
     """Bring environments up: every host as declared, every tier answering; and the controller, which goes on in the background.
 
     Does nothing, and says so, where all is as declared. The first time an admin token is shown, once.
@@ -38,8 +41,11 @@ def command(estate: Path | None, environments: tuple[str, ...], allow_destroy: b
         if dry_run:
             run(lambda stop: foresee_up(context, names, foreseen_printer(as_json=as_json), allow_destroy=allow_destroy, with_controller=not no_controller))
             return
-        run_changing(context, lambda stop: finish_downs(context, names, Carrying(actor(), printer(as_json=as_json), stop)))
-        results = run_changing(context, lambda stop: bring_up(context, names, printer(as_json=as_json), stop, actor=actor(), allow_destroy=allow_destroy))
+        tell = printer(as_json=as_json)
+        run_changing(context, lambda stop: finish_downs(context, names, Carrying(actor(), tell, stop, wait_seconds=wait_seconds)))
+        results = run_changing(
+            context, lambda stop: bring_up(context, names, Carrying(actor(), tell, stop, wait_seconds=wait_seconds), allow_destroy=allow_destroy)
+        )
         for name, result in results.items():
             ways = ways_in(context, name)
             word = "nothing to do; all is as declared" if result is None else "up"

@@ -98,6 +98,10 @@ class HostLayout:
         """Return the file that says which files a running process has taken over: sha256 over them."""
         return self.root / "run" / f"{key}.loaded"
 
+    def restart_due(self, key: str) -> HostPath:
+        """Return the file that is there while a tier has to be restarted for what lies on disk."""
+        return self.root / "run" / f"{key}.restart"
+
     @property
     def supervisor(self) -> HostPath:
         """The supervisor's own files."""

@@ -1,7 +1,8 @@
 """The contract of a runner: the one place that acts on a host.
 
 Invariant: every act passes the host's `Guard` first; a runner implements only the underscored methods, so none can go round it.
-Invariant: every act and every read is bounded in time, and cancelling its task ends it (a command's whole process group).
+Invariant: every act and every read is bounded in time, and cancelling its task ends it (a command's whole process group; file acts between two of them).
+Only `ended` waits as long as the program lasts.
 """
 
 from __future__ import annotations
@@ -10,9 +11,9 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 
-from manor.execution.bounded import READ_SECONDS, bounded
+from manor.execution.bounded import CHANGE_SECONDS, READ_SECONDS, STEP_SECONDS, Begin, act_by_act, bounded
 from manor.execution.guard import Guard
-from manor.execution.values import Act, Command, Completed, Connect, Detached, DetachedState, FileAct, HostPath, HttpRequest, SocketCommand
+from manor.execution.values import Act, Command, Completed, Connect, Detached, DetachedState, FileAct, HostPath, HttpRequest, PutTree, Remove, SocketCommand
 
 
 class Runner(ABC):
@@ -20,6 +21,10 @@ class Runner(ABC):
 
     read_seconds = READ_SECONDS
     """A read that has no answer by then raises TimedOut."""
+    change_seconds = CHANGE_SECONDS
+    """A file act that is not done by then raises TimedOut; unpacking and removing trees have their own `timeout_seconds` besides."""
+    step_seconds = STEP_SECONDS
+    """The same for the start and the end of a detached program."""
 
     def __init__(self, host: str, guard: Guard) -> None:
         """Act on `host` (`<environment>/<name>`) under `guard`."""
@@ -47,10 +52,13 @@ class Runner(ABC):
         return await self._connect(connect)
 
     async def change(self, acts: Sequence[FileAct]) -> None:
-        """Carry out file acts in order, each atomically and durably. All are checked before the first. Raises NotOurs, ManorError."""
+        """Carry out file acts in order, each atomically and durably. All are checked before the first. Raises NotOurs, TimedOut, ManorError.
+
+        Cancelled or out of time it ends between two acts at the latest: each one is done wholly or not at all.
+        """
         for act in acts:
             self.guard.check(act)
-        await self._change(acts)
+        await act_by_act(lambda begin: self._change(acts, begin), self.seconds_for, self.host)
 
     async def carry_out(self, act: Act) -> Completed:
         """Carry out any act."""
@@ -77,14 +85,19 @@ class Runner(ABC):
         own = [self.guard.readable(path) for path in paths]
         return await bounded(self._digest(own), self.read_seconds, self.host, "digest", own)
 
+    async def listings(self, folders: Iterable[HostPath]) -> Mapping[HostPath, Sequence[str]]:
+        """Return the names in each folder, sorted, in one round trip; none for one that does not exist. Raises NotOurs, TimedOut."""
+        own = [self.guard.readable(folder) for folder in folders]
+        return await bounded(self._listings(own), self.read_seconds, self.host, "listing", own)
+
     async def listing(self, folder: HostPath) -> Sequence[str]:
-        """Return the names in a folder, sorted; empty if it does not exist. Raises NotOurs, TimedOut."""
-        return await bounded(self._listing(self.guard.readable(folder)), self.read_seconds, self.host, "listing", [folder])
+        """Return the names in one folder, as `listings` does."""
+        return (await self.listings([folder]))[folder]
 
     async def start(self, step: Detached) -> DetachedState:
-        """Start a detached program unless its key was started before, and return how it stands."""
+        """Start a detached program unless its key was started before, and return how it stands. Raises NotOurs, TimedOut, ManorError."""
         self._check_step(step)
-        return await self._start(step)
+        return await bounded(self._start(step), self.step_seconds, self.host, "start", [step.folder])
 
     async def attach(self, step: Detached) -> DetachedState:
         """Return how a detached program stands. Raises NotOurs, TimedOut."""
@@ -99,9 +112,13 @@ class Runner(ABC):
         return await bounded(self._log(self._readable(step), offset), self.read_seconds, self.host, "log", [step.folder])
 
     async def cancel(self, step: Detached) -> DetachedState:
-        """End a detached program and all it started: TERM, 5 s, KILL. Returns how it stands."""
+        """End a detached program and all it started: TERM, 5 s, KILL. Returns how it stands. Raises NotOurs, TimedOut."""
         self._check_step(step)
-        return await self._cancel(step)
+        return await bounded(self._cancel(step), self.step_seconds, self.host, "cancel", [step.folder])
+
+    def seconds_for(self, act: FileAct) -> float:
+        """Return how long a file act may take."""
+        return self.change_seconds + (act.timeout_seconds if isinstance(act, PutTree | Remove) else 0.0)
 
     def _check_step(self, step: Detached) -> None:
         self.guard.check(step.command)
@@ -123,13 +140,13 @@ class Runner(ABC):
     @abstractmethod
     async def _connect(self, connect: Connect) -> Completed: ...
     @abstractmethod
-    async def _change(self, acts: Sequence[FileAct]) -> None: ...
+    async def _change(self, acts: Sequence[FileAct], begin: Begin) -> None: ...
     @abstractmethod
     async def _read(self, paths: Sequence[HostPath]) -> Mapping[HostPath, bytes]: ...
     @abstractmethod
     async def _digest(self, paths: Sequence[HostPath]) -> Mapping[HostPath, str]: ...
     @abstractmethod
-    async def _listing(self, folder: HostPath) -> Sequence[str]: ...
+    async def _listings(self, folders: Sequence[HostPath]) -> Mapping[HostPath, Sequence[str]]: ...
     @abstractmethod
     async def _start(self, step: Detached) -> DetachedState: ...
     @abstractmethod

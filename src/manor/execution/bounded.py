@@ -1,6 +1,6 @@
-"""Reads that end in time, whatever becomes of the disk or the line that they wait for (docs/execution.md).
+"""Reads and acts that end in time, whatever becomes of the disk or the line that they wait for (docs/execution.md).
 
-Invariant: whoever waits for a read gives way when its time is up or its task is cancelled; what still hangs keeps nobody waiting, not even this process's end.
+Invariant: whoever waits gives way when the time is up or its task is cancelled; what still hangs keeps nobody waiting, not even this process's end.
 """
 
 from __future__ import annotations
@@ -9,23 +9,51 @@ import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future
-from typing import TypeVar
+from contextlib import suppress
+from typing import TypeAlias, TypeVar
 
 from manor.errors import TimedOut
-from manor.execution.values import HostPath
+from manor.execution.messages import shown
+from manor.execution.values import FileAct, HostPath
 
 READ_SECONDS = 30.0
 """A look at a whole host takes milliseconds; a share whose server is gone answers never."""
+CHANGE_SECONDS = 60.0
+"""A file act takes milliseconds; a disk under load may take seconds. Whole trees have a time of their own besides (`PutTree`, `Remove`)."""
+STEP_SECONDS = 60.0
+"""A detached program is started within 10 s and ended within 8 s; the rest is for its folder."""
+LEAVE_SECONDS = 5.0
+"""What was given up and does not end by then is left behind."""
 Answer = TypeVar("Answer")
+Begin: TypeAlias = Callable[[FileAct], None]
+"""Says which act comes now: its time begins."""
 
 
 async def bounded(work: Awaitable[Answer], seconds: float, host: str, what: str, paths: Sequence[HostPath]) -> Answer:
-    """Wait for a read, at most so long. Raises TimedOut with host and path."""
+    """Wait for a read, or for what is done in a step's folder, at most so long. Raises TimedOut with host and path."""
     try:
         async with asyncio.timeout(seconds):
             return await work
     except TimeoutError as error:
         raise TimedOut(f"{host}: {what} {named(paths)}: no answer within {seconds:g} s; is the disk or share that it lies on still there?") from error
+
+
+async def act_by_act(work: Callable[[Begin], Awaitable[None]], seconds_of: Callable[[FileAct], float], host: str) -> None:
+    """Wait for file acts, for each at most so long from when it begins. Raises TimedOut with host and act."""
+    loop, begun = asyncio.get_running_loop(), list[FileAct]()
+
+    def begin(act: FileAct) -> None:
+        begun.append(act)
+        limit.reschedule(loop.time() + seconds_of(act))
+
+    try:
+        async with asyncio.timeout(None) as limit:
+            await work(begin)
+    except TimeoutError as error:
+        raise TimedOut(
+            f"{host}: {shown(begun[-1])}: not done within {seconds_of(begun[-1]):g} s; is the disk or share that it lies on still there? "
+            "The call that hangs may still come through, and nothing after it"
+        ) from error
 
 
 def named(paths: Sequence[HostPath]) -> str:
@@ -47,3 +75,19 @@ async def in_own_thread(work: Callable[[], Answer]) -> Answer:
 
     threading.Thread(target=read, name="manor-read", daemon=True).start()
     return await asyncio.wrap_future(ended)
+
+
+async def in_kept_thread(work: Callable[[], Answer], give_up: Callable[[], None], leave_seconds: float) -> Answer:
+    """Do blocking work in a thread; when cancelled, tell it to give up and wait for its end, but not longer than `leave_seconds`."""
+    task = asyncio.ensure_future(in_own_thread(work))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        give_up()
+        await asyncio.wait([task], timeout=leave_seconds)
+        if task.done():
+            with suppress(Exception):  # the task was cancelled: that is what is told
+                task.result()
+        else:
+            task.cancel()
+        raise

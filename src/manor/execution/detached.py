@@ -1,6 +1,7 @@
 """Starts, finds again and ends programs that outlive the controller (docs/detached-steps.md).
 
 Invariant: what a step's state is told from lies in its folder and in /proc, never in this process: a new controller sees what the old one saw.
+Invariant: what is async here looks at a step's folder in threads only; what it does to processes it does itself, never a thread that was left behind.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import Path
 
 from manor.errors import UsageError
 from manor.execution import durable, files
+from manor.execution.bounded import in_own_thread
 from manor.execution.durable import Disk
 from manor.execution.processes import Place, readable
 from manor.execution.processes import start as start_process
@@ -134,20 +136,20 @@ async def wait_for_wrapper(claimed: Identity | None) -> None:
 async def end(step: Detached) -> DetachedState:
     """End the program with all it started, and return how the step stands. A wrapper that is gone or hangs is done without."""
     deadline = time.monotonic() + CANCEL_SECONDS
-    state = stand(step)
-    if state.started and not is_wrapped(step):
-        _signal_marked(step, signal.SIGTERM)
+    state, claimed = await in_own_thread(lambda: (stand(step), identity_in(Path(step.folder))))
+    if state.started and not (claimed is not None and is_alive(claimed)):
+        await _signal_marked(step, signal.SIGTERM)
     if not _is_running(state):
         return state
-    _signal_wrapper(step, signal.SIGTERM)
+    _signal_wrapper(claimed, signal.SIGTERM)
     while _is_running(state) and time.monotonic() < deadline:
         await asyncio.sleep(POLL_SECONDS)
-        state = stand(step)
+        state = await in_own_thread(lambda: stand(step))
     if _is_running(state):
-        _signal_wrapper(step, signal.SIGKILL)
-        _signal_marked(step, signal.SIGKILL)
+        _signal_wrapper(claimed, signal.SIGKILL)
+        await _signal_marked(step, signal.SIGKILL)
         await asyncio.sleep(POLL_SECONDS)
-    return stand(step)
+    return await in_own_thread(lambda: stand(step))
 
 
 def identity_in(folder: Path) -> Identity | None:
@@ -176,12 +178,6 @@ def look_at(pid: int) -> tuple[bytes, int]:
     """Return a process's state and start time in clock ticks. Raises FileNotFoundError or ProcessLookupError if there is none."""
     state, *fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b") ")[2].split()
     return state, int(fields[18])
-
-
-def is_wrapped(step: Detached) -> bool:
-    """Tell whether the step's wrapper lives."""
-    claimed = identity_in(Path(step.folder))
-    return claimed is not None and is_alive(claimed)
 
 
 def boot_id() -> str:
@@ -218,8 +214,7 @@ def _is_running(state: DetachedState) -> bool:
     return state.started and state.code is None and not state.lost
 
 
-def _signal_wrapper(step: Detached, number: signal.Signals) -> None:
-    claimed = identity_in(Path(step.folder))
+def _signal_wrapper(claimed: Identity | None, number: signal.Signals) -> None:
     if claimed is None:
         return
     with suppress(ProcessLookupError):
@@ -231,7 +226,7 @@ def _signal_wrapper(step: Detached, number: signal.Signals) -> None:
             os.close(handle)
 
 
-def _signal_marked(step: Detached, number: signal.Signals) -> None:
-    for pid in [*marked(step), *marked(step, TIMER)]:
+async def _signal_marked(step: Detached, number: signal.Signals) -> None:
+    for pid in await in_own_thread(lambda: [*marked(step), *marked(step, TIMER)]):
         with suppress(ProcessLookupError):
             os.kill(pid, number)

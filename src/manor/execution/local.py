@@ -1,14 +1,14 @@
 """The runner that acts on this machine (docs/execution.md).
 
 Invariant: a path is held against the guard twice: as written, and as it really lies, links followed.
-Invariant: a cancelled file act is over when its task ends: no thread writes behind its back. A read that hangs is left behind.
+Invariant: no thread writes behind the back of a task that was cancelled or is out of time. A call that hangs is left behind, and nothing comes after it.
+Invariant: no folder of a step is looked at in the event loop: a share that is gone would stop everything.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,9 +17,10 @@ from typing import TypeVar
 from manor.errors import ApplyFailed
 from manor.execution import detached, files, processes, reading, sockets
 from manor.execution.base import Runner
-from manor.execution.bounded import in_own_thread
+from manor.execution.bounded import LEAVE_SECONDS, Begin, in_kept_thread, in_own_thread
 from manor.execution.durable import Disk
 from manor.execution.guard import Guard
+from manor.execution.leash import LeashedDisk
 from manor.execution.processes import Place
 from manor.execution.values import Command, Completed, Connect, Detached, DetachedState, FileAct, HostPath, HttpRequest, SocketCommand
 
@@ -28,10 +29,15 @@ LOG_PIECE_BYTES = 1024 * 1024
 AT_ONCE = 64
 LOOKS_AT_ONCE = 8
 """Of one runner. Each has a thread; one that hangs gives its place back when its time is up."""
+END_OF_WORK_SECONDS = 300.0
+"""So long a cancelled task waits for the end of the controller's own work on files: nobody may tidy up under it."""
 
 
 class LocalRunner(Runner):
     """Acts on this machine as the user who runs it."""
+
+    leave_seconds = LEAVE_SECONDS
+    """So long a cancelled file act may take to end; it begins nothing more meanwhile."""
 
     def __init__(
         self,
@@ -73,10 +79,12 @@ class LocalRunner(Runner):
         async with self._limit:
             return await sockets.connect(connect, self.host)
 
-    async def _change(self, acts: Sequence[FileAct]) -> None:
+    async def _change(self, acts: Sequence[FileAct], begin: Begin) -> None:
         async with self._limit:
             for act in acts:
-                await in_thread(partial(self._change_one, act))
+                begin(act)
+                disk = LeashedDisk(self._disk)
+                await in_kept_thread(partial(self._change_one, disk, act), disk.give_up, self.leave_seconds)
 
     async def _read(self, paths: Sequence[HostPath]) -> Mapping[HostPath, bytes]:
         return await self._look(lambda: reading.read(self._readable_where_they_lie(paths, files.followed)))
@@ -84,17 +92,13 @@ class LocalRunner(Runner):
     async def _digest(self, paths: Sequence[HostPath]) -> Mapping[HostPath, str]:
         return await self._look(lambda: reading.digest(self._readable_where_they_lie(paths, files.place_of)))
 
-    async def _listing(self, folder: HostPath) -> Sequence[str]:
-        return await self._look(lambda: reading.listing(*self._readable_where_they_lie([folder], files.followed)))
+    async def _listings(self, folders: Sequence[HostPath]) -> Mapping[HostPath, Sequence[str]]:
+        return await self._look(lambda: reading.listings(self._readable_where_they_lie(folders, files.followed)))
 
     async def _start(self, step: Detached) -> DetachedState:
         async with self._limit:
-            self._check_where_it_lies(step.folder_act)
-            try:
-                return await in_thread(lambda: detached.start(self._disk, step, self._place()))
-            except OSError as error:
-                where = error.filename or step.folder
-                raise ApplyFailed(f"{self.host}: the detached step {step.key} was not started: {where}: {error.strerror or error}") from error
+            disk = LeashedDisk(self._disk)
+            return await in_kept_thread(lambda: self._start_one(disk, step), disk.give_up, self.leave_seconds)
 
     async def _attach(self, step: Detached) -> DetachedState:
         return await self._look(lambda: detached.stand(step))
@@ -124,10 +128,19 @@ class LocalRunner(Runner):
         is_there = self.root is not None and Path(self.root).is_dir()
         return Place(self.host, self.root if self.root is not None and is_there else HostPath("/"), self._grace_seconds)
 
-    def _change_one(self, act: FileAct) -> None:
+    def _start_one(self, disk: Disk, step: Detached) -> DetachedState:
+        """Start a step. A thread that was given up claims nothing any more, so a wrapper that it starts ends by itself."""
+        self._check_where_it_lies(step.folder_act)
+        try:
+            return detached.start(disk, step, self._place())
+        except OSError as error:
+            where = error.filename or step.folder
+            raise ApplyFailed(f"{self.host}: the detached step {step.key} was not started: {where}: {error.strerror or error}") from error
+
+    def _change_one(self, disk: Disk, act: FileAct) -> None:
         self._check_where_it_lies(act)
         try:
-            files.carry_out(self._disk, act)
+            files.carry_out(disk, act)
         except OSError as error:
             raise ApplyFailed(f"{self.host}: {type(act).__name__} {act.path}: {error.strerror or error}; it is as it was") from error
 
@@ -136,12 +149,5 @@ class LocalRunner(Runner):
 
 
 async def in_thread(work: Callable[[], Result]) -> Result:
-    """Do blocking work in a thread; when cancelled, wait for its end before giving way."""
-    task = asyncio.ensure_future(asyncio.to_thread(work))
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait([task])
-        with suppress(Exception):
-            task.result()
-        raise
+    """Do blocking work on the controller's own files in a thread; when cancelled, wait for its end before giving way, at most five minutes."""
+    return await in_kept_thread(work, lambda: None, END_OF_WORK_SECONDS)

@@ -30,11 +30,9 @@ def digest(paths: Sequence[HostPath]) -> dict[HostPath, str]:
     return found
 
 
-def listing(folder: HostPath) -> tuple[str, ...]:
-    """Return the names in a folder, sorted; empty if there is none."""
-    with suppress(FileNotFoundError, NotADirectoryError):
-        return tuple(sorted(entry.name for entry in Path(folder).iterdir()))
-    return ()
+def listings(folders: Sequence[HostPath]) -> dict[HostPath, tuple[str, ...]]:
+    """Return the names in each folder, sorted; empty where there is none."""
+    return {folder: _names_in(Path(folder)) for folder in folders}
 
 
 def tail(path: HostPath, offset: int, most: int) -> bytes:
@@ -43,6 +41,12 @@ def tail(path: HostPath, offset: int, most: int) -> bytes:
         file.seek(offset)
         return file.read(most)
     return b""
+
+
+def _names_in(folder: Path) -> tuple[str, ...]:
+    with suppress(FileNotFoundError, NotADirectoryError):
+        return tuple(sorted(entry.name for entry in folder.iterdir()))
+    return ()
 
 
 def _digest_one(path: Path) -> str:

@@ -12,6 +12,7 @@ from typing import TypeAlias, TypeVar
 from manor.errors import ApplyFailed, ManorError
 from manor.execution import processes
 from manor.execution.base import Runner
+from manor.execution.bounded import Begin
 from manor.execution.guard import Guard, is_inside
 from manor.execution.memory import MemoryFiles
 from manor.execution.messages import shown
@@ -90,8 +91,9 @@ class RecordingRunner(Runner):
     async def _connect(self, connect: Connect) -> Completed:
         return await self._answer(connect)
 
-    async def _change(self, acts: Sequence[FileAct]) -> None:
+    async def _change(self, acts: Sequence[FileAct], begin: Begin) -> None:
         for act in acts:
+            begin(act)
             self._check_where_it_lies(act)
             try:
                 self.files.carry_out(act)
@@ -109,9 +111,12 @@ class RecordingRunner(Runner):
         below = await self._over.digest(paths) if self._over else {}
         return {**self._unhidden(below), **self.files.digest(paths)}
 
-    async def _listing(self, folder: HostPath) -> Sequence[str]:
-        self._require_readable([self.files.followed(folder)])
-        below = await self._over.listing(folder) if self._over else ()
+    async def _listings(self, folders: Sequence[HostPath]) -> Mapping[HostPath, Sequence[str]]:
+        self._require_readable(map(self.files.followed, folders))
+        below = await self._over.listings(folders) if self._over else {}
+        return {folder: self._names_in(folder, below.get(folder, ())) for folder in folders}
+
+    def _names_in(self, folder: HostPath, below: Sequence[str]) -> tuple[str, ...]:
         kept = self._unhidden({folder / name: name for name in below}).values()
         return tuple(sorted({*kept, *self.files.listing(folder)}))
 

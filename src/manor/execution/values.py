@@ -150,6 +150,8 @@ class Remove:
 
     path: HostPath
     touch: Touch = Touch(effect=Effect.INCLUDE)
+    timeout_seconds: float = 300.0
+    """A release has tens of thousands of files."""
 
 
 FileAct: TypeAlias = PutFile | PutLink | PutTree | MakeFolder | Remove

@@ -61,7 +61,7 @@ async def observe_host(question: HostQuestion, runner: Runner, name: str) -> Obs
 
 
 async def look(question: HostQuestion, runner: Runner, name: str) -> ObservedHost:
-    """Look at a host that answers. Raises an ExceptionGroup of what the runner raises."""
+    """Look at a host that answers: one call of each kind, all at once. Raises an ExceptionGroup of what the runner raises."""
     async with asyncio.TaskGroup() as group:
         digests = group.create_task(runner.digest(question.paths))
         texts = group.create_task(runner.read(question.texts))
@@ -74,8 +74,8 @@ async def look(question: HostQuestion, runner: Runner, name: str) -> ObservedHos
 
 async def list_folders(folders: Iterable[HostPath], runner: Runner) -> tuple[HostPath, ...]:
     """Return every file directly in the folders."""
-    every = [(folder, await runner.listing(folder)) for folder in folders]
-    return tuple(folder / name for folder, names in every for name in names)
+    every = await runner.listings(folders)
+    return tuple(folder / name for folder, names in every.items() for name in names)
 
 
 async def observe_programs(question: HostQuestion, runner: Runner) -> tuple[ProgramView, ...] | None:

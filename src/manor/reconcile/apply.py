@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from manor.execution.values import HostPath
 from manor.operations.step import Planned, Step
 from manor.reconcile.desired import DesiredHost, DesiredTier
+from manor.reconcile.due import mark_of
 from manor.reconcile.plan import Action, Observed, Plan
 from manor.reconcile.site import Site
 from manor.reconcile.steps import FenceHost, PrepareHost
@@ -100,14 +102,16 @@ def redefined(plan: Plan, host: DesiredHost, running: Collection[At]) -> list[st
 
 def restarting_tiers(hosts: Iterable[DesiredHost], observed: Observed) -> frozenset[At]:
     """Return the tiers for whose new files a reload is not enough, as their products say."""
-    return frozenset((host.name, tier.node.key) for host in hosts for tier in host.tiers if is_restarting(host.name, tier, observed))
+    return frozenset((host.name, tier.node.key) for host in hosts for tier in host.tiers if is_restarting(host.name, tier, observed, mark_of(host, tier)))
 
 
-def is_restarting(host: str, tier: DesiredTier, observed: Observed) -> bool:
-    """Tell whether a tier has to be restarted for its new files. A part of somebody else's program never is."""
+def is_restarting(host: str, tier: DesiredTier, observed: Observed, due: HostPath) -> bool:
+    """Tell whether a tier has to be restarted for its new files, or was to be (`due`) before. A part of somebody else's program never is."""
     if tier.node.theirs is not None or not tier.files:
         return False
     found, etc = observed.hosts[host], tier.node.folders.etc
+    if due in found.texts:
+        return True
     before = {path.name: b"" for path in found.strays if path.parent == etc}
     for file in tier.files:
         there = file.content if found.digests.get(file.path) == file.digest else observed.texts.get((host, file.path))

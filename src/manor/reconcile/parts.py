@@ -61,7 +61,8 @@ async def look_beside(node: TierNode, runner: Runner, argv: tuple[str, ...] = ()
     if missing:
         raise Refused("; ".join(missing))
     text = (await runner.read([main])).get(main, b"")
-    return Found(text, tuple(await runner.listing(main.parent)), tuple(await runner.listing(into)), argv)
+    names = await runner.listings([main.parent, into])
+    return Found(text, tuple(names[main.parent]), tuple(names[into]), argv)
 
 
 async def judge_part(tier: DesiredTier, node: TierNode, runner: Runner, argv: tuple[str, ...] = (), *, with_ours: bool = True) -> tuple[str, ...]:

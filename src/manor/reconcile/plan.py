@@ -16,6 +16,7 @@ from manor.execution.values import HostPath
 from manor.integrations.supervisors.base import ProgramStatus
 from manor.observe.hosts import ObservedHost
 from manor.reconcile.desired import DesiredFile, DesiredHost, DesiredTier, definitions_of
+from manor.reconcile.due import mark_of
 
 ABSENT = "absent"
 NOT_YET = "not yet"
@@ -167,9 +168,11 @@ def starts(host: DesiredHost, found: ObservedHost) -> tuple[Change, ...]:
 
 
 def plan_loaded(host: DesiredHost, tier: DesiredTier, found: ObservedHost) -> tuple[Change, ...]:
-    """Return the reload of a tier whose process has not taken over the declared files."""
+    """Return the reload of a tier whose process has not taken over the declared files, or the restart that is due."""
     loaded = found.texts.get(host.layout.loaded(tier.node.key), b"").decode().strip()
     is_part = tier.node.theirs is not None
+    if mark_of(host, tier) in found.texts:
+        return (Change(host.name, tier.node.subject, Action.RESTART, tier.node.key, before="a restart is due", after=tier.digest),)
     if loaded == tier.digest or not (loaded or is_part) or not tier.node.has_files:
         return ()
     return (Change(host.name, tier.node.subject, Action.RELOAD, tier.node.key, before=loaded or NOT_YET, after=tier.digest),)

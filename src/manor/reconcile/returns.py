@@ -69,7 +69,7 @@ def program_in(folder: HostPath) -> Detached:
 async def end_guards(host: DesiredHost, runner: Runner) -> None:
     """End every guard on a host; the marks stay for whoever goes on."""
     root = host.layout.guard("any").parent
-    for service in await runner.listing(root):
-        programs = root / service / "programs"
-        for name in await runner.listing(programs):
-            await runner.cancel(program_in(programs / name))
+    folders = [root / service / "programs" for service in await runner.listing(root)]
+    for folder, names in (await runner.listings(folders)).items():
+        for name in names:
+            await runner.cancel(program_in(folder / name))

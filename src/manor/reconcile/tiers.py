@@ -19,6 +19,7 @@ from manor.observe.hosts import HostQuestion, observe_programs
 from manor.observe.slots import read_slots, traffic_of
 from manor.operations.step import Evidence, Here
 from manor.reconcile.desired import DesiredHost, DesiredTier
+from manor.reconcile.due import forget_due, is_due, mark_of, note_due
 from manor.reconcile.parts import find_master, judge_part, part_problem, pasted_problems, reload_part, remembered, untold
 from manor.reconcile.returns import returned_traffic
 from manor.reconcile.site import POLL_SECONDS, READY_SECONDS, SLACK_SECONDS, HostStep, Site, anyhow, remove_strays, tell_supervisor, with_parents, write_changed
@@ -97,6 +98,7 @@ class ChangeTier(HostStep):
             await find_master(tier, runner)
         before = await self._read_before(tier, host, runner, here)
         await write_switch_files(ports, tier, runner)
+        await note_due(host, tier, runner, before)
         await write_changed(runner, tier.files, tier.own_path)
         await remove_strays(tier.node.folders.etc, (file.path for file in tier.files), runner, tier.node.subject)
         if not await is_running(host, runner, tier):
@@ -130,6 +132,7 @@ class ChangeTier(HostStep):
             await remove_strays(etc, (etc / name for name in before), runner, tier.node.subject)
             await take_over(tier, host, runner, {file.path.name: file.content for file in tier.files}, ports.store.clock)
             await verify(tier, host, runner, ports, is_restored=True)
+            await forget_due(host, tier, runner)
         except ManorError as second:
             raise NotRestored(
                 f"{self.host}: {self.key} failed ({error}) and does not work with its old files either ({second}); the new files are in {etc}, "
@@ -143,7 +146,7 @@ async def take_over(tier: DesiredTier, host: DesiredHost, runner: Runner, before
     if tier.node.theirs is not None:
         await reload_part(tier, runner)
         return "reloaded by its own master"
-    if tier.proxy.needs_restart(before, await present(tier, runner)):
+    if await is_due(host, tier, runner) or tier.proxy.needs_restart(before, await present(tier, runner)):
         for program in tier.programs:
             await tell_supervisor(host, runner, host.supervisor.stop_program(host.supervised, program.name, program.stop_seconds + SLACK_SECONDS))
             await tell_supervisor(host, runner, host.supervisor.start_program(host.supervised, program.name))
@@ -185,7 +188,7 @@ async def verify(tier: DesiredTier, host: DesiredHost, runner: Runner, ports: Si
             found = str(error)
         if found is None:
             if not is_restored:
-                await runner.change([PutFile(path, f"{tier.digest}\n".encode())])
+                await runner.change([PutFile(path, f"{tier.digest}\n".encode()), Remove(mark_of(host, tier))])
             return
         problem = found
         await clock.sleep(POLL_SECONDS)
@@ -225,7 +228,7 @@ async def loaded(host: DesiredHost, runner: Runner, tier: DesiredTier) -> str:
 
 async def works_by_them(host: DesiredHost, runner: Runner, tier: DesiredTier, before: Mapping[str, bytes]) -> bool:
     """Tell whether a tier's process works by its files already; somebody else's may have been reloaded with what we just replaced."""
-    if await loaded(host, runner, tier) != tier.digest:
+    if await loaded(host, runner, tier) != tier.digest or await is_due(host, tier, runner):
         return False
     if tier.node.theirs is None:
         return True

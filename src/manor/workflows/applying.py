@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from manor.errors import DifferencesFound, ManorError, UsageError
 from manor.estate.layout import tier_program
 from manor.execution.values import HostPath
+from manor.integrations.proxies.base import Proxy
 from manor.integrations.supervisors.base import ProgramStatus
 from manor.observe.hosts import HostQuestion, ObservedHost, observe_host
 from manor.observe.slots import read_slots
@@ -24,6 +25,7 @@ from manor.operations.step import StepKinds
 from manor.operations.stop import Stop
 from manor.reconcile.apply import LiveTiers, apply_steps, confirming_steps, restarting_tiers
 from manor.reconcile.desired import DesiredHost, DesiredTier
+from manor.reconcile.due import mark_of
 from manor.reconcile.parts import Remembered, left_beside, remembered, untold
 from manor.reconcile.plan import ABSENT, SUPERVISOR_MARK, Action, Observed, Plan, plan_environment
 from manor.reconcile.site import Site
@@ -51,26 +53,32 @@ class Planned:
 def question_of(host: DesiredHost) -> HostQuestion:
     """Return what to look at on a host."""
     paths = tuple(file.path for file in host.files)
-    texts = (host.layout.loaded(SUPERVISOR_MARK), *(host.layout.loaded(tier.node.key) for tier in host.tiers))
-    return HostQuestion(paths, host.folders, texts, host.supervised, host.supervisor if host.is_supervised else None)
+    loaded = (host.layout.loaded(SUPERVISOR_MARK), *(host.layout.loaded(tier.node.key) for tier in host.tiers))
+    due = (mark_of(host, tier) for tier in host.tiers)
+    return HostQuestion(paths, host.folders, (*loaded, *due), host.supervised, host.supervisor if host.is_supervised else None)
 
 
 async def observe_site(site: Site) -> Observed:
-    """Look at every host of an environment, all at once."""
-    names = sorted(site.hosts)
-    found = await asyncio.gather(*(observe_host(question_of(site.hosts[name]), site.runners[name], name) for name in names))
-    hosts = dict(zip(names, found, strict=True))
+    """Look at every host of an environment, all at once; what differs is read after that."""
     rows = await read_slots(site.store, site.wiring.environment.name)
     slots = {f"{row.instance}/{row.slot}": f"{row.release} {row.traffic}" for row in rows}
-    return Observed(hosts, await differing_texts(site, hosts), await tool_versions(site), slots, await untold_tiers(site))
+    try:
+        async with asyncio.TaskGroup() as group:
+            looks = {name: group.create_task(observe_host(question_of(host), site.runners[name], name)) for name, host in sorted(site.hosts.items())}
+            versions = group.create_task(tool_versions(site))
+            told = group.create_task(untold_tiers(site))
+    except ExceptionGroup as failed:
+        raise failed.exceptions[0] from failed
+    hosts = {name: look.result() for name, look in looks.items()}
+    return Observed(hosts, await differing_texts(site, hosts), versions.result(), slots, told.result())
 
 
 async def untold_tiers(site: Site) -> dict[tuple[str, str], tuple[str, ...]]:
     """Return where balancers that keep no file of ours do otherwise than is remembered; what can't be asked is told by its check."""
     pasted = [(name, tier) for name, host in site.hosts.items() for tier in host.tiers if not tier.node.has_files]
     known = await remembered(site.store, site.wiring.environment.name)
-    found = {(name, tier.node.key): await told_otherwise(site, name, tier, known) for name, tier in pasted}
-    return {at: told for at, told in found.items() if told}
+    found = await asyncio.gather(*(told_otherwise(site, name, tier, known) for name, tier in pasted))
+    return {(name, tier.node.key): told for (name, tier), told in zip(pasted, found, strict=True) if told}
 
 
 async def told_otherwise(site: Site, host: str, tier: DesiredTier, known: Remembered) -> tuple[str, ...]:
@@ -87,21 +95,25 @@ async def told_otherwise(site: Site, host: str, tier: DesiredTier, known: Rememb
 
 async def differing_texts(site: Site, hosts: Mapping[str, ObservedHost]) -> dict[tuple[str, HostPath], bytes]:
     """Return the present content of files that differ, for the diff; secrets are not read."""
-    texts: dict[tuple[str, HostPath], bytes] = {}
-    for name, found in hosts.items():
-        paths = [file.path for file in site.hosts[name].files if not file.is_secret and found.digests.get(file.path, ABSENT) not in {ABSENT, file.digest}]
-        texts.update({(name, path): content for path, content in (await site.runners[name].read(paths)).items()} if paths else {})
-    return texts
+    differing = {name: differing_paths(site.hosts[name], found) for name, found in hosts.items()}
+    asked = [name for name, paths in differing.items() if paths]
+    texts = await asyncio.gather(*(site.runners[name].read(differing[name]) for name in asked))
+    return {(name, path): content for name, found in zip(asked, texts, strict=True) for path, content in found.items()}
+
+
+def differing_paths(host: DesiredHost, found: ObservedHost) -> list[HostPath]:
+    """Return the files that are there and not as declared, but for secrets."""
+    return [file.path for file in host.files if not file.is_secret and found.digests.get(file.path, ABSENT) not in {ABSENT, file.digest}]
 
 
 async def tool_versions(site: Site) -> dict[str, str]:
     """Return the version of each product that the chain uses, as its own binary says; asked on one host each."""
-    versions: dict[str, str] = {}
+    first: dict[str, tuple[str, Proxy]] = {}
     for host in site.hosts.values():
         for tier in host.tiers:
-            if tier.proxy.name not in versions:
-                versions[tier.proxy.name] = tier.proxy.parse_version(await site.runners[host.name].run(tier.proxy.version()))
-    return versions
+            first.setdefault(tier.proxy.name, (host.name, tier.proxy))
+    answers = await asyncio.gather(*(site.runners[name].run(proxy.version()) for name, proxy in first.values()))
+    return {proxy.name: proxy.parse_version(answer) for (_, proxy), answer in zip(first.values(), answers, strict=True)}
 
 
 async def plan_site(context: Context, environment: str) -> Planned:

@@ -93,10 +93,14 @@ async def carry_out_down(context: Context, operation: Operation, lease: Lease, c
 
 
 async def finish_downs(context: Context, environments: Iterable[str], carrying: Carrying) -> None:
-    """Bring ends that were begun to their end, before anything is brought up again. Raises Busy, Paused, NotRestored."""
+    """Bring ends that were begun to their end, before anything is brought up again. Raises Busy, Refused, Paused, NotRestored."""
     for name in environments:
-        if await unfinished_down(context.store, name) is not None:
-            await take_down(context, Extent((name,)), carrying)
+        if await unfinished_down(context.store, name) is None:
+            continue
+        async with hold(context.store, name, wait_seconds=carrying.wait_seconds) as lease:
+            begun = await unfinished_down(context.store, name)
+            if begun is not None:  # whoever had the lease may have ended it
+                raise_unless_down(await carry_out_down(context, begun, lease, carrying))
 
 
 def give_machine_back(context: Context) -> None:

@@ -288,8 +288,9 @@ class LiveEnding:
 
 
 def traces_of(host: DesiredHost) -> tuple[HostPath, ...]:
-    """Return the files that say what was loaded; the supervisor's is the last."""
-    return (*(host.layout.loaded(tier.node.key) for tier in host.tiers), host.layout.loaded(SUPERVISOR_MARK))
+    """Return the files that say what was loaded and what is due; the supervisor's is the last."""
+    own = [path(tier.node.key) for tier in host.tiers for path in (host.layout.loaded, host.layout.restart_due)]
+    return (*own, host.layout.loaded(SUPERVISOR_MARK))
 
 
 async def has_wrapper(host: DesiredHost, runner: Runner) -> bool:

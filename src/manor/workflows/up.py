@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, replace
 
-from manor.operations.events import Event, Listener, silent
+from manor.errors import DifferencesFound
+from manor.operations.events import Event, Listener
 from manor.operations.planning import Result
-from manor.operations.stop import Stop
 from manor.reconcile.ending import raise_unless_applied
 from manor.workflows.applying import apply_plan, plan_site
 from manor.workflows.context import Context
+from manor.workflows.rolling import Carrying
 from manor.workflows.snapshots import keep_estate
 
 
@@ -24,17 +25,14 @@ class Way:
     curl: str
 
 
-async def bring_up(
-    context: Context, environments: tuple[str, ...], tell: Listener = silent, stop: Stop | None = None, *, actor: str, allow_destroy: bool = False
-) -> dict[str, Result | None]:
+async def bring_up(context: Context, environments: tuple[str, ...], carrying: Carrying, *, allow_destroy: bool = False) -> dict[str, Result | None]:
     """Plan and apply each environment, side by side; None: nothing to do there. Raises what the first failure raises."""
     keep_estate(context)
     for name in environments:
         context.wiring(name)
 
     async def one(name: str) -> Result | None:
-        planned = await plan_site(context, name)
-        result = await apply_plan(context, planned, prefixed(tell, name), stop, actor=actor, allow_destroy=allow_destroy)
+        result = await converge(context, name, carrying, allow_destroy=allow_destroy)
         if result is not None:
             raise_unless_applied(result)
         return result
@@ -44,6 +42,20 @@ async def bring_up(
         if isinstance(result, BaseException):
             raise result
     return {name: result for name, result in zip(environments, results, strict=True) if not isinstance(result, BaseException)}
+
+
+async def converge(context: Context, environment: str, carrying: Carrying, *, allow_destroy: bool = False) -> Result | None:
+    """Plan and apply one environment; None: nothing to do. What changed while the lease was waited for is planned anew. Raises what an apply raises."""
+    clock = context.store.clock
+    limit = clock.now() + carrying.wait_seconds
+    while True:
+        planned, tell = await plan_site(context, environment), prefixed(carrying.tell, environment)
+        left = max(limit - clock.now(), 0.0)
+        try:
+            return await apply_plan(context, planned, tell, carrying.stop, actor=carrying.actor, wait_seconds=left, allow_destroy=allow_destroy)
+        except DifferencesFound:
+            if not left:
+                raise
 
 
 def prefixed(tell: Listener, environment: str) -> Listener:
