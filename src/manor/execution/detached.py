@@ -64,6 +64,7 @@ def check_key(step: Detached) -> None:
 
 def launch(disk: Disk, step: Detached, place: Place) -> None:
     """Start a wrapper, claim the folder for it and let it go; if another has it, ours ends by itself. Raises CommandFailed, Unreachable, OSError."""
+    disk.require(Path(step.folder))
     words = ("/bin/sh", str(SCRIPT), str(step.folder), f"{step.timeout_seconds:.3f}", *step.command.argv)
     reading, writing = os.pipe()
     try:

@@ -27,6 +27,9 @@ _count = itertools.count()
 class Disk:
     """The system calls themselves; each one raises OSError. Nothing else in `execution` changes a file."""
 
+    def require(self, path: Path, *, is_trace: bool = False) -> None:
+        """Raise OSError if nothing may be begun any more on behalf of whoever acts here."""
+
     def write(self, path: Path, chunks: Iterable[bytes], mode: int) -> None:
         """Create a file that must not exist yet, with this mode whatever the umask says. Not durable before `sync`."""
         number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)

@@ -26,27 +26,27 @@ class LeashedDisk(Disk):
 
     def write(self, path: Path, chunks: Iterable[bytes], mode: int) -> None:
         """Create a file, unless given up before or meanwhile."""
-        self._require(path)
+        self.require(path)
         self._disk.write(path, self._held(path, chunks), mode)
 
     def link(self, path: Path, target: str) -> None:
         """Create a symbolic link, unless given up."""
-        self._require(path)
+        self.require(path)
         self._disk.link(path, target)
 
     def name(self, path: Path, name: Path) -> None:
         """Give a second name, unless given up."""
-        self._require(name)
+        self.require(name)
         self._disk.name(path, name)
 
     def make_folder(self, path: Path, mode: int) -> None:
         """Create a folder, unless given up."""
-        self._require(path)
+        self.require(path)
         self._disk.make_folder(path, mode)
 
     def set_mode(self, path: Path, mode: int) -> None:
         """Give a folder another mode, unless given up."""
-        self._require(path)
+        self.require(path)
         self._disk.set_mode(path, mode)
 
     def sync(self, path: Path) -> None:
@@ -55,31 +55,32 @@ class LeashedDisk(Disk):
 
     def sync_all(self, path: Path) -> None:
         """Make a whole new tree durable, unless given up."""
-        self._require(path)
+        self.require(path)
         self._disk.sync_all(path)
 
     def rename(self, source: Path, target: Path) -> None:
         """Give another name, unless given up."""
-        self._require(target)
+        self.require(target)
         self._disk.rename(source, target)
 
     def unlink(self, path: Path) -> None:
         """Take a file or link away, unless given up and it is more than a trace of ours."""
-        self._require(path, is_trace=is_hidden(path))
+        self.require(path, is_trace=is_hidden(path))
         self._disk.unlink(path)
 
     def remove_tree(self, path: Path) -> None:
         """Take a folder away, unless given up and it is more than a trace of ours."""
-        self._require(path, is_trace=is_hidden(path))
+        self.require(path, is_trace=is_hidden(path))
         self._disk.remove_tree(path)
 
-    def _require(self, path: Path, *, is_trace: bool = False) -> None:
+    def require(self, path: Path, *, is_trace: bool = False) -> None:
+        """Raise OSError if given up."""
         if self._is_given_up and not is_trace:
             raise OSError(errno.ECANCELED, "given up", str(path))
 
     def _held(self, path: Path, chunks: Iterable[bytes]) -> Iterator[bytes]:
         for chunk in chunks:
-            self._require(path)
+            self.require(path)
             yield chunk
 
 
