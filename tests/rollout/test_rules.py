@@ -234,3 +234,9 @@ async def test_on_the_way_back_of_in_turn_the_host_that_carries_nothing_comes_fi
     begun = [planned.step for planned in plan_rollout(order)]
     back = plan_return(order, begun, Failure("web-3 does not stay up", is_of_release=True))
     assert list(dict.fromkeys(planned.step.host for planned in back if planned.step.host)) == ["web-3", "web-2", "web-1"]
+
+
+async def test_the_phase_says_how_far_it_is(rollouts: InlineStore) -> None:
+    run, _ = await carried_out(case("phases", hosts=1), rollouts)
+    told_once = list(dict.fromkeys(run.world.phases))
+    assert told_once == ["preflight", "placing", "warming", "admitting", "draining", "stopping", "observing", "deployed", "certified"]

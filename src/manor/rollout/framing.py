@@ -142,7 +142,7 @@ class Bake(ServiceStep):
 
     async def act(self, ports: Fleet, here: Here) -> Evidence:
         """Watch. Raises ApplyFailed when an instance is unhealthy for two checks in a row."""
-        await ports.set_phase("deployed", here)
+        await ports.set_phase("observing", here)
         end, failures = ports.now() + self.seconds, dict.fromkeys(self.hosts, 0)
         while True:
             for host, slot in self.hosts:
@@ -151,6 +151,7 @@ class Bake(ServiceStep):
                 if failures[host, slot] >= 2:
                     raise ApplyFailed(f"{host}: {checked.detail}; {self.service}/{slot} became unhealthy while it was watched")
             if ports.now() >= end and not any(failures.values()):
+                await ports.set_phase("deployed", here)
                 return f"{len(self.hosts)} healthy"
             await ports.sleep(min(BAKE_POLL_SECONDS, max(0.1, end - ports.now())))
 

@@ -230,7 +230,7 @@ def certifications(connection: sa.Connection, environment: str, service: str) ->
 
 
 def last_certified(connection: sa.Connection, environment: str, service: str, *, but: str = "") -> ReleaseRow | None:
-    """Return the release to go back to: the last one certified of those not burned or removed since, other than `but`."""
+    """Return the release to go back to: the last one certified of those not burned since, other than `but`."""
     seen: set[str] = set()
     for line in certifications(connection, environment, service):
         if line.release not in seen and line.standing is Standing.CERTIFIED and line.release != but:
