@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 
-from manor.errors import Unreachable
+from manor.errors import FencedOff, Unreachable
 from manor.estate.layout import slot_program
 from manor.estate.topology import TrafficState
 from manor.integrations.proxies.base import ServerView
@@ -110,6 +110,8 @@ class World:
         self.standing: dict[str, str] = {}
         self.burned_why = ""
         self.is_maintained = False
+        self.token = 0
+        """The newest that hosts have seen."""
         self.marks: dict[str, ModelMark] = {}
         self.returned: set[tuple[str, str]] = set()
         """Operation and server of all that guards ever returned."""
@@ -309,6 +311,11 @@ class ModelFleet:
     def _act(self, act: str, host: str = "") -> None:
         self.world.acts.append(act)
         self.world.touched_hosts |= {host} if host else set()
+
+    async def fence(self, slots: tuple[SlotRef, ...], here: Here) -> None:
+        if here.token < self.world.token:
+            raise FencedOff(f"token {here.token} is older than {self.world.token}; refused")
+        self.world.token = here.token
 
     async def preflight(self, slots: tuple[SlotRef, ...], release: str) -> tuple[str, ...]:
         self.world.unsupervised.clear()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from manor.execution.values import MakeFolder
 from manor.operations.step import Evidence, Here, Step
 from manor.reconcile.parts import remember_beside
-from manor.reconcile.site import HostStep, Site, fence, remove_strays, write_changed
+from manor.reconcile.site import HostStep, Site, remove_strays, write_changed
 from manor.reconcile.supervising import CheckSupervisor, Supervise
 from manor.reconcile.tiers import ChangeTier, CheckTier, ConfirmTier, TellTier, VerifyTier
 
@@ -26,9 +26,8 @@ class FenceHost(HostStep):
         """Return one line for the operator."""
         return "takes orders from this operation"
 
-    async def act(self, ports: Site, here: Here) -> Evidence:
-        """Write the token. Raises FencedOff for an older one, ManorError if the host belongs to another state folder."""
-        await fence(ports.hosts[self.host], ports.runners[self.host], ports.state_id, ports.lease, here.token)
+    async def do(self, ports: Site, here: Here) -> Evidence:
+        """Nothing more: the host has the token. It refused an older one, and another state folder, before."""
         return f"token {here.token}"
 
 
@@ -43,7 +42,7 @@ class PrepareHost(HostStep):
         """Return one line for the operator."""
         return "folders, pages, certificate"
 
-    async def act(self, ports: Site, here: Here) -> Evidence:
+    async def do(self, ports: Site, here: Here) -> Evidence:
         """Write what differs."""
         host, runner = ports.hosts[self.host], ports.runners[self.host]
         layout = host.layout

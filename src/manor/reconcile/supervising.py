@@ -35,7 +35,7 @@ class CheckSupervisor(HostStep):
         """Return one line for the operator."""
         return "programs: checked by the supervisor's own parser"
 
-    async def act(self, ports: Site, here: Here) -> Evidence:
+    async def do(self, ports: Site, here: Here) -> Evidence:
         """Check. Raises Refused with its words."""
         host, runner = ports.hosts[self.host], ports.runners[self.host]
         folder = host.layout.operation(here.operation) / "check" / "supervisor"
@@ -61,7 +61,7 @@ class Supervise(HostStep):
         """Return one line for the operator."""
         return "programs as declared"
 
-    async def act(self, ports: Site, here: Here) -> Evidence:
+    async def do(self, ports: Site, here: Here) -> Evidence:
         """Do it. A changed definition of a running slot waits for its next rollout."""
         host, runner = ports.hosts[self.host], ports.runners[self.host]
         await write_changed(runner, host.supervisor_files)

@@ -41,7 +41,7 @@ class CheckTier(HostStep):
         """Return one line for the operator."""
         return f"{self.key}: checked by its own program"
 
-    async def act(self, ports: Site, here: Here) -> Evidence:
+    async def do(self, ports: Site, here: Here) -> Evidence:
         """Check. Raises Refused with the checker's words."""
         tier, runner = ports.tier(self.host, self.key), ports.runners[self.host]
         problems = await check_tier(tier, runner, ports.hosts[self.host].layout.operation(here.operation) / "check" / self.key)
@@ -90,7 +90,7 @@ class ChangeTier(HostStep):
         """Return one line for the operator."""
         return f"{self.key}: new files"
 
-    async def act(self, ports: Site, here: Here) -> Evidence:
+    async def do(self, ports: Site, here: Here) -> Evidence:
         """Change it. Raises ApplyFailed when the old files are back, NotRestored when they are not."""
         tier, host, runner = ports.tier(self.host, self.key), ports.hosts[self.host], ports.runners[self.host]
         if tier.node.theirs is not None:
@@ -103,10 +103,12 @@ class ChangeTier(HostStep):
             return f"{self.key}: written; starts below"
         if await works_by_them(host, runner, tier, before):
             return f"{self.key}: runs with these files already"
+        await ports.fence(self.host, here.token)
         try:
             word = await take_over(tier, host, runner, before, ports.store.clock)
             await verify(tier, host, runner, ports)
         except ManorError as error:
+            await ports.fence(self.host, here.token)  # who has taken over meanwhile may have written files of its own
             await self._restore(tier, host, runner, before, error, ports)
         return f"{self.key}: {word}"
 
@@ -251,7 +253,7 @@ class VerifyTier(HostStep):
         """Return one line for the operator."""
         return f"{self.key}: answers"
 
-    async def act(self, ports: Site, here: Here) -> Evidence:
+    async def do(self, ports: Site, here: Here) -> Evidence:
         """Wait for it."""
         tier, host, runner = ports.tier(self.host, self.key), ports.hosts[self.host], ports.runners[self.host]
         await verify(tier, host, runner, ports)
@@ -270,7 +272,7 @@ class TellTier(HostStep):
         """Return one line for the operator."""
         return f"{self.key}: told which servers take traffic"
 
-    async def act(self, ports: Site, here: Here) -> Evidence:
+    async def do(self, ports: Site, here: Here) -> Evidence:
         """Tell it what it does otherwise."""
         tier, host, runner = ports.tier(self.host, self.key), ports.hosts[self.host], ports.runners[self.host]
         known = await remembered(ports.store, ports.wiring.environment.name)
@@ -294,7 +296,7 @@ class ConfirmTier(HostStep):
         """Return one line for the operator."""
         return f"{self.key}: works"
 
-    async def act(self, ports: Site, here: Here) -> Evidence:
+    async def do(self, ports: Site, here: Here) -> Evidence:
         """Look. Raises NotRestored when it does not answer, or has neither the old files nor the new ones."""
         tier, host, runner = ports.tier(self.host, self.key), ports.hosts[self.host], ports.runners[self.host]
         if await is_mixed(tier, host, runner, here):

@@ -97,6 +97,10 @@ class Fleet(Protocol):
         """Wait."""
         ...
 
+    async def fence(self, slots: tuple[SlotRef, ...], here: Here) -> None:
+        """Have the hosts of slots and of every balancer refuse whoever came before. Raises FencedOff if one has seen a newer token."""
+        ...
+
     async def preflight(self, slots: tuple[SlotRef, ...], release: str) -> tuple[str, ...]:
         """Return what stands in the way of the rollout: dead admin sockets, busy ports, full disks, missing artifacts. Changes nothing."""
         ...

@@ -42,9 +42,10 @@ class Preflight(ServiceStep):
         return f"{self.service} {self.release}: can it be done"
 
     async def act(self, ports: Fleet, here: Here) -> Evidence:
-        """Look. Raises ApplyFailed with everything that stands in the way."""
+        """Look. Raises FencedOff if somebody has taken over, ApplyFailed with everything that stands in the way."""
         await ports.set_phase("preflight", here)
         refs = tuple(SlotRef(self.service, host, slot) for host, slot in self.slots)
+        await ports.fence(refs, here)  # a supervisor that died is started again
         problems = await ports.preflight(refs, self.release)
         if problems:
             raise ApplyFailed("; ".join(problems))

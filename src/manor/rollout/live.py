@@ -99,6 +99,11 @@ class LiveFleet:
         await self.balancing.renew()
         await self.site.store.clock.sleep(seconds)
 
+    async def fence(self, slots: tuple[SlotRef, ...], here: Here) -> None:
+        """Have the hosts of slots and of every balancer refuse whoever came before."""
+        for name in dict.fromkeys((*(slot.host for slot in slots), *self.balancing.hosts)):
+            await self.site.fence(name, here.token)
+
     async def preflight(self, slots: tuple[SlotRef, ...], release: str) -> tuple[str, ...]:
         """Return what stands in the way."""
         problems = [] if (self.artifacts / f"{self.catalog[release].artifact}.tar").exists() else [f"the artifact of {release} is not in the store"]
