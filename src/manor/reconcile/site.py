@@ -67,7 +67,7 @@ class HostStep(Step[Site]):
         """Do it on a host that takes orders from us, and return what shows that it is done. Raises as `act`."""
 
     async def observe(self, ports: Site, here: Here) -> Holds:
-        """Doing it again is harmless."""
+        """Ask again: most kinds only look, and an answer that nobody wrote down is none. A kind that changes something tells what holds."""
         return Holds.pre()
 
 
