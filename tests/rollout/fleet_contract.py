@@ -352,6 +352,7 @@ class FleetContract:
     async def test_a_certified_release_is_not_burned_and_a_burned_one_may_be_certified(self, stage: Stage) -> None:
         await stage.fleet.burn("echo", stage.dying, "it ended", stage.here)
         assert await stage.standing(stage.dying) == "burned"
+        assert await stage.fleet.standing("echo", stage.dying, stage.here) == "burned"
         await stage.fleet.certify("echo", stage.dying, stage.here)
         await stage.fleet.certify("echo", stage.dying, stage.here)
         await stage.fleet.burn("echo", stage.dying, "it ended", stage.here)

@@ -21,6 +21,9 @@ class FenceHost(HostStep):
     """Tell the host who acts now; it refuses who came before."""
 
     kind = "fence"
+    precondition = "the host has seen no newer token, and is this state folder's or nobody's"
+    postcondition = "the host has this executor's token and refuses older ones"
+    compensation = "none needed: the token changes nothing that runs"
 
     @property
     def text(self) -> str:
@@ -43,6 +46,9 @@ class PrepareHost(HostStep):
     """Folders, wrapper, pages, certificate, handbook."""
 
     kind = "prepare"
+    precondition = "the host takes orders from this operation"
+    postcondition = "folders, wrapper, pages, certificate and handbook are as declared"
+    compensation = "none needed: nothing that runs is told of them"
 
     @property
     def text(self) -> str:

@@ -32,6 +32,9 @@ class CheckSupervisor(HostStep):
     """Have the supervisor's own parser judge its rendered files, before anything is changed."""
 
     kind = "check-supervisor"
+    precondition = "nothing of the supervisor was changed yet"
+    postcondition = "its own parser accepts the rendered files"
+    compensation = "none needed: it judged copies in a folder of their own, which is removed"
 
     @property
     def text(self) -> str:
@@ -58,6 +61,9 @@ class Supervise(HostStep):
     """Have the supervisor run what is declared: started if need be, told of what changed."""
 
     kind = "supervise"
+    precondition = "every tier's files are written"
+    postcondition = "the supervisor knows the declared definitions, and the tiers' programs run; a running slot's new definition waits for its rollout"
+    compensation = "the way back: an apply of the estate before; each try brings it further to what is declared"
 
     @property
     def text(self) -> str:

@@ -47,6 +47,9 @@ class CheckTier(HostStep):
 
     key: str
     kind = "check"
+    precondition = "nothing of the tier was changed yet"
+    postcondition = "its own program accepts the rendered files"
+    compensation = "none needed: it judged copies in a folder of their own, which is removed"
 
     @property
     def text(self) -> str:
@@ -96,6 +99,9 @@ class ChangeTier(HostStep):
 
     key: str
     kind = "change"
+    precondition = "exactly the old files are there, and a running process works by them"
+    postcondition = "exactly the declared files are there, and a running process was seen to work by them"
+    compensation = "exactly the kept old files are put back, and a process that was told of the new ones takes them over"
 
     @property
     def text(self) -> str:
@@ -289,6 +295,9 @@ class VerifyTier(HostStep):
 
     key: str
     kind = "verify"
+    precondition = "the tier was started with the declared files"
+    postcondition = "it answers and works by them, and that is noted"
+    compensation = "none needed: it only waits and notes"
 
     @property
     def text(self) -> str:
@@ -308,6 +317,9 @@ class TellTier(HostStep):
 
     key: str
     kind = "tell"
+    precondition = "the balancer treats servers otherwise than is remembered, and nobody took them out by hand"
+    postcondition = "it treats them as is remembered, and that is noted"
+    compensation = "none needed: what is remembered was right before, too"
 
     @property
     def text(self) -> str:
@@ -341,6 +353,9 @@ class ConfirmTier(HostStep):
 
     key: str
     kind = "confirm"
+    precondition = "a change of the tier was begun, and the apply has failed"
+    postcondition = "it works with all old files or all new ones"
+    compensation = "none needed: it only looks"
 
     @property
     def text(self) -> str:

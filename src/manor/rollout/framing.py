@@ -11,6 +11,7 @@ from manor.errors import ApplyFailed, CommandFailed, NotOurs, Unreachable
 from manor.operations.step import Evidence, Here, Holds, Step
 from manor.rollout.fleet import Fleet, ProbeSummary, SlotLetter, SlotRef
 from manor.rollout.shown import show_page
+from manor.state.words import Standing
 
 BAKE_POLL_SECONDS = 1.0
 BAKE_SLACK_SECONDS = 86_400.0
@@ -25,7 +26,7 @@ class ServiceStep(Step[Fleet]):
     release: str
 
     async def observe(self, ports: Fleet, here: Here) -> Holds:
-        """Doing it again is harmless."""
+        """Do it again: what only looks or says something has left nothing to find. A kind that leaves something tells what holds."""
         return Holds.pre()
 
 
@@ -35,6 +36,9 @@ class Preflight(ServiceStep):
 
     slots: tuple[tuple[str, SlotLetter], ...]
     kind = "preflight"
+    precondition = "nothing of this rollout was done"
+    postcondition = "nothing stands in its way; a supervisor that had died runs again"
+    compensation = "none needed: it only looks, and revives what is to run anyway"
 
     @property
     def text(self) -> str:
@@ -59,11 +63,18 @@ class StartProbe(ServiceStep):
     baseline_seconds: float = 0.0
     """So long it asks before the next step: where nothing else is done first that moves no traffic."""
     kind = "start-probe"
+    precondition = "no probe of this operation asks"
+    postcondition = "it asks from outside, and has asked for its baseline"
+    compensation = "the way back: the probe is stopped, and ends by itself when its time is up"
 
     @property
     def text(self) -> str:
         """Return one line for the operator."""
         return f"{self.service}: the probe begins"
+
+    async def observe(self, ports: Fleet, here: Here) -> Holds:
+        """Start it again: one that asks already is found under the operation's name, and the baseline has to be seen in full."""
+        return Holds.pre()
 
     async def act(self, ports: Fleet, here: Here) -> Evidence:
         """Start it. Raises ApplyFailed, TimedOut if it does not begin to ask."""
@@ -84,11 +95,18 @@ class StopProbe(ServiceStep):
     longest_outage: float | None = None
     """For a service that is interrupted: it may be away so long, instead of the budget."""
     kind = "stop-probe"
+    precondition = "the probe of this operation was started"
+    postcondition = "it has ended, and what it saw is judged"
+    compensation = "none needed: what it saw is kept"
 
     @property
     def text(self) -> str:
         """Return one line for the operator."""
         return f"{self.service}: the probe ends"
+
+    async def observe(self, ports: Fleet, here: Here) -> Holds:
+        """Stop it again: one that has ended gives the same summary, which has to be judged."""
+        return Holds.pre()
 
     async def act(self, ports: Fleet, here: Here) -> Evidence:
         """Stop it. Raises ApplyFailed if more was lost than allowed, Unreachable if it did not measure to the end: that is no fault of the release."""
@@ -115,11 +133,19 @@ class SetMaintenance(ServiceStep):
 
     on: bool = True
     kind = "maintenance"
+    precondition = "every balancer can be told"
+    postcondition = "every balancer shows the maintenance page, or none does, as was asked"
+    compensation = "the way back: the page is switched the other way, and off at the end of every plan"
 
     @property
     def text(self) -> str:
         """Return one line for the operator."""
         return f"{self.service}: maintenance page {'on' if self.on else 'off'}"
+
+    async def observe(self, ports: Fleet, here: Here) -> Holds:
+        """Tell whether every balancer shows it as it is to be. Without a route nobody could see it: then it is switched again."""
+        is_so = not await ports.page_differs(self.service, on=self.on) and await ports.page_differs(self.service, on=not self.on)
+        return Holds.post("on" if self.on else "off") if is_so else Holds.pre()
 
     async def act(self, ports: Fleet, here: Here) -> Evidence:
         """Switch it, and read it back. Raises ApplyFailed if a balancer does not show it."""
@@ -135,11 +161,18 @@ class Bake(ServiceStep):
     hosts: tuple[tuple[str, SlotLetter], ...] = ()
     timeout_seconds: float = BAKE_SLACK_SECONDS
     kind = "bake"
+    precondition = "every instance serves the release"
+    postcondition = "each was healthy for the whole time, watched without a gap"
+    compensation = "none needed: it only watches"
 
     @property
     def text(self) -> str:
         """Return one line for the operator."""
         return f"{self.service} {self.release}: is watched for {self.seconds:g} s"
+
+    async def observe(self, ports: Fleet, here: Here) -> Holds:
+        """Watch again from the beginning: what nobody watched was not watched."""
+        return Holds.pre()
 
     async def act(self, ports: Fleet, here: Here) -> Evidence:
         """Watch. Raises ApplyFailed when an instance is unhealthy for two checks in a row."""
@@ -162,17 +195,23 @@ class Certify(ServiceStep):
     """Make the release the one that a rollback returns to."""
 
     kind = "certify"
+    precondition = "every instance serves the release, and its bake and the probe's verdict are good"
+    postcondition = "a rollback returns to this release, and the phase is certified"
+    compensation = "none needed: it is one transaction, so done or not; a later release takes its place"
 
     @property
     def text(self) -> str:
         """Return one line for the operator."""
         return f"{self.service} {self.release} is certified"
 
+    async def observe(self, ports: Fleet, here: Here) -> Holds:
+        """Tell whether this operation has certified it."""
+        return Holds.post(self.release) if await ports.standing(self.service, self.release, here) == Standing.CERTIFIED else Holds.pre()
+
     async def act(self, ports: Fleet, here: Here) -> Evidence:
         """Certify it."""
-        await ports.certify(self.service, self.release, here)
-        await ports.set_phase("certified", here)
         await remind(ports, self.service, here)
+        await ports.certify(self.service, self.release, here)
         return self.release
 
 
@@ -182,11 +221,18 @@ class BurnRelease(ServiceStep):
 
     why: str = ""
     kind = "burn"
+    precondition = "the release failed here, and is not certified"
+    postcondition = "it is marked as failed here, unless it is certified"
+    compensation = "none needed: it is one transaction, so done or not; `--again` ships it all the same"
 
     @property
     def text(self) -> str:
         """Return one line for the operator."""
         return f"{self.service} {self.release} is marked as failed here"
+
+    async def observe(self, ports: Fleet, here: Here) -> Holds:
+        """Tell whether this operation has marked it."""
+        return Holds.post(self.why) if await ports.standing(self.service, self.release, here) == Standing.BURNED else Holds.pre()
 
     async def act(self, ports: Fleet, here: Here) -> Evidence:
         """Mark it."""
@@ -200,6 +246,9 @@ class SpareRelease(ServiceStep):
 
     why: str = ""
     kind = "spare"
+    precondition = "the rollout failed, and not by its release"
+    postcondition = "why is told, and the release is not marked"
+    compensation = "none needed: nothing is changed"
 
     @property
     def text(self) -> str:
@@ -218,6 +267,9 @@ class Conclude(ServiceStep):
 
     serves: str = ""
     kind = "conclude"
+    precondition = "what served before serves again"
+    postcondition = "the phase is rolled_back, and what serves is told"
+    compensation = "none needed: nothing is changed but the word"
 
     @property
     def text(self) -> str:
