@@ -167,6 +167,40 @@ async def test_a_host_refuses_an_older_token_and_another_state_folder(toy: Toy) 
         await fence(toy.host, toy.runner, "state-2", "prod", 8)
 
 
+async def test_who_was_succeeded_while_it_waited_puts_no_old_files_back(toy: Toy) -> None:
+    """It is stopped while it waits for the tier; when it wakes up and gives up, the files are another's."""
+    await applied(toy)
+    toy.text = "new"
+
+    def another_takes_over(_: object) -> Completed:
+        toy.runner.files.carry_out(PutFile(toy.host.layout.token("prod"), b"100\n"))
+        return Completed(0, b"still works by the old files")
+
+    toy.runner.reply("loaded", another_takes_over)
+    with pytest.raises(FencedOff, match="token 99 for prod is older than 100"):
+        await ChangeTier("web-1", toy.key).act(toy.site, here())
+    assert toy.config == b"new"
+
+
+async def test_a_host_is_asked_by_one_listing_and_one_read_and_told_nothing_again(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    await toy.site.fence("web-1", 7)
+    before, looks, runner = len(toy.runner.acts), list[str](), toy.runner
+
+    def noted(name: str) -> None:
+        real = getattr(runner, name)
+
+        def noting(what: object) -> object:
+            looks.append(name)
+            return real(what)
+
+        monkeypatch.setattr(runner, name, noting)
+
+    noted("_read")
+    noted("_listing")
+    await toy.site.fence("web-1", 7)
+    assert (looks, len(toy.runner.acts)) == (["_listing", "_read"], before)
+
+
 def here() -> Here:
     return Here("op", 1, "op/1", 99, 1, 2_000_000.0, lambda text: None)
 

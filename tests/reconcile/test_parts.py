@@ -15,8 +15,9 @@ from manor.integrations.proxies.parts import Found, Judging, Part
 from manor.reconcile.apply import LiveTiers, apply_steps
 from manor.reconcile.desired import DesiredHost, desired_tier, digest_of, rendered_files
 from manor.reconcile.ending import raise_unless_applied
+from manor.reconcile.keeping import keep_files, kept_in
 from manor.reconcile.parts import find_master, left_beside, part_problem, remember_beside, withdraw
-from manor.reconcile.tiers import ChangeTier, CheckTier, TellTier
+from manor.reconcile.tiers import CheckTier, TellTier
 from manor.state import operations, releases
 from manor.state.operations import NewOperation
 from manor.state.words import Slot, Traffic
@@ -180,11 +181,11 @@ async def test_a_later_file_that_is_not_taken_over_gives_way_to_the_one_before(p
 
 
 async def test_that_there_was_none_before_is_known_after_a_crash_in_the_middle(part: PartToy) -> None:
-    step = ChangeTier("web-1", part.key)
-    kept = await step._read_before(part.host.tiers[0], part.host, part.runner, here())
+    folder = kept_in(part.host, here(), part.key)
+    kept = await keep_files(folder, part.host.tiers[0], part.runner)
     part.there({OWN: b"half"})
     assert kept == {}
-    assert await step._read_before(part.host.tiers[0], part.host, part.runner, here()) == {}
+    assert await keep_files(folder, part.host.tiers[0], part.runner) == {}
 
 
 async def test_what_their_program_may_have_taken_over_from_somebody_is_replaced_by_a_reload(part: PartToy) -> None:

@@ -6,10 +6,11 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, suppress
+from dataclasses import replace
 
 import pytest
 
-from manor.errors import ApplyFailed
+from manor.errors import ApplyFailed, FencedOff
 from manor.estate.topology import TrafficState
 from manor.integrations.proxies.base import ServerView
 from manor.integrations.supervisors.base import ProgramStatus
@@ -129,6 +130,11 @@ class Stage(ABC):
 
 class FleetContract:
     """The contract. A subclass has a fixture `stage`."""
+
+    async def test_hosts_refuse_who_was_succeeded(self, stage: Stage) -> None:
+        await stage.fleet.fence((A, OTHER), stage.here)
+        with pytest.raises(FencedOff):
+            await stage.fleet.fence((A,), replace(stage.here, token=stage.here.token - 1))
 
     async def test_nothing_serves_at_the_beginning(self, stage: Stage) -> None:
         (balancer,) = stage.fleet.balancers
@@ -346,6 +352,7 @@ class FleetContract:
     async def test_a_certified_release_is_not_burned_and_a_burned_one_may_be_certified(self, stage: Stage) -> None:
         await stage.fleet.burn("echo", stage.dying, "it ended", stage.here)
         assert await stage.standing(stage.dying) == "burned"
+        assert await stage.fleet.standing("echo", stage.dying, stage.here) == "burned"
         await stage.fleet.certify("echo", stage.dying, stage.here)
         await stage.fleet.certify("echo", stage.dying, stage.here)
         await stage.fleet.burn("echo", stage.dying, "it ended", stage.here)

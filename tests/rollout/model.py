@@ -8,9 +8,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from manor.errors import Unreachable
+from manor.errors import FencedOff, ManorError, Unreachable
 from manor.estate.layout import slot_program
 from manor.estate.topology import TrafficState
 from manor.integrations.proxies.base import ServerView
@@ -20,6 +20,7 @@ from manor.rollout.fleet import Balancer, Checked, ProbeSummary, SlotLetter, Slo
 from manor.rollout.progress import last_progress
 from manor.state import journal, operations
 from manor.state.store import Store
+from tests.rollout.balancers import Loss, ModelBalancer, ModelMark
 from tests.rollout.natures import Behaviour, Program
 
 TICK = 0.1
@@ -29,51 +30,6 @@ STARTS_AT = 1_000_000.0
 EXPIRY = 60.0
 KEPT = 0.5
 """So long the tier before a program keeps an idle connection to it."""
-
-
-@dataclass(frozen=True)
-class Loss:
-    """A request that got no good answer."""
-
-    at: float
-    server: str
-    why: str
-    is_fault: bool = False
-    """The program ended by itself: no order of acts could have saved it."""
-
-
-@dataclass
-class ModelMark:
-    """A server that is out for the time being; a guard returns it when the mark is not renewed."""
-
-    operation: str
-    renewed: float
-    instead: tuple[str, ...]
-    is_returned: bool = False
-
-
-@dataclass
-class ModelBalancer:
-    """A switching tier: what it was told, what its checks have seen, what it has in flight."""
-
-    name: Balancer
-    lag: float = 0.0
-    """Seconds until it does what it was told."""
-    checks: bool = True
-    """False: it takes every server for healthy, and where both slots take traffic b answers, as nginx alone does."""
-    traffic: dict[str, TrafficState] = field(default_factory=dict)
-    told: list[tuple[float, str, TrafficState]] = field(default_factory=list)
-    healthy: dict[str, bool] = field(default_factory=dict)
-    in_flight: dict[str, list[float]] = field(default_factory=dict)
-    turn: int = 0
-
-    def choose(self) -> str | None:
-        """Return the server that gets the next request."""
-        ready = [name for name, state in self.traffic.items() if state is TrafficState.READY and (self.healthy.get(name) or not self.checks)]
-        if not self.checks:
-            return max(ready, default=None)
-        self.turn += 1
-        return ready[self.turn % len(ready)] if ready else None
 
 
 class World:
@@ -105,11 +61,19 @@ class World:
         """Begin without any service and without any trouble."""
         self.programs: dict[str, Program] = {}
         self.placed: dict[str, str] = {}
+        self.half_placed: dict[str, str] = {}
+        """Server → the release that is on its way into its slot, beside what was there."""
+        self.wanted: set[str] = set()
+        """Servers whose programs are to run also after a restart of their hosts."""
         self.remembered = dict.fromkeys(self.servers, TrafficState.MAINT)
         self.active: dict[str, SlotLetter | None] = {}
         self.standing: dict[str, str] = {}
+        self.judged_by: dict[str, str] = {}
+        """Release → the operation that judged it last."""
         self.burned_why = ""
         self.is_maintained = False
+        self.token = 0
+        """The newest that hosts have seen."""
         self.marks: dict[str, ModelMark] = {}
         self.returned: set[tuple[str, str]] = set()
         """Operation and server of all that guards ever returned."""
@@ -149,6 +113,7 @@ class World:
         for host in self.hosts:
             server = f"{host}-{slot}"
             self.placed[server], self.active[host], self.remembered[server] = release, slot, TrafficState.READY
+            self.wanted.add(server)
             if self.has_program:
                 self.programs[server] = Program(release, self.natures[release], self.now - 1000.0)
             for balancer in self.balancers:
@@ -318,6 +283,11 @@ class ModelFleet:
         self.world.acts.append(act)
         self.world.touched_hosts |= {host} if host else set()
 
+    async def fence(self, slots: tuple[SlotRef, ...], here: Here) -> None:
+        if here.token < self.world.token:
+            raise FencedOff(f"token {here.token} is older than {self.world.token}; refused")
+        self.world.token = here.token
+
     async def preflight(self, slots: tuple[SlotRef, ...], release: str) -> tuple[str, ...]:
         self.world.unsupervised.clear()
         return (*self.problems, *(await self.held("echo")).values())
@@ -327,14 +297,34 @@ class ModelFleet:
 
     async def placed(self, slot: SlotRef) -> str:
         self._reach(slot.host)
-        return self.world.placed.get(slot.server, "")
+        return "" if slot.server in self.world.half_placed else self.world.placed.get(slot.server, "")
+
+    async def oddity(self, slot: SlotRef, release: str) -> str:
+        self._reach(slot.host)
+        half = self.world.half_placed.get(slot.server)
+        return f"{half} is half placed" if half else ""
+
+    async def empty(self, slot: SlotRef, here: Here) -> None:
+        self._reach(slot.host)
+        if await self.lives(slot):
+            raise ManorError(f"{slot.server} runs; its slot was not emptied")
+        self._act(f"empty {slot.server}", slot.host)
+        self.world.half_placed.pop(slot.server, None)
+        self.world.placed.pop(slot.server, None)
+        self.mutated()
+
+    async def is_wanted(self, slot: SlotRef) -> bool:
+        self._reach(slot.host)
+        return slot.server in self.world.wanted
 
     async def place(self, slot: SlotRef, release: str, here: Here) -> None:
         program = self.world.programs.get(slot.server)
         assert program is None or program.is_dead, "placed under a running program"
         self.world.programs.pop(slot.server, None)
         self._act(f"place {slot.server} {release}", slot.host)
-        self.world.placed[slot.server] = release
+        self.world.half_placed[slot.server] = release
+        self.mutated()
+        self.world.placed[slot.server] = self.world.half_placed.pop(slot.server)
         self.mutated()
 
     async def lives(self, slot: SlotRef) -> bool:
@@ -358,6 +348,9 @@ class ModelFleet:
     async def start(self, slot: SlotRef, here: Here) -> None:
         self._reach(slot.host)
         self._act(f"start {slot.server}", slot.host)
+        assert slot.server not in self.world.half_placed, "started what is half placed"
+        self.world.wanted.add(slot.server)
+        self.mutated()
         there = self.world.programs.get(slot.server)
         if self.world.has_program and (there is None or there.is_dead):
             release = self.world.placed[slot.server]
@@ -367,6 +360,8 @@ class ModelFleet:
     async def stop(self, slot: SlotRef, here: Here) -> None:
         self._reach(slot.host)
         self._act(f"stop {slot.server}", slot.host)
+        self.world.wanted.discard(slot.server)
+        self.mutated()
         if self.world.has_program:
             self.world.end(slot.server)
         self.world.programs.pop(slot.server, None)
@@ -488,10 +483,14 @@ class ModelFleet:
         self.world.phases.append(phase)
 
     async def certify(self, service: str, release: str, here: Here) -> None:
-        self.world.standing[release] = "certified"
+        self.world.standing[release], self.world.judged_by[release] = "certified", here.operation
+        self.world.phases.append("certified")
         self.mutated()
+
+    async def standing(self, service: str, release: str, here: Here) -> str:
+        return self.world.standing.get(release, "") if self.world.judged_by.get(release) == here.operation else ""
 
     async def burn(self, service: str, release: str, why: str, here: Here) -> None:
         if self.world.standing.get(release) != "certified":
-            self.world.standing[release], self.world.burned_why = "burned", why
+            self.world.standing[release], self.world.burned_why, self.world.judged_by[release] = "burned", why, here.operation
         self.mutated()

@@ -214,6 +214,7 @@ def problems_of(run: Run, result: Result) -> list[str]:
     found += [problem for host in world.hosts for problem in host_problems(world, host, release)]
     found += ["the maintenance page is on"] if world.is_maintained else []
     found += [f"{server} is still marked" for server in world.marks]
+    found += [f"{server} is half placed" for server in world.half_placed]
     found += ["the probe still runs"] if world.is_probed else []
     found += [f"the lease is held: {lease}" for lease in run.store.read_now(leases.standing) if lease.name == run.lease]
     found += [f"lost {loss}" for loss in world.lost[:3]] + ([] if case.faults else [f"fault {loss}" for loss in world.losses if loss.is_fault][:3])
@@ -236,6 +237,7 @@ def host_problems(world: World, host: str, release: str) -> list[str]:
         wanted = TrafficState.READY if is_active else TrafficState.MAINT
         found += [f"{server}: {one.name.host} has it {one.traffic[server]}" for one in world.balancers if one.traffic[server] is not wanted]
         found += [f"{server}: remembered as {world.remembered[server]}"] if world.remembered[server] is not wanted else []
+        found += [f"{server}: wanted: {server in world.wanted}"] if (server in world.wanted) is not is_active else []
         found += [f"{server}: orphaned program"] if server in world.programs and not is_active else []
         found += [f"{server}: nothing runs"] if is_active and world.has_program and not world.is_up(server) else []
     return found

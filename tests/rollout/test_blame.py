@@ -17,8 +17,9 @@ from manor.state import journal
 from manor.state.words import OperationState
 from tests.reconcile.test_parts import PartToy
 from tests.reconcile.toys import Toy
+from tests.rollout.balancers import Loss
 from tests.rollout.cases import NATURES, case
-from tests.rollout.model import Loss, ModelFleet, World
+from tests.rollout.model import ModelFleet, World
 from tests.rollout.running import Case, InlineStore, Killer, Run, begin
 from tests.rollout.test_held import toy  # noqa: F401 - a fixture
 from tests.rollout.test_rules import told

@@ -11,12 +11,14 @@ from typing import cast
 
 import pytest
 
+from manor.errors import FencedOff
 from manor.estate.model import Health
 from manor.estate.topology import ServiceView, SlotServer, TrafficState
 from manor.execution.values import HostPath, PutFile
 from manor.observe.slots import read_slots, traffic_of
 from manor.operations.step import Here
 from manor.reconcile.returns import read_marks, returned_traffic, traffic_after
+from manor.reconcile.site import fence
 from manor.reconcile.tiers import write_switch_files
 from manor.rollout.fleet import SlotRef
 from manor.rollout.guarding import check_data
@@ -153,6 +155,18 @@ async def test_marks_are_renewed_while_somebody_waits(toy: Toy) -> None:
     assert await returned(toy) == {OLD.server: READY}
     await fleet.set_traffic("echo", {OLD.server: DRAIN}, here)
     assert await returned(toy) == {}, "learnt, and renewed"
+
+
+async def test_marks_are_not_renewed_by_who_was_succeeded(toy: Toy) -> None:
+    """It waits, is stopped for longer than its lease lives, and wakes up: the marks are another's by now."""
+    fleet, here = fleet_of(toy), begun(toy)
+    await drained(toy, fleet, here)
+    before = await read_marks(toy.runner, folder(toy))
+    await fence(toy.host, toy.runner, "state-1", "prod", here.token + 1)
+    await toy.store.clock.sleep(4.0)
+    with pytest.raises(FencedOff):
+        await fleet.sleep(1.0)
+    assert await read_marks(toy.runner, folder(toy)) == before
 
 
 async def test_a_guard_that_cannot_be_is_told_and_nothing_is_marked(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:

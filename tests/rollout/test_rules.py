@@ -307,3 +307,9 @@ async def test_what_is_back_and_works_no_better_than_before_is_not_said_to_serve
     said = told(run, result)
     assert "; old is back and does not pass its check (web-1: /healthz answers 500, not 200; web-2: /healthz answers 500, not 200); receipt " in said
     assert "serves as before" not in said
+
+
+async def test_the_phase_says_how_far_it_is(rollouts: InlineStore) -> None:
+    run, _ = await carried_out(case("phases", hosts=1), rollouts)
+    told_once = list(dict.fromkeys(run.world.phases))
+    assert told_once == ["preflight", "placing", "warming", "admitting", "draining", "stopping", "observing", "deployed", "certified"]

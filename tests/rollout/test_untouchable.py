@@ -18,7 +18,6 @@ from manor.estate.topology import TrafficState
 from manor.execution.guard import Untouchable
 from manor.execution.values import Completed
 from manor.operations.step import Here
-from manor.reconcile.site import tokens_seen
 from manor.rollout.fleet import SlotRef
 from manor.rollout.live import LiveFleet
 from manor.rollout.probing import Prober
@@ -85,4 +84,5 @@ async def test_hands_leave_what_they_promise(toy: Toy, tmp_path: Path) -> None:
     assert await toy.runner.digest([wanted])
     await fleet.stop(SLOT, HERE)
     assert not await toy.runner.digest([wanted])
-    assert await tokens_seen(toy.host, toy.runner) == {"prod": 9}
+    token = toy.host.layout.token("prod")
+    assert await toy.runner.read([token]) == {token: b"9\n"}

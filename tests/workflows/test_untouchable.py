@@ -20,10 +20,11 @@ from typing import Any, cast
 import pytest
 
 import manor
-from manor.errors import NotOurs
+from manor.errors import FencedOff, NotOurs
 from manor.execution.guard import Untouchable, is_inside, touched_paths
-from manor.execution.values import Completed, HostPath, PutFile
+from manor.execution.values import Completed, Effect, HostPath, PutFile
 from manor.operations.step import Here, Step
+from manor.reconcile.site import fence
 from manor.reconcile.steps import FenceHost, PrepareHost
 from manor.reconcile.supervising import CheckSupervisor, Supervise
 from manor.reconcile.tiers import ChangeTier, CheckTier, ConfirmTier, TellTier, VerifyTier
@@ -76,15 +77,21 @@ def drain(release: str) -> DrainSlot:
 
 CASES = [
     Case(lambda _: FenceHost(HOST), paths=("fence", "manifest.json")),
-    Case(lambda _: PrepareHost(HOST), paths=("etc/pages", "run", "releases", "slots", "shared", "ops", "state", "tls", "README.md", "log", "s")),
-    Case(lambda _: CheckTier(HOST, TIER), paths=("ops",)),
-    Case(lambda _: CheckSupervisor(HOST), paths=("ops",)),
-    Case(lambda _: ChangeTier(HOST, TIER), paths=(f"etc/{TIER}", "ops", "s")),
-    Case(lambda _: Supervise(HOST), paths=("etc/supervisor", "s")),
-    Case(lambda _: VerifyTier(HOST, TIER), paths=("run", "s")),
-    Case(lambda _: ConfirmTier(HOST, TIER), paths=("s",)),
-    Case(lambda _: TellTier(HOST, TIER), paths=("s", "run")),
-    Case(lambda release: Preflight("echo", release, ((HOST, "b"),)), paths=("s",), ports=(PORT,)),
+    Case(lambda _: PrepareHost(HOST), paths=("fence", "etc/pages", "run", "releases", "slots", "shared", "ops", "state", "tls", "README.md", "log", "s")),
+    Case(lambda _: CheckTier(HOST, TIER), paths=("fence", "ops")),
+    Case(lambda _: CheckSupervisor(HOST), paths=("fence", "ops")),
+    Case(lambda _: ChangeTier(HOST, TIER), paths=("fence", f"etc/{TIER}", "ops", "s")),
+    Case(lambda _: Supervise(HOST), paths=("fence", "etc/supervisor", "s")),
+    Case(lambda _: VerifyTier(HOST, TIER), paths=("fence", "run", "s")),
+    Case(
+        lambda _: ConfirmTier(HOST, TIER),
+        paths=(
+            "fence",
+            "s",
+        ),
+    ),
+    Case(lambda _: TellTier(HOST, TIER), paths=("fence", "s", "run")),
+    Case(lambda release: Preflight("echo", release, ((HOST, "b"),)), paths=("fence", "s"), ports=(PORT,)),
     Case(lambda release: PlaceRelease(*ECHO_B, release), paths=("fence", "releases", "slots", "shared", "s")),
     Case(lambda release: StartSlot(*ECHO_B, release), paths=("fence", "slots", "s")),
     Case(
@@ -240,3 +247,20 @@ async def test_a_kind_that_acts_on_no_host_touches_nothing_there(stage: Stage, k
     before = stage.forbid(paths=(HostPath("/"),), ports=tuple(range(1, 65536)))
     await stage.act(BY_KIND[kind])
     assert stage.toy.runner.acts[before:] == []
+
+
+ONLY_LOOKS = {"bake"}
+"""It asks for health and touches nothing."""
+
+
+@pytest.mark.parametrize("kind", [kind for kind in TOUCHING if kind not in ONLY_LOOKS])
+async def test_a_kind_does_nothing_on_a_host_that_has_seen_a_newer_token(stage: Stage, kind: str) -> None:
+    """Its executor was stopped for longer than its lease lives, and wakes up."""
+    host, runner = stage.toy.host, stage.toy.runner
+    await fence(host, runner, "state-1", "prod", stage.here.token + 1)
+    before = len(runner.acts)
+    with pytest.raises(FencedOff, match="token 9 for prod is older than 10 for prod, which this host has seen; refused"):
+        await stage.act(BY_KIND[kind])
+    asked = {"ready", "servers", "status"}
+    changing = [act for act in runner.acts[before:] if act.touch.effect is not Effect.READ and getattr(act, "line", "") not in asked]
+    assert changing == []

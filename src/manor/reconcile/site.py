@@ -5,6 +5,7 @@ Invariant: nothing is written on a host before it has been told who acts; it ref
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -15,7 +16,7 @@ from manor.estate.wiring import Wiring
 from manor.execution.base import Runner
 from manor.execution.values import Act, Command, Effect, FileAct, HostPath, MakeFolder, PutFile, PutLink, PutTree, Remove, Touch
 from manor.operations.fencing import admit
-from manor.operations.step import Here, Holds, Step
+from manor.operations.step import Evidence, Here, Holds, Step
 from manor.reconcile.desired import DesiredFile, DesiredHost, DesiredTier
 from manor.state.store import Store
 
@@ -42,15 +43,31 @@ class Site:
                 return tier
         raise ManorError(f"{host} has no tier {key}")
 
+    async def fence(self, host: str, token: int) -> None:
+        """Have a host refuse whoever came before. Raises FencedOff if it has seen a newer token, Refused."""
+        await fence(self.hosts[host], self.runners[host], self.state_id, self.lease, token)
+
 
 @dataclass(frozen=True)
 class HostStep(Step[Site]):
-    """A step on one host; done again, it does the same."""
+    """A step on one host; done again, it does the same.
+
+    Its executor may have been stopped for longer than its lease lives, so each asks the host first whether it may still act.
+    """
 
     host: str
 
+    async def act(self, ports: Site, here: Here) -> Evidence:
+        """Ask the host, then do it. Raises FencedOff if somebody has taken over, and what `do` raises."""
+        await ports.fence(self.host, here.token)
+        return await self.do(ports, here)
+
+    @abstractmethod
+    async def do(self, ports: Site, here: Here) -> Evidence:
+        """Do it on a host that takes orders from us, and return what shows that it is done. Raises as `act`."""
+
     async def observe(self, ports: Site, here: Here) -> Holds:
-        """Doing it again is harmless."""
+        """Ask again: most kinds only look, and an answer that nobody wrote down is none. A kind that changes something tells what holds."""
         return Holds.pre()
 
 
@@ -63,23 +80,22 @@ class Manifest(BaseModel):
 
 async def fence(host: DesiredHost, runner: Runner, state_id: str, lease: str, token: int) -> None:
     """Record a token on the host: a file a lease, so that operations under different leases don't overwrite each other. Raises FencedOff, Refused."""
-    path = host.layout.manifest
-    text = (await runner.read([path])).get(path)
-    manifest = Manifest.model_validate_json(text) if text else Manifest(state=state_id)
+    acts = await fencing_acts(host, runner, state_id, lease, token)
+    if acts:
+        await runner.change(with_parents(acts))
+
+
+async def fencing_acts(host: DesiredHost, runner: Runner, state_id: str, lease: str, token: int) -> list[PutFile]:
+    """Return what records a token on the host, from one listing and one read; nothing if it is recorded. Raises FencedOff, Refused."""
+    path, folder = host.layout.manifest, host.layout.token("any").parent
+    texts = await runner.read([path, *(folder / name for name in await runner.listing(folder))])
+    manifest = Manifest.model_validate_json(texts[path]) if path in texts else Manifest(state=state_id)
     if manifest.state != state_id:
         raise Refused(f"{host.name}: {path} says that another Manor ({manifest.state}) has charge of this host; take it over with that one, or remove the file")
-    seen = await tokens_seen(host, runner)
+    seen = {file.name.replace("+", "/"): int(text) for file, text in texts.items() if file != path}
     now = admit(seen, lease, token)
-    acts = [] if text else [PutFile(path, manifest.model_dump_json(indent=1).encode() + b"\n", 0o600)]
-    acts += [PutFile(host.layout.token(lease), f"{token}\n".encode(), 0o600)] if now != seen else []
-    await runner.change(with_parents(acts))
-
-
-async def tokens_seen(host: DesiredHost, runner: Runner) -> dict[str, int]:
-    """Return the newest token of each lease that a host has seen."""
-    folder = host.layout.token("any").parent
-    texts = await runner.read([folder / name for name in await runner.listing(folder)])
-    return {path.name.replace("+", "/"): int(text) for path, text in texts.items()}
+    acts = [] if path in texts else [PutFile(path, manifest.model_dump_json(indent=1).encode() + b"\n", 0o600)]
+    return acts + ([PutFile(host.layout.token(lease), f"{token}\n".encode(), 0o600)] if now != seen else [])
 
 
 async def write_changed(runner: Runner, files: Iterable[DesiredFile], own: HostPath | None = None) -> int:

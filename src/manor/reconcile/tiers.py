@@ -13,21 +13,33 @@ from manor.errors import ApplyFailed, CommandFailed, ManorError, NotRestored, Re
 from manor.estate.layout import tier_program
 from manor.estate.topology import ServiceView, TrafficState
 from manor.execution.base import Runner
-from manor.execution.values import Act, Effect, HostPath, MakeFolder, PutFile, Remove, Touch
+from manor.execution.values import Act, HostPath, MakeFolder, PutFile, Remove
 from manor.integrations.supervisors.base import ProgramStatus
 from manor.observe.hosts import HostQuestion, observe_programs
 from manor.observe.slots import read_slots, traffic_of
-from manor.operations.step import Evidence, Here
+from manor.operations.step import Evidence, Here, Holds
 from manor.reconcile.desired import DesiredHost, DesiredTier
 from manor.reconcile.due import forget_due, is_due, mark_of, note_due
-from manor.reconcile.parts import find_master, judge_part, part_problem, pasted_problems, reload_part, remembered, untold
+from manor.reconcile.keeping import (
+    Told,
+    contents,
+    declared,
+    is_mixed,
+    is_there,
+    keep_files,
+    kept_in,
+    note_told,
+    present,
+    put_files_back,
+    read_told,
+    whole_mark,
+)
+from manor.reconcile.parts import answer_of, find_master, judge_part, part_problem, pasted_problems, reload_part, remembered, untold
 from manor.reconcile.returns import returned_traffic
 from manor.reconcile.site import POLL_SECONDS, READY_SECONDS, SLACK_SECONDS, HostStep, Site, anyhow, remove_strays, tell_supervisor, with_parents, write_changed
 from manor.state.clock import Clock
 
 RELOAD_SECONDS = 3.0
-UNKNOWN_MODE = 0o640
-"""Of a file that is put back and that the declared tier no longer has."""
 
 
 @dataclass(frozen=True)
@@ -36,13 +48,16 @@ class CheckTier(HostStep):
 
     key: str
     kind = "check"
+    precondition = "nothing of the tier was changed yet"
+    postcondition = "its own program accepts the rendered files"
+    compensation = "none needed: it judged copies in a folder of their own, which is removed"
 
     @property
     def text(self) -> str:
         """Return one line for the operator."""
         return f"{self.key}: checked by its own program"
 
-    async def act(self, ports: Site, here: Here) -> Evidence:
+    async def do(self, ports: Site, here: Here) -> Evidence:
         """Check. Raises Refused with the checker's words."""
         tier, runner = ports.tier(self.host, self.key), ports.runners[self.host]
         problems = await check_tier(tier, runner, ports.hosts[self.host].layout.operation(here.operation) / "check" / self.key)
@@ -85,18 +100,42 @@ class ChangeTier(HostStep):
 
     key: str
     kind = "change"
+    precondition = "exactly the old files are there, and a running process works by them"
+    postcondition = "exactly the declared files are there, and a running process was seen to work by them"
+    compensation = "exactly the kept old files are put back, and a process that was told of the new ones takes them over"
 
     @property
     def text(self) -> str:
         """Return one line for the operator."""
         return f"{self.key}: new files"
 
-    async def act(self, ports: Site, here: Here) -> Evidence:
+    async def observe(self, ports: Site, here: Here) -> Holds:
+        """Tell whether its process was seen to take all new files over, or whether they are a mixture of old and new.
+
+        One that does not run is written again: with which traffic it will start may have changed meanwhile.
+        """
+        tier, host, runner = ports.tier(self.host, self.key), ports.hosts[self.host], ports.runners[self.host]
+        if await is_mixed(tier, host, runner, here):
+            return Holds.neither(f"{self.key} has some old files and some new ones in {tier.node.folders.etc}")
+        is_new = await present(tier, runner) == declared(tier) and await is_running(host, runner, tier)
+        return Holds.post(f"{self.key}: runs with these files") if is_new and await self._has_taken_over(ports, here) else Holds.pre()
+
+    async def _has_taken_over(self, ports: Site, here: Here) -> bool:
+        """Tell whether the running process works by the new files: as was noted once it was seen, and as it says now."""
+        tier, host, runner = ports.tier(self.host, self.key), ports.hosts[self.host], ports.runners[self.host]
+        kept = kept_in(host, here, self.key)
+        told = await read_told(kept, runner)
+        if told is Told.NOTHING:
+            return await is_there(whole_mark(kept), runner) and await works_by_them(host, runner, tier, await contents(kept, runner))
+        return told is Told.TAKEN and await says_so(tier, runner)
+
+    async def do(self, ports: Site, here: Here) -> Evidence:
         """Change it. Raises ApplyFailed when the old files are back, NotRestored when they are not."""
         tier, host, runner = ports.tier(self.host, self.key), ports.hosts[self.host], ports.runners[self.host]
         if tier.node.theirs is not None:
             await find_master(tier, runner)
-        before = await self._read_before(tier, host, runner, here)
+        kept = kept_in(host, here, self.key)
+        before = await keep_files(kept, tier, runner)
         await write_switch_files(ports, tier, runner)
         await note_due(host, tier, runner, before)
         await write_changed(runner, tier.files, tier.own_path)
@@ -105,37 +144,43 @@ class ChangeTier(HostStep):
             return f"{self.key}: written; starts below"
         if await works_by_them(host, runner, tier, before):
             return f"{self.key}: runs with these files already"
+        await ports.fence(self.host, here.token)
+        await note_told(kept, runner, Told.TOLD)
         try:
             word = await take_over(tier, host, runner, before, ports.store.clock)
             await verify(tier, host, runner, ports)
         except ManorError as error:
+            await ports.fence(self.host, here.token)  # who has taken over meanwhile may have written files of its own
             await self._restore(tier, host, runner, before, error, ports)
+        await note_told(kept, runner, Told.TAKEN)
         return f"{self.key}: {word}"
 
-    async def _read_before(self, tier: DesiredTier, host: DesiredHost, runner: Runner, here: Here) -> Mapping[str, bytes]:
-        """Keep the files as they are, unless a try before this one did: by then they may be half-way new."""
+    async def compensate(self, ports: Site, here: Here) -> str:
+        """Put exactly the old files back; a process that was told of the new ones takes the old ones over again."""
+        await ports.fence(self.host, here.token)
+        tier, host, runner = ports.tier(self.host, self.key), ports.hosts[self.host], ports.runners[self.host]
         kept = kept_in(host, here, self.key)
-        if await is_kept(kept, runner):
-            return await contents(kept, runner)
-        before = await present(tier, runner)
-        copies = [PutFile(kept / name, content, 0o600) for name, content in before.items()]
-        await runner.change([Remove(kept), MakeFolder(kept, 0o700), *copies, PutFile(whole_mark(kept), b"")])
-        return before
+        await put_files_back(tier, runner, await contents(kept, runner))
+        is_told = await read_told(kept, runner) is not Told.NOTHING and await is_running(host, runner, tier)
+        if is_told:
+            await self._work_by_old(tier, host, runner, ports)
+        await forget_due(host, tier, runner)
+        await note_told(kept, runner, Told.NOTHING)
+        return f"{self.key}: the old files are back{', and it runs with them' if is_told else ''}"
+
+    async def _work_by_old(self, tier: DesiredTier, host: DesiredHost, runner: Runner, ports: Site) -> None:
+        await take_over(tier, host, runner, declared(tier), ports.store.clock)
+        await verify(tier, host, runner, ports, is_restored=True)
 
     async def _restore(self, tier: DesiredTier, host: DesiredHost, runner: Runner, before: Mapping[str, bytes], error: ManorError, ports: Site) -> None:
-        etc, own, touch = tier.node.folders.etc, tier.own_path, Touch(subject=tier.node.subject, effect=Effect.INCLUDE)
-        modes = {file.path.name: file.mode for file in tier.files}
-        acts = [PutFile(tier.paths.get(name, etc / name), content, modes.get(name, UNKNOWN_MODE), touch) for name, content in before.items()]
-        gone = [Remove(own, touch)] if own is not None and own.name not in before else []
         try:
-            await runner.change([*acts, *gone])
-            await remove_strays(etc, (etc / name for name in before), runner, tier.node.subject)
-            await take_over(tier, host, runner, {file.path.name: file.content for file in tier.files}, ports.store.clock)
-            await verify(tier, host, runner, ports, is_restored=True)
+            await put_files_back(tier, runner, before)
+            await self._work_by_old(tier, host, runner, ports)
             await forget_due(host, tier, runner)
         except ManorError as second:
             raise NotRestored(
-                f"{self.host}: {self.key} failed ({error}) and does not work with its old files either ({second}); the new files are in {etc}, "
+                f"{self.host}: {self.key} failed ({error}) and does not work with its old files either ({second}); "
+                f"the new files are in {tier.node.folders.etc}, "
                 f"the old ones in {host.layout.root}/ops/*/before/{self.key}; see {host.layout.readme} for the commands"
             ) from error
         raise ApplyFailed(f"{self.host}: {self.key} did not work with its new files ({error}); the old ones are back and it runs with them") from error
@@ -226,13 +271,19 @@ async def loaded(host: DesiredHost, runner: Runner, tier: DesiredTier) -> str:
     return (await runner.read([path])).get(path, b"").decode().strip()
 
 
+async def says_so(tier: DesiredTier, runner: Runner) -> bool:
+    """Tell whether a tier's process says that it works by the declared files."""
+    answer = await answer_of(tier, runner)
+    return answer is not None and tier.proxy.parse_loaded(tier.node, answer) is None
+
+
 async def works_by_them(host: DesiredHost, runner: Runner, tier: DesiredTier, before: Mapping[str, bytes]) -> bool:
     """Tell whether a tier's process works by its files already; somebody else's may have been reloaded with what we just replaced."""
     if await loaded(host, runner, tier) != tier.digest or await is_due(host, tier, runner):
         return False
     if tier.node.theirs is None:
-        return True
-    return before == {file.path.name: file.content for file in tier.files} and not await part_problem(tier, runner)
+        return await says_so(tier, runner)
+    return before == declared(tier) and not await part_problem(tier, runner)
 
 
 async def is_running(host: DesiredHost, runner: Runner, tier: DesiredTier) -> bool:
@@ -248,13 +299,16 @@ class VerifyTier(HostStep):
 
     key: str
     kind = "verify"
+    precondition = "the tier was started with the declared files"
+    postcondition = "it answers and works by them, and that is noted"
+    compensation = "none needed: it only waits and notes"
 
     @property
     def text(self) -> str:
         """Return one line for the operator."""
         return f"{self.key}: answers"
 
-    async def act(self, ports: Site, here: Here) -> Evidence:
+    async def do(self, ports: Site, here: Here) -> Evidence:
         """Wait for it."""
         tier, host, runner = ports.tier(self.host, self.key), ports.hosts[self.host], ports.runners[self.host]
         await verify(tier, host, runner, ports)
@@ -267,13 +321,25 @@ class TellTier(HostStep):
 
     key: str
     kind = "tell"
+    precondition = "the balancer treats servers otherwise than is remembered, and nobody took them out by hand"
+    postcondition = "it treats them as is remembered, and that is noted"
+    compensation = "none needed: what is remembered was right before, too"
 
     @property
     def text(self) -> str:
         """Return one line for the operator."""
         return f"{self.key}: told which servers take traffic"
 
-    async def act(self, ports: Site, here: Here) -> Evidence:
+    async def observe(self, ports: Site, here: Here) -> Holds:
+        """Tell whether it does as is remembered, and that is noted."""
+        tier, host, runner = ports.tier(self.host, self.key), ports.hosts[self.host], ports.runners[self.host]
+        known = await remembered(ports.store, ports.wiring.environment.name)
+        differing = [view.name for view in tier.node.services if await untold(host, tier, view, runner, known)]
+        if differing or await loaded(host, runner, tier) != tier.digest:
+            return Holds.pre(", ".join(differing))
+        return Holds.post(f"{self.key}: {len(tier.node.services)} services as remembered")
+
+    async def do(self, ports: Site, here: Here) -> Evidence:
         """Tell it what it does otherwise."""
         tier, host, runner = ports.tier(self.host, self.key), ports.hosts[self.host], ports.runners[self.host]
         known = await remembered(ports.store, ports.wiring.environment.name)
@@ -291,13 +357,16 @@ class ConfirmTier(HostStep):
 
     key: str
     kind = "confirm"
+    precondition = "a change of the tier was begun, and the apply has failed"
+    postcondition = "it works with all old files or all new ones"
+    compensation = "none needed: it only looks"
 
     @property
     def text(self) -> str:
         """Return one line for the operator."""
         return f"{self.key}: works"
 
-    async def act(self, ports: Site, here: Here) -> Evidence:
+    async def do(self, ports: Site, here: Here) -> Evidence:
         """Look. Raises NotRestored when it does not answer, or has neither the old files nor the new ones."""
         tier, host, runner = ports.tier(self.host, self.key), ports.hosts[self.host], ports.runners[self.host]
         if await is_mixed(tier, host, runner, here):
@@ -308,42 +377,3 @@ class ConfirmTier(HostStep):
             except ApplyFailed as error:
                 raise NotRestored(f"{self.host}: {error}") from error
         return "works"
-
-
-async def is_mixed(tier: DesiredTier, host: DesiredHost, runner: Runner, here: Here) -> bool:
-    """Tell whether a tier's files are neither all as declared nor all as they were before this operation."""
-    kept = kept_in(host, here, tier.node.key)
-    if not await is_kept(kept, runner):  # the first file is written only after that
-        return False
-    now, before = await present(tier, runner), await contents(kept, runner)
-    has_old = bool(before) or tier.own_path is not None  # a part works without our file, too
-    return has_old and now not in ({file.path.name: file.content for file in tier.files}, before)
-
-
-def kept_in(host: DesiredHost, here: Here, key: str) -> HostPath:
-    """Return where an operation keeps a tier's files as they were before it."""
-    return host.layout.operation(here.operation) / "before" / key
-
-
-def whole_mark(kept: HostPath) -> HostPath:
-    """Return the file that is written last: without it the copies beside it may be some of several."""
-    return kept.with_name(f"{kept.name}.whole")
-
-
-async def is_kept(kept: HostPath, runner: Runner) -> bool:
-    """Tell whether all files were kept."""
-    mark = whole_mark(kept)
-    return mark in await runner.digest([mark])
-
-
-async def present(tier: DesiredTier, runner: Runner) -> Mapping[str, bytes]:
-    """Return a tier's files as they are, by name: all of its folder, and its own in somebody else's."""
-    own = tier.own_path
-    beside = await runner.read([own]) if own is not None else {}
-    return {**await contents(tier.node.folders.etc, runner), **{path.name: content for path, content in beside.items()}}
-
-
-async def contents(folder: HostPath, runner: Runner) -> Mapping[str, bytes]:
-    """Return the files of a folder by name."""
-    found = await runner.read([folder / name for name in await runner.listing(folder)])
-    return {path.name: content for path, content in found.items()}

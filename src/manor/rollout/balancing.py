@@ -22,7 +22,7 @@ from manor.operations.step import Here
 from manor.reconcile.handbook import by_hand
 from manor.reconcile.parts import pasted_problems
 from manor.reconcile.returns import Mark
-from manor.reconcile.site import Site, fence, with_parents
+from manor.reconcile.site import Site, with_parents
 from manor.rollout.fleet import Balancer
 from manor.rollout.guarding import RENEWALS, Guarding
 from manor.state import releases
@@ -46,8 +46,8 @@ class Balancing:
     guard_seconds: float = LIFETIME_SECONDS
     """After so long without a renewal a guard returns what was taken out."""
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _marked: tuple[str, float] | None = None
-    """Whose marks we renew, and when we last did."""
+    _marked: tuple[Here, float] | None = None
+    """For which step we renew marks, and when we last did."""
 
     @property
     def view(self) -> ServiceView:
@@ -178,7 +178,7 @@ class Balancing:
         """Have every switching tier come back with the traffic that it has. Raises FencedOff."""
         for node, acts in await self._kept():
             if await self._differs(node, acts):
-                await fence(self.site.hosts[node.host], self.site.runners[node.host], self.site.state_id, self.site.lease, token)
+                await self.site.fence(node.host, token)
                 await self.site.runners[node.host].change(with_parents(acts))
 
     async def _kept(self) -> list[tuple[TierNode, tuple[FileAct, ...]]]:
@@ -225,7 +225,7 @@ class Balancing:
             await self._refresh(traffic, here)
             mark = Mark(server, here.operation, self._now(), instead)
             problems = [await guarding.put(mark, traffic[guarding.at], here) for guarding in self._guarding(server)]
-            self._marked = (here.operation, self._now())
+            self._marked = (here, self._now())
         return "; ".join(problem for problem in problems if problem)
 
     async def unguard(self, server: str, here: Here) -> bool:
@@ -239,13 +239,15 @@ class Balancing:
             return any([await each.has_returned(server, here.operation) for each in guarding])
 
     async def renew(self) -> None:
-        """Renew the marks of our operation when it is time."""
+        """Renew the marks of our operation when it is time. Raises FencedOff if somebody has taken over."""
         if self._marked is None or self._now() < self._marked[1] + self.guard_seconds / RENEWALS:
             return
         async with self._lock:
-            operation, self._marked = self._marked[0], (self._marked[0], self._now())
+            here = self._marked[0]
+            await self._fence_balancers(here)
+            self._marked = (here, self._now())
             for guarding in self._guarding():
-                await guarding.renew(operation, self._now())
+                await guarding.renew(here.operation, self._now())
 
     def _now(self) -> float:
         return self.site.store.clock.now()
@@ -271,12 +273,12 @@ class Balancing:
 
     async def _refresh(self, wanted: Mapping[At, Mapping[str, TrafficState]], here: Here) -> None:
         is_marked = [await guarding.refresh(wanted[guarding.at], here, self._now()) for guarding in self._guarding()]
-        self._marked = (here.operation, self._now()) if any(is_marked) else None
+        self._marked = (here, self._now()) if any(is_marked) else None
 
     async def _fence_balancers(self, here: Here) -> None:
         """Have every balancer's host refuse an executor that was succeeded. Raises FencedOff."""
         for name in self.hosts:
-            await fence(self.site.hosts[name], self.site.runners[name], self.site.state_id, self.site.lease, here.token)
+            await self.site.fence(name, here.token)
 
     async def _switch_files(self, node: TierNode, wanted: Mapping[str, TrafficState]) -> None:
         view, proxy = self._view_at(node), self._proxy(node)

@@ -107,6 +107,10 @@ class Fleet(Protocol):
         """Wait."""
         ...
 
+    async def fence(self, slots: tuple[SlotRef, ...], here: Here) -> None:
+        """Have the hosts of slots and of every balancer refuse whoever came before. Raises FencedOff if one has seen a newer token."""
+        ...
+
     async def preflight(self, slots: tuple[SlotRef, ...], release: str) -> tuple[str, ...]:
         """Return what stands in the way of the rollout: dead admin sockets, busy ports, full disks, missing artifacts. Changes nothing."""
         ...
@@ -121,6 +125,18 @@ class Fleet(Protocol):
 
     async def place(self, slot: SlotRef, release: str, here: Here) -> None:
         """Put the release into the slot. Its program must not run."""
+        ...
+
+    async def oddity(self, slot: SlotRef, release: str) -> str:
+        """Return in words what the slot holds that is neither the release, whole, nor what is remembered of it, nor nothing; empty: one of these."""
+        ...
+
+    async def empty(self, slot: SlotRef, here: Here) -> None:
+        """Have the slot hold no release. Raises ManorError if its program runs."""
+        ...
+
+    async def is_wanted(self, slot: SlotRef) -> bool:
+        """Tell whether the slot's program is to run also after a restart of its host."""
         ...
 
     async def program(self, slot: SlotRef) -> ProgramView | None:
@@ -219,7 +235,11 @@ class Fleet(Protocol):
         ...
 
     async def certify(self, service: str, release: str, here: Here) -> None:
-        """Remember that the release held: it is now what a rollback returns to."""
+        """Remember that the release held: it is now what a rollback returns to, and the phase is `certified`, both or neither."""
+        ...
+
+    async def standing(self, service: str, release: str, here: Here) -> str:
+        """Return what this operation has remembered of the release: certified or burned; empty: nothing."""
         ...
 
     async def burn(self, service: str, release: str, why: str, here: Here) -> None:

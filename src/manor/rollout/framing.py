@@ -12,6 +12,7 @@ from manor.estate.units import counted
 from manor.operations.step import Evidence, Here, Holds, Step
 from manor.rollout.fleet import Fleet, ProbeSummary, SlotLetter, SlotRef
 from manor.rollout.shown import show_page
+from manor.state.words import Standing
 
 BAKE_POLL_SECONDS = 1.0
 BAKE_SLACK_SECONDS = 300.0
@@ -26,7 +27,7 @@ class ServiceStep(Step[Fleet]):
     release: str
 
     async def observe(self, ports: Fleet, here: Here) -> Holds:
-        """Doing it again is harmless."""
+        """Do it again: what only looks or says something has left nothing to find. A kind that leaves something tells what holds."""
         return Holds.pre()
 
 
@@ -38,6 +39,9 @@ class Preflight(ServiceStep):
     is_strict: bool = True
     """False for a rollback: what somebody changed by hand does not keep anybody from going back."""
     kind = "preflight"
+    precondition = "nothing of this rollout was done"
+    postcondition = "nothing stands in its way; a supervisor that had died runs again"
+    compensation = "none needed: it only looks, and revives what is to run anyway"
 
     @property
     def text(self) -> str:
@@ -45,9 +49,10 @@ class Preflight(ServiceStep):
         return f"{self.service} {self.release}: can it be done"
 
     async def act(self, ports: Fleet, here: Here) -> Evidence:
-        """Look. Raises ApplyFailed with everything that stands in the way."""
+        """Look. Raises FencedOff if somebody has taken over, ApplyFailed with everything that stands in the way."""
         await ports.set_phase("preflight", here)
         refs = tuple(SlotRef(self.service, host, slot) for host, slot in self.slots)
+        await ports.fence(refs, here)  # a supervisor that died is started again
         problems = list(await ports.preflight(refs, self.release))
         problems += await ports.undeclared(refs) if self.is_strict and not problems else ()
         if problems:
@@ -62,11 +67,18 @@ class StartProbe(ServiceStep):
     baseline_seconds: float = 0.0
     """So long it asks before the next step: where nothing else is done first that moves no traffic."""
     kind = "start-probe"
+    precondition = "no probe of this operation asks"
+    postcondition = "it asks from outside, and has asked for its baseline"
+    compensation = "the way back: the probe is stopped, and ends by itself when its time is up"
 
     @property
     def text(self) -> str:
         """Return one line for the operator."""
         return f"{self.service}: the probe begins"
+
+    async def observe(self, ports: Fleet, here: Here) -> Holds:
+        """Start it again: one that asks already is found under the operation's name, and the baseline has to be seen in full."""
+        return Holds.pre()
 
     async def act(self, ports: Fleet, here: Here) -> Evidence:
         """Start it. Raises ApplyFailed, TimedOut if it does not begin to ask."""
@@ -87,11 +99,18 @@ class StopProbe(ServiceStep):
     longest_outage: float | None = None
     """For a service that is interrupted: it may be away so long, instead of the budget."""
     kind = "stop-probe"
+    precondition = "the probe of this operation was started"
+    postcondition = "it has ended, and what it saw is judged"
+    compensation = "none needed: what it saw is kept"
 
     @property
     def text(self) -> str:
         """Return one line for the operator."""
         return f"{self.service}: the probe ends"
+
+    async def observe(self, ports: Fleet, here: Here) -> Holds:
+        """Stop it again: one that has ended gives the same summary, which has to be judged."""
+        return Holds.pre()
 
     async def act(self, ports: Fleet, here: Here) -> Evidence:
         """Stop it. Raises ApplyFailed if more was lost than allowed, Unreachable if it did not measure to the end: that is no fault of the release."""
@@ -118,11 +137,19 @@ class SetMaintenance(ServiceStep):
 
     on: bool = True
     kind = "maintenance"
+    precondition = "every balancer can be told"
+    postcondition = "every balancer shows the maintenance page, or none does, as was asked"
+    compensation = "the way back: the page is switched the other way, and off at the end of every plan"
 
     @property
     def text(self) -> str:
         """Return one line for the operator."""
         return f"{self.service}: maintenance page {'on' if self.on else 'off'}"
+
+    async def observe(self, ports: Fleet, here: Here) -> Holds:
+        """Tell whether every balancer shows it as it is to be. Without a route nobody could see it: then it is switched again."""
+        is_so = not await ports.page_differs(self.service, on=self.on) and await ports.page_differs(self.service, on=not self.on)
+        return Holds.post("on" if self.on else "off") if is_so else Holds.pre()
 
     async def act(self, ports: Fleet, here: Here) -> Evidence:
         """Switch it, and read it back. Raises ApplyFailed if a balancer does not show it."""
@@ -139,15 +166,22 @@ class Bake(ServiceStep):
     timeout_seconds: float = BAKE_SLACK_SECONDS
     kind = "bake"
     begins_anew = True
+    precondition = "every instance serves the release"
+    postcondition = "each was healthy for the whole time, watched without a gap"
+    compensation = "none needed: it only watches"
 
     @property
     def text(self) -> str:
         """Return one line for the operator."""
         return f"{self.service} {self.release}: {f'is watched for {self.seconds:g} s' if self.seconds else 'health passes only'}"
 
+    async def observe(self, ports: Fleet, here: Here) -> Holds:
+        """Watch again from the beginning: what nobody watched was not watched."""
+        return Holds.pre()
+
     async def act(self, ports: Fleet, here: Here) -> Evidence:
         """Watch. Raises ApplyFailed when an instance is unhealthy for two checks in a row."""
-        await ports.set_phase("deployed", here)
+        await ports.set_phase("observing", here)
         end, failures = ports.now() + self.seconds, dict.fromkeys(self.hosts, 0)
         while True:
             for host, slot in self.hosts:
@@ -156,6 +190,7 @@ class Bake(ServiceStep):
                 if failures[host, slot] >= 2:
                     raise ApplyFailed(f"{host}: {checked.detail}; {self.service}/{slot} became unhealthy while it was watched")
             if ports.now() >= end and not any(failures.values()):
+                await ports.set_phase("deployed", here)
                 return f"{len(self.hosts)} healthy"
             await ports.sleep(min(BAKE_POLL_SECONDS, max(0.1, end - ports.now())))
 
@@ -165,17 +200,23 @@ class Certify(ServiceStep):
     """Make the release the one that a rollback returns to."""
 
     kind = "certify"
+    precondition = "every instance serves the release, and its bake and the probe's verdict are good"
+    postcondition = "a rollback returns to this release, and the phase is certified"
+    compensation = "none needed: it is one transaction, so done or not; a later release takes its place"
 
     @property
     def text(self) -> str:
         """Return one line for the operator."""
         return f"{self.service} {self.release} is certified"
 
+    async def observe(self, ports: Fleet, here: Here) -> Holds:
+        """Tell whether this operation has certified it."""
+        return Holds.post(self.release) if await ports.standing(self.service, self.release, here) == Standing.CERTIFIED else Holds.pre()
+
     async def act(self, ports: Fleet, here: Here) -> Evidence:
         """Certify it."""
-        await ports.certify(self.service, self.release, here)
-        await ports.set_phase("certified", here)
         await remind(ports, self.service, here)
+        await ports.certify(self.service, self.release, here)
         return self.release
 
 
@@ -185,11 +226,18 @@ class BurnRelease(ServiceStep):
 
     why: str = ""
     kind = "burn"
+    precondition = "the release failed here, and is not certified"
+    postcondition = "it is marked as failed here, unless it is certified"
+    compensation = "none needed: it is one transaction, so done or not; `--again` ships it all the same"
 
     @property
     def text(self) -> str:
         """Return one line for the operator."""
         return f"{self.service} {self.release} is marked as failed here"
+
+    async def observe(self, ports: Fleet, here: Here) -> Holds:
+        """Tell whether this operation has marked it."""
+        return Holds.post(self.why) if await ports.standing(self.service, self.release, here) == Standing.BURNED else Holds.pre()
 
     async def act(self, ports: Fleet, here: Here) -> Evidence:
         """Mark it."""
@@ -203,6 +251,9 @@ class SpareRelease(ServiceStep):
 
     why: str = ""
     kind = "spare"
+    precondition = "the rollout failed, and not by its release"
+    postcondition = "why is told, and the release is not marked"
+    compensation = "none needed: nothing is changed"
 
     @property
     def text(self) -> str:
@@ -223,6 +274,9 @@ class Conclude(ServiceStep):
     places: tuple[tuple[str, SlotLetter], ...] = ()
     """Host and slot of all that serves now."""
     kind = "conclude"
+    precondition = "what served before serves again"
+    postcondition = "the phase is rolled_back, and what serves is told"
+    compensation = "none needed: nothing is changed but the word"
 
     @property
     def text(self) -> str:

@@ -32,6 +32,7 @@ from manor.rollout.connections import SOCKETS, open_connections
 from manor.rollout.declared import undeclared_tiers
 from manor.rollout.disturbances import disturbances
 from manor.rollout.fleet import Balancer, Checked, ProbeSummary, SlotLetter, SlotRef
+from manor.rollout.placing import emptying_acts, oddity
 from manor.rollout.probing import Prober
 from manor.rollout.progress import last_progress
 from manor.rollout.release import Release, Where, render_env, render_start, shared_places, slot_acts, slot_env, unpack_act
@@ -40,7 +41,7 @@ from manor.rollout.views import has_process
 from manor.rollout.words import last_words
 from manor.state import journal, operations, releases
 from manor.state.leases import LIFETIME_SECONDS
-from manor.state.words import Slot, Standing, Traffic
+from manor.state.words import Slot, Traffic
 
 PATIENCE_SECONDS = 15.0
 SETTLE_POLL_SECONDS = 0.1
@@ -99,6 +100,11 @@ class LiveFleet:
         """Wait, with our marks kept alive."""
         await self.balancing.renew()
         await self.site.store.clock.sleep(seconds)
+
+    async def fence(self, slots: tuple[SlotRef, ...], here: Here) -> None:
+        """Have the hosts of slots and of every balancer refuse whoever came before."""
+        for name in dict.fromkeys((*(slot.host for slot in slots), *self.balancing.hosts)):
+            await self.site.fence(name, here.token)
 
     async def preflight(self, slots: tuple[SlotRef, ...], release: str) -> tuple[str, ...]:
         """Return what stands in the way."""
@@ -217,6 +223,30 @@ class LiveFleet:
         note = Remove(host.layout.program_log_from(slot_program(self.service, slot.slot)), touch=Touch(subject=f"service/{self.service}"))
         await runner.change(with_parents([*slot_acts(chosen, declared, where, in_the_way), note]))
         await self._remember(slot, release, here)
+
+    async def oddity(self, slot: SlotRef, release: str) -> str:
+        """Return what the slot holds that is neither the release nor what is remembered."""
+        if await self.placed(slot) == release:
+            return ""
+        chosen, (_, runner) = self.catalog[release], self._host(slot)
+        return await oddity(runner, self._where(slot), chosen, self._configured(chosen), await self._remembered(slot))
+
+    async def empty(self, slot: SlotRef, here: Here) -> None:
+        """Have the slot hold no release."""
+        host, runner = self._host(slot)
+        await fence(host, runner, self.site.state_id, self.site.lease, here.token)
+        view = await self.program(slot)
+        if view is not None and has_process(view):
+            raise ManorError(f"{slot.host}: {view.name} is {view.status}, not stopped; its slot was not emptied")
+        if view is not None and view.status is ProgramStatus.FAILED:
+            await self.stop(slot, here)  # as for placing: the supervisor would start it again
+        await runner.change(emptying_acts(self._where(slot), self.service))
+
+    async def is_wanted(self, slot: SlotRef) -> bool:
+        """Tell whether the slot's program is to run also after a restart of its host."""
+        host, runner = self._host(slot)
+        wanted = host.layout.slot_wanted(self.service, slot.slot)
+        return wanted in await runner.digest([wanted])
 
     async def _remember(self, slot: SlotRef, release: str, here: Here, traffic: Traffic = Traffic.NONE) -> None:
         store, name = self.site.store, self.site.wiring.environment.name
@@ -393,18 +423,15 @@ class LiveFleet:
 
     async def certify(self, service: str, release: str, here: Here) -> None:
         """Remember that the release held."""
-        await self._judge(release, Standing.CERTIFIED, "", here)
+        name, full = self.site.wiring.environment.name, self.catalog[release].id
+        await self.site.store.write(releases.certify_rollout, name, self.service, full, here.operation, here.token, at=self.now())
 
     async def burn(self, service: str, release: str, why: str, here: Here) -> None:
         """Remember that the release failed here; a certified one keeps its standing."""
-        await self._judge(release, Standing.BURNED, why[:REASON_LENGTH], here)
-
-    async def _judge(self, release: str, standing: Standing, why: str, here: Here) -> None:
-        """Add a line about a release, unless it says what the last one says, or burns what is certified."""
         name, full = self.site.wiring.environment.name, self.catalog[release].id
-        known = await self.site.store.read(releases.standing_of, name, self.service, full)
-        if known is not None and known.operation == here.operation and known.standing is standing:
-            return
-        if standing is Standing.BURNED and known is not None and known.standing is Standing.CERTIFIED:
-            return
-        await self.site.store.write(releases.certify, name, self.service, full, standing, here.operation, why, at=self.now())
+        await self.site.store.write(releases.burn_rollout, name, self.service, full, here.operation, here.token, why[:REASON_LENGTH], at=self.now())
+
+    async def standing(self, service: str, release: str, here: Here) -> str:
+        """Return what this operation has remembered of the release."""
+        known = await self.site.store.read(releases.standing_of, self.site.wiring.environment.name, service, self.catalog[release].id)
+        return str(known.standing) if known is not None and known.operation == here.operation else ""

@@ -43,6 +43,9 @@ class AdmitSlot(SlotStep):
     """False: put back what did not work before either; then nobody waits for it."""
     kind = "admit"
     phase = "admitting"
+    precondition = "the slot is healthy, and no person took a slot of its host out of traffic"
+    postcondition = "every balancer gives it traffic, and it is remembered as the one that serves"
+    compensation = "the way back: new requests are withheld from it once the others can carry them"
 
     @property
     def text(self) -> str:
@@ -117,6 +120,9 @@ class DrainSlot(SlotStep):
     """The maintenance page is shown meanwhile; a guard that returned it ended the page too."""
     kind = "drain"
     phase = "draining"
+    precondition = "what takes its place serves on every balancer, and enough others do"
+    postcondition = "no balancer gives it traffic, and what it had is finished, or its time was up"
+    compensation = "the way back: it is admitted again; a guard does so when nobody goes on"
 
     @property
     def text(self) -> str:
@@ -124,7 +130,7 @@ class DrainSlot(SlotStep):
         return f"{self.name} drains"
 
     async def observe(self, ports: Fleet, here: Here) -> Holds:
-        """Draining again is harmless, and a timed drain has to be waited for in full."""
+        """Drain it again: from the moment at which it was taken out, which nobody wrote down, the whole drain has to be waited for."""
         return Holds.pre()
 
     async def act(self, ports: Fleet, here: Here) -> Evidence:
@@ -221,6 +227,9 @@ class WithholdSlots(Step[Fleet]):
     slots: tuple[tuple[str, SlotLetter], ...]
     others_needed: int
     kind = "withhold"
+    precondition = "enough others serve without these slots"
+    postcondition = "no balancer gives them new requests; else nothing was changed"
+    compensation = "the way back: the old slots are admitted, after which nobody needs these"
 
     @property
     def text(self) -> str:
@@ -228,7 +237,7 @@ class WithholdSlots(Step[Fleet]):
         return f"{self.service}: no new requests to {', '.join(f'{host}/{slot}' for host, slot in self.slots)}"
 
     async def observe(self, ports: Fleet, here: Here) -> Holds:
-        """Doing it again is harmless."""
+        """Withhold them again: a guard may have returned what was taken out, and who else serves has to be asked anew."""
         return Holds.pre()
 
     async def act(self, ports: Fleet, here: Here) -> Evidence:
@@ -253,6 +262,9 @@ class KeepOut(Step[Fleet]):
     slots: tuple[tuple[str, SlotLetter], ...]
     others_needed: int
     kind = "keep-out"
+    precondition = "the hosts of these slots could not be brought back"
+    postcondition = "every balancer that answers has them out, as far as enough others serve"
+    compensation = "the way back: a rollout of the host, or `manor resume --only failed`"
 
     @property
     def text(self) -> str:
@@ -260,7 +272,7 @@ class KeepOut(Step[Fleet]):
         return f"{self.service}: what failed stays out of traffic"
 
     async def observe(self, ports: Fleet, here: Here) -> Holds:
-        """Doing it again is harmless."""
+        """Ask and do it again: a balancer that did not answer then may answer now, and who else serves may have changed."""
         return Holds.pre()
 
     async def act(self, ports: Fleet, here: Here) -> Evidence:
@@ -292,6 +304,9 @@ class ForgetSlot(SlotStep):
 
     kind = "withdraw"
     phase = "rolling_back"
+    precondition = "nothing on the host is to serve"
+    postcondition = "nothing is remembered to serve there"
+    compensation = "none needed: the next rollout remembers what it admits"
 
     @property
     def text(self) -> str:

@@ -48,6 +48,9 @@ class PlaceRelease(SlotStep):
 
     kind = "place"
     phase = "placing"
+    precondition = "no program runs in the slot, which holds what is remembered of it or nothing"
+    postcondition = "the slot holds the release, whole, with environment and start script, and that is remembered"
+    compensation = "the slot is emptied: link, environment and start script go"
 
     @property
     def text(self) -> str:
@@ -55,9 +58,17 @@ class PlaceRelease(SlotStep):
         return f"{self.name} gets {self.release}"
 
     async def observe(self, ports: Fleet, here: Here) -> Holds:
-        """Tell whether the slot holds the release."""
+        """Tell whether the slot holds the release, or something half placed or of another's."""
         found = await ports.placed(self.ref)
-        return Holds.post(found) if found == self.release else Holds.pre(found)
+        if found == self.release:
+            return Holds.post(found)
+        odd = await ports.oddity(self.ref, self.release)
+        return Holds.neither(odd) if odd else Holds.pre(found)
+
+    async def compensate(self, ports: Fleet, here: Here) -> str:
+        """Empty the slot. Raises ManorError if a program runs in it."""
+        await ports.empty(self.ref, here)
+        return f"{self.name} is empty again"
 
     async def act(self, ports: Fleet, here: Here) -> Evidence:
         """Place it, unless it is there already. Raises ManorError if a program runs in the slot."""
@@ -77,6 +88,9 @@ class StartSlot(SlotStep):
 
     kind = "start"
     phase = "warming"
+    precondition = "the slot holds its release"
+    postcondition = "its program runs, and will after a restart of the host"
+    compensation = "the way back: the slot is drained and its program stopped"
 
     @property
     def text(self) -> str:
@@ -84,9 +98,10 @@ class StartSlot(SlotStep):
         return f"{self.name} starts"
 
     async def observe(self, ports: Fleet, here: Here) -> Holds:
-        """Tell whether it runs."""
+        """Tell whether it runs, and will after a restart of its host."""
         view = await ports.program(self.ref)
-        return Holds.post() if view is None or view.status is ProgramStatus.RUNNING else Holds.pre(view.status)
+        runs = view is None or view.status is ProgramStatus.RUNNING
+        return Holds.post() if runs and await ports.is_wanted(self.ref) else Holds.pre(view.status if view else "")
 
     async def act(self, ports: Fleet, here: Here) -> Evidence:
         """Start it."""
@@ -146,6 +161,9 @@ class WarmSlot(SlotStep):
     """How long after the last progress of the whole operation this may take; 0: as long as its own deadline."""
     kind = "warm"
     phase = "warming"
+    precondition = "the slot's program was started"
+    postcondition = "it is healthy, here and on every balancer, and was for long enough; it has no traffic that it had not before"
+    compensation = "the way back: the slot is drained and its program stopped"
 
     @property
     def text(self) -> str:
@@ -153,7 +171,7 @@ class WarmSlot(SlotStep):
         return f"{self.name} {f'must stay healthy {self.min_healthy_seconds:g} s' if self.min_healthy_seconds else 'must be healthy; health passes only'}"
 
     async def observe(self, ports: Fleet, here: Here) -> Holds:
-        """Tell whether it serves already."""
+        """Tell whether it serves already; else its passes are counted anew: what nobody saw in a row was not seen."""
         return Holds.post() if await serves_everywhere(ports, self.ref) else Holds.pre()
 
     async def act(self, ports: Fleet, here: Here) -> Evidence:

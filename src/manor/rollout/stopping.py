@@ -31,6 +31,9 @@ class StopSlot(SlotStep):
     """So long it waits at the most for the last open connection to the program to close."""
     kind = "stop"
     phase = "stopping"
+    precondition = "the slot is drained, and no balancer gives it traffic"
+    postcondition = "its program is gone and stays so after a restart of the host, and every balancer has it in maintenance"
+    compensation = "the way back: it is started, warmed and admitted again; its release stays on disk"
 
     @property
     def timeout_seconds(self) -> float:
@@ -43,9 +46,9 @@ class StopSlot(SlotStep):
         return f"{self.name} stops"
 
     async def observe(self, ports: Fleet, here: Here) -> Holds:
-        """Tell whether it is gone, and so is every mark of it on the balancers."""
+        """Tell whether it is gone, also after a restart of its host, and so is every mark of it on the balancers."""
         view = await ports.program(self.ref)
-        gone = view is not None and view.status is ProgramStatus.STOPPED
+        gone = view is not None and view.status is ProgramStatus.STOPPED and not await ports.is_wanted(self.ref)
         return Holds.post() if gone and await is_out(ports, self.ref) else Holds.pre()
 
     async def act(self, ports: Fleet, here: Here) -> Evidence:

@@ -217,6 +217,22 @@ def certify(
     connection.execute(tables.certifications.insert().values(**line))
 
 
+def certify_rollout(connection: sa.Connection, environment: str, service: str, release: str, operation: str, token: int, *, at: float) -> None:
+    """Write that a rollout's release held, once, and that the rollout is so far. Raises FencedOff unless the operation goes on under the token."""
+    operations.set_phase(connection, operation, token, Standing.CERTIFIED)
+    known = standing_of(connection, environment, service, release)
+    if known is None or (known.operation, known.standing) != (operation, Standing.CERTIFIED):
+        certify(connection, environment, service, release, Standing.CERTIFIED, operation, at=at)
+
+
+def burn_rollout(connection: sa.Connection, environment: str, service: str, release: str, operation: str, token: int, reason: str, *, at: float) -> None:
+    """Write that a rollout's release failed, once, unless it is certified. Raises FencedOff unless the operation goes on under the token."""
+    operations.require_token(connection, operation, token)
+    known = standing_of(connection, environment, service, release)
+    if known is None or (known.standing is not Standing.CERTIFIED and known.operation != operation):
+        certify(connection, environment, service, release, Standing.BURNED, operation, reason, at=at)
+
+
 def standing_of(connection: sa.Connection, environment: str, service: str, release: str) -> Certification | None:
     """Return the last line about a release in an environment."""
     return next((line for line in certifications(connection, environment, service) if line.release == release), None)
@@ -230,7 +246,7 @@ def certifications(connection: sa.Connection, environment: str, service: str) ->
 
 
 def last_certified(connection: sa.Connection, environment: str, service: str, *, but: str = "") -> ReleaseRow | None:
-    """Return the release to go back to: the last one certified of those not burned or removed since, other than `but`."""
+    """Return the release to go back to: the last one certified of those not burned since, other than `but`."""
     seen: set[str] = set()
     for line in certifications(connection, environment, service):
         if line.release not in seen and line.standing is Standing.CERTIFIED and line.release != but:

@@ -1,6 +1,6 @@
 """The closed sets of words that stand in the store's columns.
 
-Invariant: a word is never renamed or removed without a migration.
+Invariant: a word that was ever written is never renamed or removed without a migration; one that nobody writes does not stand here.
 """
 
 from __future__ import annotations
@@ -71,8 +71,6 @@ class JournalEvent(StrEnum):
     COMPENSATED = "compensated"
     FAILED = "failed"
     SKIPPED = "skipped"
-    RETRIED = "retried"
-    """A person asked for it to be tried again."""
 
 
 class Slot(StrEnum):
@@ -100,8 +98,6 @@ class Standing(StrEnum):
 
     CERTIFIED = "certified"
     BURNED = "burned"
-    FORWARD = "failed_forward"
-    REMOVED = "removed"
 
 
 class RunState(StrEnum):

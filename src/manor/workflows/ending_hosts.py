@@ -71,6 +71,9 @@ class EndProbes(Step[Ending]):
     """End the probes that nobody will: a rollout that was never gone on with leaves one behind."""
 
     kind = "end-probes"
+    precondition = "the environment is being taken down, and no rollout goes on"
+    postcondition = "no probe of its rollouts asks"
+    compensation = "none needed: what the probes saw is kept"
 
     @property
     def text(self) -> str:
@@ -78,7 +81,7 @@ class EndProbes(Step[Ending]):
         return "probes of rollouts that nobody went on with end"
 
     async def observe(self, ports: Ending, here: Here) -> Holds:
-        """Doing it again is harmless."""
+        """End them again: one that has ended stays so."""
         return Holds.pre()
 
     async def act(self, ports: Ending, here: Here) -> Evidence:
@@ -93,6 +96,9 @@ class JudgePart(Step[Ending]):
     at: str
     key: str
     kind = "judge-part"
+    precondition = "nothing of the environment was ended yet"
+    postcondition = "your own files hold without Manor's"
+    compensation = "none needed: it judged copies in a folder of their own, which is removed"
 
     @property
     def text(self) -> str:
@@ -100,7 +106,7 @@ class JudgePart(Step[Ending]):
         return f"{self.at}: {self.key}: your files are judged without Manor's"
 
     async def observe(self, ports: Ending, here: Here) -> Holds:
-        """Doing it again is harmless."""
+        """Ask again: an answer that nobody wrote down is none."""
         return Holds.pre()
 
     async def act(self, ports: Ending, here: Here) -> Evidence:
@@ -116,6 +122,9 @@ class EndPart(Step[Ending]):
     at: str
     key: str
     kind = "end-part"
+    precondition = "your files hold without Manor's"
+    postcondition = "your program works without Manor's file, or sends nothing to its servers"
+    compensation = "Manor's file is put back when your program goes on with it; else the way back is `manor up`"
 
     @property
     def text(self) -> str:
@@ -138,16 +147,14 @@ class EndHost(Step[Ending]):
     host: str
     timeout_seconds: float = END_SECONDS
     kind = "end-host"
+    precondition = "our files are out of programs of others"
+    postcondition = "nothing runs, and nothing remembers what ran"
+    compensation = "the way back: `manor up`"
 
     @property
     def text(self) -> str:
         """Return one line for the operator."""
         return "every program ends"
-
-    @property
-    def postcondition(self) -> str:
-        """Say what holds after."""
-        return "nothing runs, and nothing remembers what ran"
 
     async def observe(self, ports: Ending, here: Here) -> Holds:
         """Tell whether anything is left."""
@@ -164,6 +171,9 @@ class GiveBack(Step[Ending]):
 
     hosts: tuple[str, ...] = ()
     kind = "give-back"
+    precondition = "every host is down"
+    postcondition = "the environment has no addresses on this machine"
+    compensation = "the way back: `manor up` takes addresses again"
 
     @property
     def text(self) -> str:

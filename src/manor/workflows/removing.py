@@ -44,6 +44,9 @@ class ForgetInstance(Step[LiveFleet]):
     release: str
 
     kind = "forget"
+    precondition = "no program of the service runs on the host"
+    postcondition = "its slots, releases and rows are gone; shared data stays"
+    compensation = "none: a rollout puts the service there again, once it is declared again"
 
     @property
     def text(self) -> str:
@@ -51,8 +54,13 @@ class ForgetInstance(Step[LiveFleet]):
         return f"{self.service}: files and rows go; shared data stays"
 
     async def observe(self, ports: LiveFleet, here: Here) -> Holds:
-        """Doing it again is harmless."""
-        return Holds.pre()
+        """Tell whether none of its files and rows is left."""
+        paths, environment = paths_of(ports.site.hosts[self.host].layout, self.service), ports.site.wiring.environment.name
+        files = await ports.site.runners[self.host].digest(paths)
+        slots = await ports.site.store.read(releases.slots, environment, self.service)
+        deployed = await ports.site.store.read(releases.deployments, environment, self.service)
+        known = {*(row.instance for row in slots), *(row.instance for row in deployed)}
+        return Holds.pre() if files or instance_name(self.service, self.host) in known else Holds.post("gone")
 
     async def act(self, ports: LiveFleet, here: Here) -> Evidence:
         """Remove them. Raises ManorError if a program of the service still runs."""
