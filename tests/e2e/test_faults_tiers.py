@@ -19,6 +19,8 @@ SECONDS_TO_COME_BACK = 6.0
 """So long a killed tier may be away; a wrapper waits one second before it starts anything a second time within a second."""
 LOST_AT_MOST = int(2 * RATE * SECONDS_TO_COME_BACK)
 KILLED = -9
+SPARING = {"MANOR_CRASH_AT": "spare:after_act", "MANOR_CRASH_ALLOWED": "1"}
+"""Has a verb kill itself once it has noted that the release is not to blame."""
 BALANCER, WEB = "tier-0-balancer-haproxy", "tier-1-web-nginx"
 
 
@@ -59,9 +61,11 @@ def test_what_ends_while_its_supervisor_is_dead_comes_back(faulty: Faulty) -> No
 def test_a_killed_balancer_comes_back_with_its_slots(faulty: Faulty, which: int) -> None:
     before, folder = faulty.certified, faulty.estate.folder
     with faulty.watched() as watch:
-        verb = faulty.start(*faulty.words(f"balancer-{which}"))
+        verb = faulty.start(*faulty.words(f"balancer-{which}"), **SPARING)
         verb.until("drain", "done", host="web-1")
         kill(pids_of(folder, "edge-1", BALANCER)[which])
+        assert verb.finish() == KILLED, verb.told()
+        verb = faulty.start("resume", "echo")
         code = verb.finish()
         time.sleep(1)
     watch.require_bounded(LOST_AT_MOST, SECONDS_TO_COME_BACK)
