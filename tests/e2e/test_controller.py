@@ -230,6 +230,35 @@ def test_a_branch_name_that_a_shell_would_run_is_refused(served: Controlled, bra
     assert json.loads(api(served, "/health").stdout)["status"] == "ok"
 
 
+def test_a_run_is_cancelled_done_again_and_read_beside_the_controller(served: Controlled) -> None:
+    before, commit = served.estate.certified("prod", "shop"), served.commit(pause=8)
+    served.push("-o", "detach")
+    begun = served.estate.folder / "ledger" / "begun"
+    wait_until(lambda: begun.exists() and commit in begun.read_text(), 30, "the build")
+    run = served.runs_of(commit)[0].id
+    (cancelled,) = served.estate.results("run", "cancel", run)
+    assert (cancelled["id"], cancelled["state"]) == (run, "cancelled")
+    wait_until(lambda: not processes_of(served.folder / "runs"), 10, "the end of its steps")
+    assert "cancelled" in served.estate.run("run", "log", run).stdout
+    assert commit not in (served.estate.folder / "ledger" / "built").read_text()
+    refused = served.estate.run("run", "cancel", run, ok=(2,))
+    assert "has ended" in refused.stderr
+    assert served.estate.certified("prod", "shop") == before
+    (again,) = served.estate.results("run", "again", run)
+    assert (again["id"], again["state"]) == (run, "waiting")
+    log = served.estate.start("run", "log", run)
+    try:
+        told, _ = log.communicate(timeout=DELIVERY_SECONDS)
+        assert (log.returncode, "certified, lost 0 of " in told) == (0, True), told
+    finally:
+        end(log)
+    served.delivered(commit)
+    assert begun.read_text().split().count(commit) == 2
+    shown = served.estate.run("run", run).stdout
+    assert " passed " in shown
+    assert served.release_of(served.runs_of(commit)[0]) == served.estate.certified("prod", "shop") != before
+
+
 def test_two_pushes_in_quick_succession_both_arrive(served: Controlled) -> None:
     first = served.commit()
     served.push("-o", "detach")

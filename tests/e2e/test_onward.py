@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from manor.estate.layout import short
 from manor.observe.probe.results import read_results
 from manor.state import operations, releases
 from manor.state.store import Store
@@ -106,6 +107,30 @@ def test_a_resumed_delivery_stops_where_it_was_to_stop(estate: LiveEstate, echo:
     after = certified(estate)
     assert after[0] != before[0]
     assert after[1] == before[1]
+
+
+def test_a_state_is_put_back_onto_hosts_that_run(estate: LiveEstate, echo: Path, tmp_path: Path) -> None:
+    """A way back and the next release need all that was remembered; the probe of the test's own sees none of it."""
+    for name in ("kept", "newer"):
+        estate.run("ship", "echo", "--artifact", str(release_of(echo, tmp_path / name, name)), "--to", "dev")
+    before, serving = certified(estate), estate.serving("dev")
+    with watched(tmp_path / "watch", [target(estate, estate.front("dev"), "/watched", 25)]) as watcher:
+        began = time.time()
+        estate.run("state", "backup", str(tmp_path / "state.tar"))
+        refused = estate.run("state", "restore", str(tmp_path / "state.tar"), ok=(2,))
+        assert "--replace" in refused.stderr
+        estate.run("state", "restore", "--replace", str(tmp_path / "state.tar"))
+        status = estate.status("dev")
+        assert (status["held"], status["unfinished"]) == ([], [])
+        assert (certified(estate), estate.serving("dev")) == (before, serving)
+        assert "nothing to do" in estate.run("plan").stdout
+        estate.run("rollback", "echo", "-e", "dev")
+        assert certified(estate)[0] != before[0]
+        assert set(estate.serving("dev").values()) == {short(certified(estate)[0])}
+        estate.run("ship", "echo", "--artifact", str(release_of(echo, tmp_path / "after", "after")))
+        assert watcher.losses(began) == []
+    after = certified(estate)
+    assert after[0] == after[1] not in before
 
 
 def rotated_while(estate: LiveEstate, ship: subprocess.Popen[str]) -> list[str]:
