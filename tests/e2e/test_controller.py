@@ -21,7 +21,7 @@ from tests.e2e.controlled import DELIVERY_SECONDS, Controlled, end_push
 from tests.e2e.estates import LiveEstate, curl, end, wait_until
 from tests.e2e.killing import DECISION_SECONDS, seconds_without_a_core
 from tests.e2e.orphans import Process, every_process
-from tests.e2e.watching import processes_of
+from tests.e2e.watching import processes_of, target, watched
 
 ESTATE = """\
 estate: pushed
@@ -220,13 +220,16 @@ def test_a_step_whose_wrapper_is_killed_is_done_again(served: Controlled) -> Non
 
 
 @pytest.mark.parametrize("branch", ["$(reboot)", "a;b", "`id`"])
-def test_a_branch_name_that_a_shell_would_run_is_refused(served: Controlled, branch: str) -> None:
-    done = served.git("push", served.remote(), f"HEAD:refs/heads/{branch}", ok=False)
+def test_a_branch_name_that_a_shell_would_run_is_refused(served: Controlled, tmp_path: Path, branch: str) -> None:
+    door, before = served.estate.front("prod", "shop"), served.estate.certified("prod", "shop")
+    with watched(tmp_path, [target(served.estate, door, "/watched", 25)]) as watcher:
+        began = time.time()
+        done = served.git("push", served.remote(), f"HEAD:refs/heads/{branch}", ok=False)
+        assert watcher.losses(began) == []
     assert done.returncode == 1
     assert f"refused: 'refs/heads/{branch}': not a name for a branch" in done.stderr
     assert f"refs/heads/{branch}" not in served.git("ls-remote", served.remote()).stdout
-    answer = curl(served.estate, *served.estate.front("prod", "shop"), "/").stdout
-    assert json.loads(answer)["release"] == served.estate.certified("prod", "shop")
+    assert json.loads(curl(served.estate, *door, "/").stdout)["release"] == served.estate.certified("prod", "shop") == before
     assert json.loads(api(served, "/health").stdout)["status"] == "ok"
 
 
