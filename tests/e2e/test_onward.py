@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 import re
 import subprocess
@@ -204,3 +205,33 @@ def test_logs_that_are_cut_off_lose_a_few_lines_at_most_and_the_receipt_says_so(
     log = estate.host_folder("prod", "all-1") / "log" / "0-balancer-haproxy" / "access.json"
     assert (counted.edge["incomplete"], counted.receipt["probe"]["lost"]) == ([f"{log}: cut off since the window began"], 0)
     assert counted.surely - LINES_A_CUT * counted.rotated <= counted.edge["total"] <= counted.perhaps, counted
+
+
+LONG_WAY = ("dev", "test", "stage", "prod")
+
+
+def certified_along(estate: LiveEstate) -> list[str]:
+    """Return what is certified in each environment of the long way."""
+    return [estate.certified(name) for name in LONG_WAY]
+
+
+def test_one_artifact_goes_through_four_environments(estate: LiveEstate, echo: Path, tmp_path: Path) -> None:
+    """Last here: two more environments stand between the others, one of which is entered by hand."""
+    text = ESTATE.replace("  prod: {after: dev}", "  test: {after: dev}\n  stage: {after: test, promote: by_hand}\n  prod: {after: stage}")
+    estate.write(text.replace("bake: 2s", "bake: 200ms"))
+    estate.up()
+    former = certified_along(estate)
+    artifact = release_of(echo, tmp_path / "long", "long")
+    estate.run("ship", "echo", "--artifact", str(artifact), "--commit", "c0ffee1")
+    half = certified_along(estate)
+    assert half[0] == half[1] != former[0]
+    assert half[2:] == former[2:], "nobody let it into stage"
+    estate.run("promote", "echo", "--to", "stage")
+    estate.run("promote", "echo", "--to", "prod")
+    assert certified_along(estate) == [half[0]] * 4
+    rollouts = [one for one in reversed(kept(estate).operations) if one.service and json.loads(one.arguments)["release"] == half[0]]
+    assert [(one.environment, one.state) for one in rollouts] == [(name, "done") for name in LONG_WAY]
+    for one in rollouts:
+        receipt = estate.results("receipt", one.id)[0]["receipt"]
+        assert (receipt["state"], receipt["release"], receipt["environment"], receipt["probe"]["lost"]) == ("certified", half[0], one.environment, 0)
+        assert set(estate.serving(one.environment).values()) == {half[0]}
