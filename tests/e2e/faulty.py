@@ -110,9 +110,9 @@ class Faulty:
         return curl(self.estate, self.host, self.port, path, *options).stdout
 
     @contextmanager
-    def watched(self) -> Iterator[Watch]:
-        """Ask from outside, all the time, while the body breaks things."""
-        watch = Watch(self, self.folder / f"watch-{time.monotonic_ns()}")
+    def watched(self, seconds: float = 120.0) -> Iterator[Watch]:
+        """Ask from outside, all the time, while the body breaks things; so long at the most."""
+        watch = Watch(self, self.folder / f"watch-{time.monotonic_ns()}", seconds)
         watch.start()
         try:
             yield watch
@@ -207,6 +207,7 @@ class Watch:
 
     faulty: Faulty
     folder: Path
+    seconds: float
     releases: set[str] = field(default_factory=set)
     result: ProbeResult | None = None
     outage_seconds: float = 0.0
@@ -219,7 +220,7 @@ class Watch:
             targets=tuple(self._target(method, *door) for method in ("GET", "POST") for door in doors),
             results=str(self.folder / "results"),
             stop_file=str(self.folder / "stop"),
-            deadline=time.time() + 120,
+            deadline=time.time() + self.seconds,
         )
         (self.folder / "config.json").write_text(config.model_dump_json())
         self._process = subprocess.Popen(argv(str(self.folder / "config.json")), env=self.faulty.estate.environ(), start_new_session=True, text=True)

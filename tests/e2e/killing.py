@@ -26,6 +26,8 @@ DECISION_SECONDS = 5.0
 VERB_SECONDS = 120.0
 DECIDED = {What.INTENT, What.RECOVERED, What.COMPENSATED, What.ENDED, What.REVERTING, What.SKIPPED}
 KILLED = -signal.SIGKILL
+FIRST = {"apply": "fence", "down": "end-probes", "service": "drain"}
+"""The kind of the first step of a verb; of a rollout it is the preflight."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Killing:
     def at_each_kind(self, words: Sequence[str], *, plan: int = 0, point: str = "after_act", ok: tuple[int, ...] = (0,)) -> Ended:
         """Run a verb and let it die at the first step of each kind; `plan` 1: of the way back. `resume` goes on each time."""
         current = tuple(words)
-        at = "preflight" if words[0] != "apply" else "fence"
+        at = FIRST.get(words[0], "preflight")
         while at:
             died = self.run(current, f"{at}:{point if self.killed or not plan else 'after_act'}")
             assert died.code == KILLED, f"{' '.join(current)} was not killed at {at}: {died.code}\n{died.text[-3000:]}"

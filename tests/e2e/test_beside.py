@@ -9,6 +9,7 @@ import pytest
 
 from manor.observe.probe.model import Target
 from tests.e2e.estates import LiveEstate, curl, release_of, wait_until
+from tests.e2e.killing import Killing
 from tests.e2e.watching import processes_of, target, watched
 from tests.e2e.yours import Yours, yours
 
@@ -100,6 +101,7 @@ def test_manor_comes_ships_twice_and_goes_and_nobody_notices(theirs: Yours, esta
         assert part_findings(estate) == {"0-balancer-haproxy": True, "1-web-nginx": True}
         foreseen = estate.run("down", "--dry-run").stdout
         assert all(str(theirs.folder / name) in foreseen for name in OWN)
+        Killing(estate).through(("down",), ["judge-part:after_act", "end-part:after_act"])
         estate.run("down")
         assert theirs.hashes() == before
         assert old_site.losses(began) == [], theirs.log()
@@ -132,9 +134,9 @@ def test_a_reload_that_does_not_take_our_file_is_undone(theirs: Yours, estate: L
     theirs.haproxy_files = ("haproxy.cfg", "haproxy.d/more.cfg")
     theirs.start("nginx", "haproxy")
     before = theirs.hashes()
-    failed = estate.run("up", ok=(5,))
-    assert "did not work with its new files" in failed.stderr
-    assert "the old ones are back" in failed.stderr
+    failed = Killing(estate).through(("apply",), ["confirm:after_act"], ok=(5,))
+    assert "did not work with its new files" in failed.text
+    assert "the old ones are back" in failed.text
     assert set(theirs.hashes()) - set(before) == {"conf.d/manor-beside-prod.conf"}
     estate.run("down")
     assert theirs.hashes() == before
@@ -204,7 +206,7 @@ def test_over_the_socket_alone(theirs: Yours, estate: LiveEstate, echo: Path, tm
     theirs.reload_haproxy()
     told = estate.run("plan", "-e", "prod", ok=(1,)).stdout
     assert "echo all-1-a is ready, not maint" in told
-    estate.run("apply", "-e", "prod")
+    Killing(estate).through(("apply", "-e", "prod"), ["tell:after_act"])
     wait_until(lambda: estate.serving("prod") == serving, 10, "their balancer treats the slots as before, and has checked them")
     estate.run("down")
     assert theirs.say("show stat manor.prod.echo 4 -1").count(",MAINT,") == 2

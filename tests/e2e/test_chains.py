@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin
 
 import pytest
 from websockets.exceptions import ConnectionClosed
@@ -43,6 +44,10 @@ services:
       - {{host: echo, path: /ws, class: websocket}}
       - {{host: echo, path: /events, class: stream}}
       - {{host: echo, path: /upload, class: upload, body: 20MiB}}
+    redirects:
+      - {{from: old.chains.example/shop, to: "https://shop.chains.example/new?from=old", status: 301}}
+      - {{from: echo.chains.example/basket, to: /cart}}
+      - {{from: echo.chains.example/basket/kept, to: /kept, status: 302}}
     cache: {{ttl: 60s, grace: 60s}}
     rollout: {{min_healthy_time: 0.5s, settle: 200ms, drain_timeout: 2s}}
   shop:
@@ -179,6 +184,29 @@ def test_nothing_of_the_inside_leaves(chain: Chain) -> None:
 def test_what_no_route_matches_is_404_at_the_first_tier(chain: Chain) -> None:
     done = curl(chain.estate, "unknown.example", chain.port, "/", "-k", "-o", "/dev/null", "-w", "%{http_code}")
     assert done.stdout == "404"
+
+
+MOVED = {
+    "old.chains.example/shop": (301, "https://shop.chains.example/new?from=old"),
+    "old.chains.example/shop/below?a=1": (301, "https://shop.chains.example/new?from=old"),
+    "old.chains.example/shopping": (404, ""),
+    "old.chains.example/": (404, ""),
+    "echo.chains.example/basket": (308, "/cart"),
+    "echo.chains.example/basket/kept/it": (302, "/kept"),
+    "echo.chains.example/baskets": (200, ""),
+}
+"""What is asked for, the status, and where it has moved to; the path is the redirect's own, or lies under it."""
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_what_has_moved_is_answered_by_the_first_tier(chain: Chain, method: str) -> None:
+    said = "\n%{http_code} %header{location}"
+    for asked, (status, location) in MOVED.items():
+        host, _, path = asked.partition("/")
+        answer = curl(chain.estate, host, chain.port, f"/{path}", "-k", "-X", method, "-w", said).stdout.rpartition("\n")[2]
+        code, _, told = answer.partition(" ")
+        here = f"https://{host}:{chain.port}/{path}"
+        assert (code, told and urljoin(here, told)) == (str(status), location and urljoin(here, location)), asked
 
 
 def test_a_cacheable_answer_comes_from_the_cache_and_others_do_not(chain: Chain) -> None:

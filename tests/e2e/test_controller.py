@@ -21,7 +21,7 @@ from tests.e2e.controlled import DELIVERY_SECONDS, Controlled, end_push
 from tests.e2e.estates import LiveEstate, curl, end, wait_until
 from tests.e2e.killing import DECISION_SECONDS, seconds_without_a_core
 from tests.e2e.orphans import Process, every_process
-from tests.e2e.watching import processes_of
+from tests.e2e.watching import processes_of, target, watched
 
 ESTATE = """\
 estate: pushed
@@ -220,14 +220,46 @@ def test_a_step_whose_wrapper_is_killed_is_done_again(served: Controlled) -> Non
 
 
 @pytest.mark.parametrize("branch", ["$(reboot)", "a;b", "`id`"])
-def test_a_branch_name_that_a_shell_would_run_is_refused(served: Controlled, branch: str) -> None:
-    done = served.git("push", served.remote(), f"HEAD:refs/heads/{branch}", ok=False)
+def test_a_branch_name_that_a_shell_would_run_is_refused(served: Controlled, tmp_path: Path, branch: str) -> None:
+    door, before = served.estate.front("prod", "shop"), served.estate.certified("prod", "shop")
+    with watched(tmp_path, [target(served.estate, door, "/watched", 25)]) as watcher:
+        began = time.time()
+        done = served.git("push", served.remote(), f"HEAD:refs/heads/{branch}", ok=False)
+        assert watcher.losses(began) == []
     assert done.returncode == 1
     assert f"refused: 'refs/heads/{branch}': not a name for a branch" in done.stderr
     assert f"refs/heads/{branch}" not in served.git("ls-remote", served.remote()).stdout
-    answer = curl(served.estate, *served.estate.front("prod", "shop"), "/").stdout
-    assert json.loads(answer)["release"] == served.estate.certified("prod", "shop")
+    assert json.loads(curl(served.estate, *door, "/").stdout)["release"] == served.estate.certified("prod", "shop") == before
     assert json.loads(api(served, "/health").stdout)["status"] == "ok"
+
+
+def test_a_run_is_cancelled_done_again_and_read_beside_the_controller(served: Controlled) -> None:
+    before, commit = served.estate.certified("prod", "shop"), served.commit(pause=8)
+    served.push("-o", "detach")
+    begun = served.estate.folder / "ledger" / "begun"
+    wait_until(lambda: begun.exists() and commit in begun.read_text(), 30, "the build")
+    run = served.runs_of(commit)[0].id
+    (cancelled,) = served.estate.results("run", "cancel", run)
+    assert (cancelled["id"], cancelled["state"]) == (run, "cancelled")
+    wait_until(lambda: not processes_of(served.folder / "runs"), 10, "the end of its steps")
+    assert "cancelled" in served.estate.run("run", "log", run).stdout
+    assert commit not in (served.estate.folder / "ledger" / "built").read_text()
+    refused = served.estate.run("run", "cancel", run, ok=(2,))
+    assert "has ended" in refused.stderr
+    assert served.estate.certified("prod", "shop") == before
+    (again,) = served.estate.results("run", "again", run)
+    assert (again["id"], again["state"]) == (run, "waiting")
+    log = served.estate.start("run", "log", run)
+    try:
+        told, _ = log.communicate(timeout=DELIVERY_SECONDS)
+        assert (log.returncode, "certified, lost 0 of " in told) == (0, True), told
+    finally:
+        end(log)
+    served.delivered(commit)
+    assert begun.read_text().split().count(commit) == 2
+    shown = served.estate.run("run", run).stdout
+    assert " passed " in shown
+    assert served.release_of(served.runs_of(commit)[0]) == served.estate.certified("prod", "shop") != before
 
 
 def test_two_pushes_in_quick_succession_both_arrive(served: Controlled) -> None:

@@ -169,13 +169,16 @@ def test_what_a_checker_refuses_changes_nothing(faulty: Faulty, declared: Callab
 
 
 def test_a_name_that_would_break_out_is_refused(faulty: Faulty, declared: Callable[[str, str], None]) -> None:
+    before = faulty.certified
     declared("  echo:\n", '  "x\\"} backend evil":\n')
-    for words in (("check",), ("up",), ("ship", "echo", "--artifact", str(faulty.echo))):
-        done = faulty.estate.run(*words, ok=(3,))
-        assert "estate.yaml:4: services.'x\"} backend evil': 'x\"} backend evil' is not a name" in done.stderr
-        assert "use a-z, 0-9 and -, beginning with a letter" in done.stderr
+    with faulty.watched() as watch:
+        for words in (("check",), ("up",), ("ship", "echo", "--artifact", str(faulty.echo))):
+            done = faulty.estate.run(*words, ok=(3,))
+            assert "estate.yaml:4: services.'x\"} backend evil': 'x\"} backend evil' is not a name" in done.stderr
+            assert "use a-z, 0-9 and -, beginning with a letter" in done.stderr
     faulty.estate.write(ESTATE)
-    faulty.require_well(faulty.certified)
+    watch.require_nothing_lost(before)
+    faulty.require_well(before)
 
 
 HEALTH = "    health: {http: /healthz, interval: 250ms, passes: 3}\n"
@@ -232,13 +235,15 @@ HOSTS = "hosts: {{edge-1: {{groups: [edge]}}, web-1: {{groups: [web], untouchabl
     ids=["port", "path"],
 )
 def test_an_untouchable_that_the_estate_needs_is_refused_by_name(faulty: Faulty, declared: Callable[[str, str], None], rule: str, words: str) -> None:
-    root = str(faulty.host_folder("web-1"))
+    before, root = faulty.certified, str(faulty.host_folder("web-1"))
     declared("hosts: {edge: 1, web: 2}", HOSTS.format(rule=rule.format(root=root)))
-    for verb in ("check", "up", "plan"):
-        done = faulty.estate.run(verb, ok=(3,))
-        assert f"environments.prod.hosts.web-1.{words.format(root=root)}" in done.stderr
+    with faulty.watched() as watch:
+        for verb in ("check", "up", "plan"):
+            done = faulty.estate.run(verb, ok=(3,))
+            assert f"environments.prod.hosts.web-1.{words.format(root=root)}" in done.stderr
     faulty.estate.write(ESTATE)
-    faulty.require_well(faulty.certified)
+    watch.require_nothing_lost(before)
+    faulty.require_well(before)
 
 
 def test_an_untouchable_path_behind_a_link_is_refused_by_the_guard(faulty: Faulty) -> None:

@@ -50,17 +50,19 @@ def test_a_controller_that_is_killed_again_and_again_loses_nothing(faulty: Fault
 
 def test_two_operators_at_once(faulty: Faulty) -> None:
     before = faulty.certified
-    first = faulty.start(*faulty.words("operator"))
-    first.until("warm", host="web-1")
-    second = faulty.ship("other-operator", ok=(7,))
-    operation = first.events[0]["operation"]
-    told = re.search(rf"prod/echo is held for operation {operation} by .*\b{first.process.pid}\b.* since \d+ s; `--wait` waits for it", second.stderr)
-    assert told, second.stderr
-    changing = faulty.estate.run("up", "--json", ok=(0, 7))
-    assert changing.returncode == 0, "nothing to do needs no lease"
-    assert first.finish() == 0, first.told()
+    with faulty.watched() as watch:
+        first = faulty.start(*faulty.words("operator"))
+        first.until("warm", host="web-1")
+        second = faulty.ship("other-operator", ok=(7,))
+        operation = first.events[0]["operation"]
+        told = re.search(rf"prod/echo is held for operation {operation} by .*\b{first.process.pid}\b.* since \d+ s; `--wait` waits for it", second.stderr)
+        assert told, second.stderr
+        changing = faulty.estate.run("up", "--json", ok=(0, 7))
+        assert changing.returncode == 0, "nothing to do needs no lease"
+        assert first.finish() == 0, first.told()
     after = faulty.estate.certified("prod")
     assert after != before
+    watch.require_nothing_lost(before, after)
     faulty.require_well(after)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,35 @@ SECOND = """\
     health: {http: /healthz, interval: 250ms}
     routes: [{host: newcomer}]
     rollout: {min_healthy_time: 0s, settle: 0s, drain_timeout: 1s, instance_deadline: 10s}
+  asked:
+    run: {command: "python3 -m echo --bind {address}:{port}", port: 8330}
+    place: {on: web}
+    health: {command: "sh check.sh {address} {port}", interval: 250ms}
+    routes: [{host: asked}]
+    probe: [{path: /probed, rate: 20}]
+    rollout: {min_healthy_time: 0s, settle: 0s, drain_timeout: 1s, instance_deadline: 5s}
+  knocked:
+    run: {command: "python3 -m echo --bind {address}:{port}", port: 8340}
+    place: {on: web}
+    health: {tcp: true, interval: 250ms}
+    routes: [{host: knocked}]
+    probe: [{path: /probed, rate: 20}]
+    rollout: {min_healthy_time: 0s, settle: 0s, drain_timeout: 1s, instance_deadline: 5s}
 """
+CHECK = """\
+test "$MANOR_PORT" = "$2" || exit 9
+exec python3 -c 'import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 1)' "$1" "$2"
+"""
+DEAF = """\
+import time
+print("this release listens nowhere", flush=True)
+time.sleep(600)
+"""
+JUDGED = {
+    "asked": ({"check.sh": CHECK}, {"check.sh": "echo no database >&2\nexit 3\n"}, ("web-1: ", "`sh check.sh ", "ended with code 3", "no database")),
+    "knocked": ({}, {"echo.py": DEAF}, ("web-1: ", "Connect call failed")),
+}
+"""By service: what its good release brings, what its bad one does, and what is said of that."""
 
 BAD = {
     "does-not-start": ({"ECHO_EXIT": "1"}, ("web-1: echo/", "does not stay up", "echo: ECHO_EXIT is set: not starting")),
@@ -70,6 +99,33 @@ def test_a_release_that_is_healthy_and_answers_500_is_found_by_the_probe(faulty:
     assert watch.result is not None
     assert watch.result.lost == 0, watch.result.losses
     faulty.require_well(before)
+
+
+@pytest.mark.parametrize("service", JUDGED)
+def test_a_release_is_judged_by_a_command_or_a_connection(faulty: Faulty, service: str) -> None:
+    good, bad, words = JUDGED[service]
+    judged = replace(faulty, service=service, host=faulty.host.replace("echo", service))
+    brought(judged.artifact(f"{service}-good"), good)
+    judged.ship(f"{service}-good")
+    before = faulty.estate.certified("prod", service)
+    brought(judged.artifact(f"{service}-bad"), {**good, **bad})
+    with judged.watched() as watch:
+        done = judged.ship(f"{service}-bad", ok=(5,))
+    for word in (*words, "was not healthy in time (5 s)", "was turned round in prod", f"{before} serves as before"):
+        assert word in done.stderr, done.stderr
+    watch.require_nothing_lost(before)
+    judged.require_well(before)
+    brought(judged.artifact(f"{service}-newer"), good)
+    judged.ship(f"{service}-newer")
+    after = faulty.estate.certified("prod", service)
+    assert after != before
+    judged.require_well(after)
+
+
+def brought(artifact: Path, files: dict[str, str]) -> None:
+    """Have an artifact bring these files."""
+    for name, text in files.items():
+        (artifact / name).write_text(text)
 
 
 def test_a_first_release_that_fails_leaves_our_page_and_says_so(faulty: Faulty) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -19,6 +21,11 @@ SECONDS_TO_COME_BACK = 6.0
 """So long a killed tier may be away; a wrapper waits one second before it starts anything a second time within a second."""
 LOST_AT_MOST = int(2 * RATE * SECONDS_TO_COME_BACK)
 KILLED = -9
+SECONDS_TO_BE_MISSED = 12.0
+"""So long a balancer may send requests to a host that hangs: its checks have to run into their time-out of 2 s, twice."""
+LOST_HOST_SECONDS = 600.0
+SPARING = {"MANOR_CRASH_AT": "spare:after_act", "MANOR_CRASH_ALLOWED": "1"}
+"""Has a verb kill itself once it has noted that the release is not to blame."""
 BALANCER, WEB = "tier-0-balancer-haproxy", "tier-1-web-nginx"
 
 
@@ -59,9 +66,11 @@ def test_what_ends_while_its_supervisor_is_dead_comes_back(faulty: Faulty) -> No
 def test_a_killed_balancer_comes_back_with_its_slots(faulty: Faulty, which: int) -> None:
     before, folder = faulty.certified, faulty.estate.folder
     with faulty.watched() as watch:
-        verb = faulty.start(*faulty.words(f"balancer-{which}"))
+        verb = faulty.start(*faulty.words(f"balancer-{which}"), **SPARING)
         verb.until("drain", "done", host="web-1")
         kill(pids_of(folder, "edge-1", BALANCER)[which])
+        assert verb.finish() == KILLED, verb.told()
+        verb = faulty.start("resume", "echo")
         code = verb.finish()
         time.sleep(1)
     watch.require_bounded(LOST_AT_MOST, SECONDS_TO_COME_BACK)
@@ -170,6 +179,43 @@ def test_a_killed_probe_proves_nothing(faulty: Faulty) -> None:
     assert f"{before} serves as before" in verb.told()
     watch.require_nothing_lost(before, *watch.releases)
     faulty.require_well(before)
+
+
+def told_at_once(folder: Path, host: str, number: signal.Signals) -> int:
+    """Send a signal to everything that runs on a host, its supervisor and wrappers too, until nothing new appears; return to how many."""
+    told: set[int] = set()
+    while new := {process.pid for process in processes_of(folder) if f"/{host}:" in process.instance or f"/{host}/" in process.words} - told:
+        for pid in new:
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+        told |= new
+    return len(told)
+
+
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGKILL, id="is-reset"), pytest.param(signal.SIGSTOP, id="hangs", marks=pytest.mark.crash)])
+def test_a_host_that_is_lost_in_mid_drain(faulty: Faulty, number: signal.Signals) -> None:
+    """Its requests of some seconds hold the drain up, and are cut. One that hangs is waited for at each word to it, so that takes minutes."""
+    before, folder = faulty.certified, faulty.estate.folder
+    try:
+        with faulty.watched(LOST_HOST_SECONDS) as watch, ThreadPoolExecutor(4) as pool:
+            verb = faulty.start(*faulty.words(f"lost-{number.name}"))
+            verb.until("warm", "done", host="web-1")
+            for _ in range(4):
+                pool.submit(faulty.answer, "/events?seconds=5&every=1", "-m", "8")
+            verb.until("drain", host="web-1")
+            assert told_at_once(folder, "web-1", number) > 4, "supervisor, wrappers, web server and both programs"
+            code = verb.finish(LOST_HOST_SECONDS)
+    finally:
+        told_at_once(folder, "web-1", signal.SIGCONT)
+    watch.require_bounded(int(2 * RATE * SECONDS_TO_BE_MISSED), SECONDS_TO_BE_MISSED)
+    assert code in (0, 5, 6), verb.told()
+    after = faulty.estate.certified("prod")
+    assert (after != before) == (code == 0)
+    if code == 6:
+        assert f"`manor resume echo --only failed` brings what was not brought back to {before}" in verb.told()
+        (again,) = faulty.estate.results("resume", "echo", "--only", "failed")
+        assert again["hosts"] == {"web-1": "ok"}
+    faulty.require_well(after)
 
 
 def test_what_was_given_up_is_cleared_though_the_supervisors_are_dead(faulty: Faulty) -> None:

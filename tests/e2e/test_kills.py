@@ -1,4 +1,4 @@
-"""Each kind of step of a rollout, of its way back and of an apply is killed after its act, on one estate that runs and is asked all the time.
+"""Each kind of step of a rollout, of its way back, of an apply and of a removal is killed after its act, on one estate that runs and is asked all the time.
 
 The kinds are told from the journal, so a new kind of step is killed without a new test.
 """
@@ -13,11 +13,19 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.estates import LiveEstate, release_of
+from tests.e2e.estates import LiveEstate, curl, release_of, wait_until
 from tests.e2e.killing import Killing, certified, kept, require_accepted_end, require_serves
 from tests.e2e.watching import processes_of, target, watched
 
-ESTATE = """\
+TURN = """\
+  turn:
+    run: {{command: "python3 -m echo --bind {{address}}:{{port}} --keep-alive 75", port: 8310, keep_alive: 75s}}
+    health: {{http: /healthz, interval: 500ms, passes: 2}}
+    routes: [{{host: turn}}]
+    rollout: {{strategy: in_turn, min_healthy: 50%, min_healthy_time: 100ms, settle: 100ms, drain_timeout: 2s, bake: 100ms, instance_deadline: 60s}}
+"""
+ESTATE = (
+    """\
 estate: kills
 domain: kills.example
 services:
@@ -26,11 +34,9 @@ services:
     health: {{http: /healthz, interval: {interval}, passes: 2}}
     routes: [{{host: echo}}]
     rollout: {{min_healthy_time: 100ms, settle: 100ms, drain_timeout: 2s, bake: 100ms, instance_deadline: 60s}}
-  turn:
-    run: {{command: "python3 -m echo --bind {{address}}:{{port}} --keep-alive 75", port: 8310, keep_alive: 75s}}
-    health: {{http: /healthz, interval: 500ms, passes: 2}}
-    routes: [{{host: turn}}]
-    rollout: {{strategy: in_turn, min_healthy: 50%, min_healthy_time: 100ms, settle: 100ms, drain_timeout: 2s, bake: 100ms, instance_deadline: 60s}}
+"""
+    + TURN
+    + """\
   alone:
     run: {{command: "python3 -m echo --bind {{address}}:{{port}} --keep-alive 75", port: 8320, keep_alive: 75s}}
     place: {{on: solo}}
@@ -45,6 +51,9 @@ environments:
       web-1: {{groups: [web]}}
       web-2: {{groups: [web, solo]}}
 """
+)
+GIVEN_UP = ESTATE.replace(TURN, "") + "removed: {{turn: 2026-01-01}}\n"
+"""Without `turn`."""
 INSTANCES = {"echo": 2, "turn": 2, "alone": 1}
 LOSES_NOTHING = {"echo", "turn"}
 POINTS = ("after_intent", "after_act", "after_done")
@@ -133,19 +142,71 @@ def test_the_way_back_is_killed_at_each_kind_of_step(stage: Stage, tmp_path: Pat
     kill_and_hold(stage, "echo", tmp_path, kill, fails=True)
 
 
+def test_what_has_one_slot_is_killed_at_each_kind_of_step(stage: Stage, tmp_path: Path) -> None:
+    def kill(killing: Killing, words: tuple[str, ...]) -> None:
+        killing.at_each_kind(words)
+        assert {"place", "start", "warm", "admit", "drain", "stop", "certify"} <= set(killing.killed)
+
+    kill_and_hold(stage, "turn", tmp_path, kill)
+
+
+def test_the_way_back_of_a_first_release_is_killed_before_nothing_serves(stage: Stage) -> None:
+    """Before the singleton has a release that is certified."""
+    assert "alone" not in stage.shipped
+    Killing(stage.estate).through(stage.ship("alone", fails=True), ["withdraw:after_act"], ok=(5,))
+    assert certified(stage.estate, "alone") == ""
+    assert kept(stage.estate).held == ()
+    assert [row.kind for row in kept(stage.estate).steps if row.plan and row.kind in {"withdraw", "burn", "conclude"}] == ["withdraw", "burn", "conclude"]
+    assert stage.estate.serving("prod", "alone") == {}
+    assert curl(stage.estate, *stage.doors["alone"], "/", "-o", "/dev/null", "-w", "%{http_code}").stdout == "503"
+    assert not [words for words in processes_of(stage.estate.folder).values() if ":8320" in words]
+
+
+BEHIND_ITS_PAGE = ("maintenance", "drain", "stop", "place", "start", "warm", "admit", "maintenance")
+"""The last one ends the page."""
+
+
 def test_a_singleton_is_killed_behind_its_maintenance_page(stage: Stage, tmp_path: Path) -> None:
     def kill(killing: Killing, words: tuple[str, ...]) -> None:
-        killing.through(words, ["maintenance:after_act", "stop:after_act"])
+        killing.through(words, [f"{kind}:after_act" for kind in BEHIND_ITS_PAGE])
 
     kill_and_hold(stage, "alone", tmp_path, kill)
 
 
+def test_a_removal_is_killed_at_each_kind_of_step(stage: Stage, tmp_path: Path) -> None:
+    removed_and_held(stage, tmp_path, "after_act")
+
+
+def removed_and_held(stage: Stage, tmp_path: Path, point: str) -> None:
+    """Remove a service, killed at each kind of step; nothing of it stays, and the one beside it does not notice."""
+    before = stage.ready("echo")
+    stage.ready("turn")
+    stage.estate.write(GIVEN_UP.format(interval="500ms"))
+    with watched(tmp_path, [target(stage.estate, stage.doors["echo"], "/watched", 25)]) as watcher:
+        began, killing = time.time(), Killing(stage.estate)
+        killing.at_each_kind(("service", "remove", "turn", "-e", "prod"), point=point)
+        assert killing.killed == ["drain", "stop", "forget"]
+        stage.shipped.remove("turn")
+        assert not [host for host in ("web-1", "web-2") if (stage.estate.host_folder("prod", host) / "slots" / "turn").exists()]
+        assert not stage.estate.results("service", "remove", "turn", "-e", "prod")[0]["changed"]
+        stage.estate.run("apply", "--allow-destroy")
+        require_accepted_end(stage.estate, "echo", before, stage.programs)
+        stage.estate.write(ESTATE.format(interval="500ms"))
+        stage.estate.run("apply")
+        assert watcher.losses(began) == []
+
+
 def test_an_apply_is_killed_at_each_kind_of_step(stage: Stage, tmp_path: Path) -> None:
+    applied_and_held(stage, tmp_path, "after_act", "700ms")
+
+
+def applied_and_held(stage: Stage, tmp_path: Path, point: str, interval: str) -> None:
+    """Apply what changes every tier, killed at each kind of step; it is done in the end, and nothing is lost meanwhile."""
     before = stage.ready("echo")
     with watched(tmp_path, [target(stage.estate, stage.doors["echo"], "/watched", 25)]) as watcher:
         began, killing = time.time(), Killing(stage.estate)
-        stage.estate.write(ESTATE.format(interval="700ms"))
-        killing.at_each_kind(("apply",))
+        stage.estate.write(ESTATE.format(interval=interval))
+        killing.at_each_kind(("apply",), point=point)
         lost = watcher.losses(began)
     assert {"fence", "prepare", "check", "change", "supervise"} <= set(killing.killed)
     assert stage.estate.run("plan").returncode == 0, "something of the apply was left undone"
@@ -187,3 +248,30 @@ def test_the_full_matrix(stage: Stage, tmp_path: Path, service: str, fails: bool
         assert {"place", "start", "warm", "admit"} <= set(killing.killed) or fails
 
     kill_and_hold(stage, service, tmp_path, kill, fails=fails)
+
+
+@pytest.mark.crash
+@pytest.mark.parametrize("point", POINTS)
+def test_the_full_matrix_of_an_apply(stage: Stage, tmp_path: Path, point: str) -> None:
+    applied_and_held(stage, tmp_path, point, f"{600 + 100 * POINTS.index(point)}ms")
+
+
+@pytest.mark.crash
+@pytest.mark.parametrize("point", POINTS)
+def test_the_full_matrix_of_a_removal(stage: Stage, tmp_path: Path, point: str) -> None:
+    removed_and_held(stage, tmp_path, point)
+
+
+@pytest.mark.crash
+@pytest.mark.parametrize("point", POINTS)
+def test_the_full_matrix_of_a_down(stage: Stage, point: str) -> None:
+    """All of it ends, and the next `up` brings back what served."""
+    before = stage.ready("echo")
+    killing = Killing(stage.estate)
+    killing.at_each_kind(("down", "-e", "prod"), point=point)
+    assert {"end-probes", "end-host", "give-back"} <= set(killing.killed)
+    assert (kept(stage.estate).operations[0].verb, kept(stage.estate).operations[0].state, kept(stage.estate).held) == ("down", "done", ())
+    assert processes_of(stage.estate.folder) == {}
+    stage.doors = {name: door_of(url) for name, url in stage.estate.results("up")[-1]["urls"].items()}
+    wait_until(lambda: set(stage.estate.serving("prod").values()) == {before}, 30, "what served before")
+    require_accepted_end(stage.estate, "echo", before, stage.programs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 import re
 import subprocess
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from manor.estate.layout import short
 from manor.observe.probe.results import read_results
 from manor.state import operations, releases
 from manor.state.store import Store
@@ -108,6 +110,30 @@ def test_a_resumed_delivery_stops_where_it_was_to_stop(estate: LiveEstate, echo:
     assert after[1] == before[1]
 
 
+def test_a_state_is_put_back_onto_hosts_that_run(estate: LiveEstate, echo: Path, tmp_path: Path) -> None:
+    """A way back and the next release need all that was remembered; the probe of the test's own sees none of it."""
+    for name in ("kept", "newer"):
+        estate.run("ship", "echo", "--artifact", str(release_of(echo, tmp_path / name, name)), "--to", "dev")
+    before, serving = certified(estate), estate.serving("dev")
+    with watched(tmp_path / "watch", [target(estate, estate.front("dev"), "/watched", 25)]) as watcher:
+        began = time.time()
+        estate.run("state", "backup", str(tmp_path / "state.tar"))
+        refused = estate.run("state", "restore", str(tmp_path / "state.tar"), ok=(2,))
+        assert "--replace" in refused.stderr
+        estate.run("state", "restore", "--replace", str(tmp_path / "state.tar"))
+        status = estate.status("dev")
+        assert (status["held"], status["unfinished"]) == ([], [])
+        assert (certified(estate), estate.serving("dev")) == (before, serving)
+        assert "nothing to do" in estate.run("plan").stdout
+        estate.run("rollback", "echo", "-e", "dev")
+        assert certified(estate)[0] != before[0]
+        assert set(estate.serving("dev").values()) == {short(certified(estate)[0])}
+        estate.run("ship", "echo", "--artifact", str(release_of(echo, tmp_path / "after", "after")))
+        assert watcher.losses(began) == []
+    after = certified(estate)
+    assert after[0] == after[1] not in before
+
+
 def rotated_while(estate: LiveEstate, ship: subprocess.Popen[str]) -> list[str]:
     """Rotate the logs while prod's rollout is under way, less often than files are kept; return which of its first tier's."""
     rotated: list[str] = []
@@ -179,3 +205,33 @@ def test_logs_that_are_cut_off_lose_a_few_lines_at_most_and_the_receipt_says_so(
     log = estate.host_folder("prod", "all-1") / "log" / "0-balancer-haproxy" / "access.json"
     assert (counted.edge["incomplete"], counted.receipt["probe"]["lost"]) == ([f"{log}: cut off since the window began"], 0)
     assert counted.surely - LINES_A_CUT * counted.rotated <= counted.edge["total"] <= counted.perhaps, counted
+
+
+LONG_WAY = ("dev", "test", "stage", "prod")
+
+
+def certified_along(estate: LiveEstate) -> list[str]:
+    """Return what is certified in each environment of the long way."""
+    return [estate.certified(name) for name in LONG_WAY]
+
+
+def test_one_artifact_goes_through_four_environments(estate: LiveEstate, echo: Path, tmp_path: Path) -> None:
+    """Last here: two more environments stand between the others, one of which is entered by hand."""
+    text = ESTATE.replace("  prod: {after: dev}", "  test: {after: dev}\n  stage: {after: test, promote: by_hand}\n  prod: {after: stage}")
+    estate.write(text.replace("bake: 2s", "bake: 200ms"))
+    estate.up()
+    former = certified_along(estate)
+    artifact = release_of(echo, tmp_path / "long", "long")
+    estate.run("ship", "echo", "--artifact", str(artifact), "--commit", "c0ffee1")
+    half = certified_along(estate)
+    assert half[0] == half[1] != former[0]
+    assert half[2:] == former[2:], "nobody let it into stage"
+    estate.run("promote", "echo", "--to", "stage")
+    estate.run("promote", "echo", "--to", "prod")
+    assert certified_along(estate) == [half[0]] * 4
+    rollouts = [one for one in reversed(kept(estate).operations) if one.service and json.loads(one.arguments)["release"] == half[0]]
+    assert [(one.environment, one.state) for one in rollouts] == [(name, "done") for name in LONG_WAY]
+    for one in rollouts:
+        receipt = estate.results("receipt", one.id)[0]["receipt"]
+        assert (receipt["state"], receipt["release"], receipt["environment"], receipt["probe"]["lost"]) == ("certified", half[0], one.environment, 0)
+        assert set(estate.serving(one.environment).values()) == {half[0]}

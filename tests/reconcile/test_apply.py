@@ -196,9 +196,9 @@ async def test_a_host_is_asked_by_one_listing_and_one_read_and_told_nothing_agai
         monkeypatch.setattr(runner, name, noting)
 
     noted("_read")
-    noted("_listing")
+    noted("_listings")
     await toy.site.fence("web-1", 7)
-    assert (looks, len(toy.runner.acts)) == (["_listing", "_read"], before)
+    assert (looks, len(toy.runner.acts)) == (["_listings", "_read"], before)
 
 
 def here() -> Here:
