@@ -261,6 +261,7 @@ class Stalled:
     """A request whose body does not go on."""
 
     headers: Mapping[str, str] = MappingProxyType({})
+    query_params: Mapping[str, str] = MappingProxyType({})
 
     async def stream(self) -> AsyncIterator[bytes]:
         yield b"x"

@@ -12,12 +12,13 @@ import sqlalchemy as sa
 from manor.errors import ApplyFailed, InvalidEstate, Unreachable
 from manor.estate.model import Health, RolloutRules
 from manor.operations.events import Event
+from manor.operations.leasing import hold
 from manor.operations.planning import Result, create, standing
 from manor.operations.step import Here
 from manor.rollout.composing import ENDS
 from manor.rollout.plan import InstanceNow, RolloutOrder, plan_rollout
 from manor.rollout.receipt import Receipt, parse_receipt
-from manor.state import operations, receipts, tables
+from manor.state import deliveries, operations, receipts, tables
 from manor.state.operations import NewOperation, Operation
 from manor.state.words import OperationState, Outcome
 from manor.workflows import abandoning, delivery
@@ -142,6 +143,21 @@ async def test_a_receipt_that_a_crash_prevented_is_written_once(opened: Context,
     assert await write_missing_receipts(opened) == [f"wrote the missing receipt of ship dev/shop, operation {ended.id}"]
     assert seen.ended == [ended.id]
     assert await write_missing_receipts(opened) == []
+
+
+async def test_a_receipt_is_left_to_who_has_just_ended_the_operation(opened: Context, seen: Seen) -> None:
+    ended = await rollout(opened, 2, state=OperationState.DONE)
+    await opened.store.write(lambda connection: operations.change(connection, ended.id, ended_at=opened.store.clock.now()))
+    assert await write_missing_receipts(opened, settled_seconds=30.0) == []
+    assert len(await write_missing_receipts(opened, settled_seconds=0.0)) == 1
+
+
+async def test_a_receipt_is_left_to_who_carries_the_delivery_on(opened: Context, seen: Seen) -> None:
+    ended = await rollout(opened, 2, state=OperationState.DONE)
+    await opened.store.write(lambda connection: operations.change(connection, ended.id, delivery="a-delivery"))
+    async with hold(opened.store, deliveries.lease_name("a-delivery")):
+        assert await write_missing_receipts(opened) == []
+    assert len(await write_missing_receipts(opened)) == 1
 
 
 async def test_two_that_end_the_same_operation_write_one_receipt(opened: Context, seen: Seen) -> None:

@@ -63,6 +63,8 @@ class Plan:
     """Host and why."""
     versions: Mapping[str, str] = field(default_factory=dict)
     hash: str = ""
+    roots: Mapping[str, str] = field(default_factory=dict)
+    """Host → the folder below which its files are."""
 
     @property
     def is_empty(self) -> bool:
@@ -90,7 +92,8 @@ def plan_environment(environment: str, estate_digest: str, desired: Iterable[Des
     reached = [host for host in hosts if not observed.hosts[host.name].unreachable]
     changes = tuple(change for host in reached for change in plan_host(host, observed))
     unreachable = tuple((host.name, observed.hosts[host.name].unreachable) for host in hosts if host not in reached)
-    return Plan(environment, estate_digest, changes, unreachable, dict(observed.versions), plan_hash(environment, estate_digest, hosts, observed))
+    roots = {host.name: str(host.layout.root) for host in hosts}
+    return Plan(environment, estate_digest, changes, unreachable, dict(observed.versions), plan_hash(environment, estate_digest, hosts, observed), roots)
 
 
 def plan_host(host: DesiredHost, observed: Observed) -> tuple[Change, ...]:

@@ -15,8 +15,11 @@ from manor.reconcile.desired import DesiredHost, DesiredTier
 from manor.reconcile.site import Site
 from manor.rollout.composing import Witnessed, begun_steps, compose_receipt, window_of
 from manor.rollout.receipt import EdgeColumn, Origin, Receipt, render_json
-from manor.state import receipts, releases
+from manor.state import deliveries, leases, receipts, releases
 from manor.state.clock import Clock
+from manor.state.holder import Holder, this_process
+from manor.state.operations import Operation
+from manor.state.store import Connection
 from manor.workflows.applying import question_of
 from manor.workflows.context import Context
 from manor.workflows.probing import LocalProber
@@ -65,13 +68,23 @@ async def receipt_or_reason(context: Context, result: Result) -> tuple[receipts.
         return None, f"the receipt of operation {result.operation.id} could not be written: {error}; `manor receipt` tries again"
 
 
-async def write_missing_receipts(context: Context) -> list[str]:
-    """Write the receipts that ended rollouts lack because their executor died before it; return what was done, or why not, in words."""
+async def write_missing_receipts(context: Context, settled_seconds: float = 0.0) -> list[str]:
+    """Write the receipts that ended rollouts lack because their executor died before it; return what was done, or why not, in words.
+
+    Whoever carries a delivery out writes its receipts itself while it lives. What ended less than `settled_seconds` ago is left to whoever ended it, too.
+    """
     said = []
-    for operation in await context.store.read(receipts.missing, VERBS_WITH_RECEIPT):
+    for operation in await context.store.read(missing_of_the_dead, this_process(), context.store.clock.now(), settled_seconds):
         _, why_not = await receipt_or_reason(context, await standing(context.store, operation.id))
         said.append(why_not or f"wrote the missing receipt of {operation.verb} {operation.lease}, operation {operation.id}")
     return said
+
+
+def missing_of_the_dead(connection: Connection, me: Holder, now: float, settled_seconds: float) -> list[Operation]:
+    """Return the ended operations without a receipt whose executor writes none any more, oldest first."""
+    held = {lease.name for lease in leases.standing(connection) if leases.is_held(lease, me, now)}
+    missing = [one for one in receipts.missing(connection, VERBS_WITH_RECEIPT) if deliveries.lease_name(one.delivery) not in held]
+    return [one for one in missing if now - (one.ended_at or 0.0) >= settled_seconds]
 
 
 async def make_receipt(context: Context, result: Result) -> Receipt:

@@ -60,6 +60,10 @@ class Serving:
     """Shown once."""
 
 
+SETTLED_SECONDS = 30.0
+"""So long a verb that ended an operation may take to write its receipt."""
+
+
 @dataclass
 class Controller:
     """The workflows of one state folder, for a long-running process."""
@@ -242,7 +246,7 @@ class Controller:
 
     async def _missing_receipts(self) -> list[str]:
         """Return what could not be written and was not told before."""
-        fresh = [line for line in await write_missing_receipts(self.context) if line not in self._told]
+        fresh = [line for line in await write_missing_receipts(self.context, SETTLED_SECONDS) if line not in self._told]
         self._told.update(fresh)
         return fresh
 

@@ -20,24 +20,33 @@ COLOURS = {Action.CREATE: "green", Action.START: "green", Action.DELETE: "red", 
 
 
 def plan_lines(plan: Plan, *, with_diff: bool) -> Iterator[str]:
-    """Yield a plan's lines for people."""
-    if plan.is_empty:
-        yield f"{plan.environment}: nothing to do; all is as declared (plan {short(plan.hash)})"
+    """Yield a plan's lines for people: what it comes to, each change, and how to carry it out."""
+    yield summary_line(plan)
     for change in plan.changes:
-        yield change_line(plan.environment, change)
+        yield change_line(plan, change)
         if with_diff and change.diff:
             yield "\n".join(f"      {diff_line(line)}" for line in change.diff.splitlines())
     for host, why in plan.unreachable:
         yield click.style(f"  {plan.environment}/{host}  unreachable: {why}", fg="red")
     if not plan.is_empty:
-        count = counted(len(plan.changes), "change")
-        yield f"{plan.environment}: {count} · carry out just this with `manor apply -e {plan.environment} --plan {short(plan.hash)}`"
+        yield f"{plan.environment}: carry out just this with `manor apply -e {plan.environment} --plan {short(plan.hash)}`"
 
 
-def change_line(environment: str, change: Change) -> str:
-    """Return the line of one change."""
+def summary_line(plan: Plan) -> str:
+    """Return how much is to change, on how many hosts, and whether anything is lost by it."""
+    if plan.is_empty:
+        return f"{plan.environment}: nothing to do; all is as declared (plan {short(plan.hash)})"
+    destructive = sum(change.is_destructive for change in plan.changes)
+    hosts = counted(len({change.host for change in plan.changes}), "host")
+    return f"{plan.environment}: {counted(len(plan.changes), 'change')} on {hosts}, {f'{destructive} of them' if destructive else 'none'} destructive"
+
+
+def change_line(plan: Plan, change: Change) -> str:
+    """Return the line of one change; files are named from the host's root on."""
     word = click.style(f"{change.action:<8}", fg=COLOURS.get(change.action, "yellow"))
-    return f"  {f'{environment}/{change.host}':<18} {word} {change.what}{'  (destructive)' if change.is_destructive else ''}"
+    root = plan.roots.get(change.host, "")
+    what = change.what.removeprefix(f"{root}/") if root else change.what
+    return f"  {f'{plan.environment}/{change.host}':<18} {word} {what}{'  (destructive)' if change.is_destructive else ''}"
 
 
 def diff_line(line: str) -> str:
