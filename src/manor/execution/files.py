@@ -1,6 +1,7 @@
 """Carries out file acts on this machine: beside the target first, made durable, then renamed.
 
 Invariant: a target is at every moment wholly what it was or wholly what it is to be; a failed act leaves it as it was and takes its own traces away.
+Only a folder that can't be removed whole is gone from its place all the same; the error says where the rest is.
 """
 
 from __future__ import annotations

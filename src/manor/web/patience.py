@@ -132,7 +132,11 @@ class PatientProtocol(H11Protocol):
             return
         if self._is_late() and not self.transport.is_closing():
             self._refuse()
-        self._watch = self.loop.call_later(min(self.header_seconds, self.body_seconds) / 10, self._look)
+        self._watch = self.loop.call_later(self._pause(), self._look)
+
+    def _pause(self) -> float:
+        """Return the seconds between two looks."""
+        return min(self.header_seconds, self.body_seconds) / 10
 
     def _is_late(self) -> bool:
         """Tell whether the client has not sent in time what is waited for; not once the connection is being closed."""
@@ -149,7 +153,8 @@ class PatientProtocol(H11Protocol):
         waiting, now = self.transport.get_write_buffer_size(), self.loop.time()
         sent = self._counted.written_bytes - waiting
         if waiting:
-            self._answer.count(now - self._looked, sent - self._sent_bytes)
+            standing = min(now - self._looked, 2 * self._pause())  # where we ourselves stood still longer, it is not the client's fault
+            self._answer.count(standing, sent - self._sent_bytes)
         else:
             self._answer = Allowance.of(self.answer_seconds)
         self._looked, self._sent_bytes = now, sent
