@@ -88,19 +88,20 @@ class World:
         self.acts: list[str] = []
         self.touched_hosts: set[str] = set()
         self.phases: list[str] = []
+        self._begin_without_traffic()
+        self._begin_without_trouble()
+
+    def _begin_without_traffic(self) -> None:
         self.kept_until: dict[str, float] = {}
         """Server → when the last idle connection to its program closes, if nothing more comes."""
         self.websockets: dict[str, int] = {}
         """Server → WebSockets that are open to its program; it closes them when it ends."""
         self.slow: dict[str, float] = {}
         """Server → seconds that each of its requests takes."""
-        self.lost_hosts: set[str] = set()
-        """Hosts that can't be reached, and on which nothing answers."""
-        self._begin_without_trouble()
-        self.ticks = 0
-        self.requests = 0
 
     def _begin_without_trouble(self) -> None:
+        self.lost_hosts: set[str] = set()
+        """Hosts that can't be reached, and on which nothing answers."""
         self.refusing: set[str] = set()
         """Hosts on which nothing is carried out, though what runs there goes on."""
         self.disturbances: list[tuple[float, str]] = []
