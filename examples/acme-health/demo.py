@@ -83,7 +83,8 @@ def masked(text: str) -> str:
 
 def bring_up() -> tuple[str, str]:
     """Bring every environment and the controller up; return the controller's URL and the first admin token."""
-    WORK.mkdir(parents=True, exist_ok=True)
+    STATE.mkdir(mode=0o700, parents=True, exist_ok=True)
+    WORK.mkdir(exist_ok=True)
     out = run(MANOR, "up")
     lines = [line.strip() for line in out.splitlines()]
     url = next(line.split()[1] for line in lines if line.startswith("controller "))

@@ -115,7 +115,6 @@ class StopProbe(ServiceStep):
     async def act(self, ports: Fleet, here: Here) -> Evidence:
         """Stop it. Raises ApplyFailed if more was lost than allowed, Unreachable if it did not measure to the end: that is no fault of the release."""
         seen = await ports.stop_probe(self.service, here)
-        here.say(str(seen))
         if self.judges:
             self._judge(seen)
         return seen
