@@ -43,6 +43,7 @@ def declared(faulty: Faulty) -> Iterator[Callable[[str, str], None]]:
     """Change the estate's text for one test."""
     yield lambda old, new: faulty.estate.write(ESTATE.replace(old, new))
     faulty.estate.write(ESTATE)
+    faulty.estate.run("up")  # a rollout wants tiers as declared
 
 
 def fill(folder: Path) -> Path:
@@ -204,7 +205,7 @@ WRONG = {
     "a route twice": (
         "traffic:",
         OTHER.format(port=8400, host="echo"),
-        "13: services.other.routes[0]: echo.faults.example/ is also services.echo.routes[0]; give one of",
+        "13: services.other.routes[0]: echo.faults.example/ (host `echo`, completed by `domain` faults.example) is also",
     ),
     "no health": (HEALTH, "", "4: services.echo.health: missing; a service without a health check cannot be rolled out safely. Add e.g. health: {http"),
 }

@@ -245,3 +245,5 @@ def test_a_note_beside_the_log_says_where_this_start_begins(wrappers: Wrappers, 
     assert wrappers.run("echo mine") == 0
     begun_at = int((tmp_path / ".log.from").read_text())
     assert wrappers.log.read_bytes()[begun_at:] == b"mine\n"
+    assert wrappers.run("echo again") == 0
+    assert int((tmp_path / ".log.from").read_text()) == begun_at, "a restart by itself belongs to the same start"

@@ -136,7 +136,7 @@ class HostLayout:
         return self.root / "log" / f"{program}.log"
 
     def program_log_from(self, program: str) -> HostPath:
-        """Return the note of how long the log was when the program was started; the wrapper writes it."""
+        """Return the note of how long the log was when the program was first started since a rollout removed the note; the wrapper writes it."""
         return self.root / "log" / f".{program}.log.from"
 
     def operation(self, operation: str) -> HostPath:

@@ -11,7 +11,7 @@
 # of two, the elder decides and the younger waits: no lock that could go stale, no file descriptor that a program would inherit.
 # --headless      what a first process that was killed left of its group gets this signal: workers that serve on could never be told anything again
 # --end           starts nothing: whatever lives of the instance gets the signal and after so many seconds KILL; ends with 1 if something lives even then
-# Beside the log, `.NAME.start` keeps pid, start time, boot id, process group, uptime and instance of the last start, and `.NAME.from` how
+# Beside the log, `.NAME.start` keeps pid, start time, boot id, process group, uptime and instance of the last start, and `.NAME.from`, unless it is there, how
 # many bytes the log had then: what stands after them is this program's. Started again within 1 s, it waits 1 s.
 set -u
 # Should we have inherited variables of our own names: they would stay exported and reach the program with our values.
@@ -186,7 +186,7 @@ if { read -r last_pid last_start last_boot last_group last_time last_instance < 
     now=$((now + 100))
 fi
 echo "$$ $my_start $boot $my_group $now $instance" > "$start_file" || exit 73
-wc -c < "$log" > "${start_file%start}from" || exit 73
+[ -e "${start_file%start}from" ] || wc -c < "$log" > "${start_file%start}from" || exit 73
 
 [ -z "$folder" ] || cd -P -- "$folder" || exit 72
 [ -z "$files" ] || ulimit -n "$files" || exit 71

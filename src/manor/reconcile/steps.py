@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from manor.execution.values import HostPath, MakeFolder, PutFile
+from manor.execution.values import MakeFolder, PutFile
 from manor.operations.step import Evidence, Here, Holds, Step
 from manor.reconcile.desired import DesiredHost
 from manor.reconcile.parts import remember_beside
@@ -41,6 +41,10 @@ class FenceHost(HostStep):
         return f"token {here.token}"
 
 
+PREPARED = "prepared"
+"""In this file a host keeps which operation made all its folders and files last."""
+
+
 @dataclass(frozen=True)
 class PrepareHost(HostStep):
     """Folders, wrapper, pages, certificate, handbook."""
@@ -59,10 +63,10 @@ class PrepareHost(HostStep):
         """Tell whether all was written: as was noted last, for modes of folders can't be read back, and nothing differs since."""
         host, runner = ports.hosts[self.host], ports.runners[self.host]
         wanted = {file.path: file.digest for file in host.base}
-        folders, mark = [act.path for act in folders_of(host, ports)], prepared_mark(host, here)
-        there = await runner.digest([*wanted, *folders, mark])
+        folders, mark = [act.path for act in folders_of(host, ports)], host.layout.root / "run" / PREPARED
+        there, by = await runner.digest([*wanted, *folders]), (await runner.read([mark])).get(mark, b"").decode()
         strays = {host.layout.pages / name for name in await runner.listing(host.layout.pages)} - set(wanted)
-        is_done = mark in there and not strays and all(there.get(path) == digest for path, digest in wanted.items()) and set(folders) <= set(there)
+        is_done = by == here.operation and not strays and all(there.get(path) == digest for path, digest in wanted.items()) and set(folders) <= set(there)
         return Holds.post("nothing differs") if is_done else Holds.pre()
 
     async def do(self, ports: Site, here: Here) -> Evidence:
@@ -72,13 +76,8 @@ class PrepareHost(HostStep):
         changed = await write_changed(runner, host.base)
         await remember_beside(host, runner)
         await remove_strays(host.layout.pages, (file.path for file in host.base), runner)
-        await runner.change(with_parents([PutFile(prepared_mark(host, here), b"")]))
+        await runner.change(with_parents([PutFile(host.layout.root / "run" / PREPARED, here.operation.encode())]))
         return f"{changed} files"
-
-
-def prepared_mark(host: DesiredHost, here: Here) -> HostPath:
-    """Return the file that an operation writes when all of a host's folders and files are there."""
-    return host.layout.operation(here.operation) / "prepared"
 
 
 def folders_of(host: DesiredHost, ports: Site) -> list[MakeFolder]:

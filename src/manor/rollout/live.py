@@ -307,7 +307,9 @@ class LiveFleet:
         host, runner = self._host(slot)
         await fence(host, runner, self.site.state_id, self.site.lease, here.token)
         touch = Touch(subject=f"service/{self.service}", effect=Effect.INCLUDE)
-        await runner.change([PutFile(host.layout.slot_wanted(self.service, slot.slot), b"", touch=touch)])
+        program = slot_program(self.service, slot.slot)
+        anew = [] if has_process(await self.program(slot)) else [Remove(host.layout.program_log_from(program), touch=touch)]
+        await runner.change([*anew, PutFile(host.layout.slot_wanted(self.service, slot.slot), b"", touch=touch)])
         if self.view.has_program:
             await self._tell(host, runner, host.supervisor.start_program(host.supervised, slot_program(self.service, slot.slot)))
 

@@ -12,7 +12,8 @@ from manor.integrations.proxies.base import ServerView
 from manor.integrations.supervisors.base import ProgramStatus
 from manor.observe.hosts import ObservedHost, observe_host
 from manor.observe.slots import read_slots
-from manor.operations.planning import standing
+from manor.operations.planning import Result, standing
+from manor.reconcile.ending import BEFORE_CHANGES
 from manor.reconcile.parts import part_problem
 from manor.reconcile.site import Site
 from manor.rollout.live import LiveFleet
@@ -166,8 +167,14 @@ async def left_at(context: Context, environment: str) -> tuple[LeftStatus, ...]:
         if one.verb in (APPLY, *VERBS_WITH_RECEIPT):
             found.setdefault(one.service, one)
     failed = [last for last in found.values() if last.state is OperationState.FAILED]
-    left = [LeftStatus(last, tuple(sorted(bad_hosts(await standing(context.store, last.id))))) for last in failed]
+    ended = [await standing(context.store, last.id) for last in failed]
+    left = [LeftStatus(result.operation, tuple(sorted(bad_hosts(result)))) for result in ended if not has_changed_nothing(result)]
     return tuple(one for one in left if one.hosts)
+
+
+def has_changed_nothing(result: Result) -> bool:
+    """Tell whether an apply was refused before its first change: then every host is as it was."""
+    return result.operation.verb == APPLY and {step.kind for step in result.failed} <= BEFORE_CHANGES
 
 
 async def deliveries_at(context: Context, environment: str) -> tuple[DeliveryStatus, ...]:
