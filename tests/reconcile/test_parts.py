@@ -181,10 +181,10 @@ async def test_a_later_file_that_is_not_taken_over_gives_way_to_the_one_before(p
 
 async def test_that_there_was_none_before_is_known_after_a_crash_in_the_middle(part: PartToy) -> None:
     step = ChangeTier("web-1", part.key)
-    kept = await step._read_before(part.host.tiers[0], part.host, part.runner, here())
+    kept = await step._read_before(part.host.tiers[0], part.host, part.runner, here(), part.site)
     part.there({OWN: b"half"})
     assert kept == {}
-    assert await step._read_before(part.host.tiers[0], part.host, part.runner, here()) == {}
+    assert await step._read_before(part.host.tiers[0], part.host, part.runner, here(), part.site) == {}
 
 
 async def test_what_their_program_may_have_taken_over_from_somebody_is_replaced_by_a_reload(part: PartToy) -> None:

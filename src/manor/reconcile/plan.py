@@ -62,6 +62,8 @@ class Plan:
     """Host and why."""
     versions: Mapping[str, str] = field(default_factory=dict)
     hash: str = ""
+    risks: tuple[str, ...] = ()
+    """What might not work of it, a line each; no part of the hash."""
 
     @property
     def is_empty(self) -> bool:

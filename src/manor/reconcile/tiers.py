@@ -6,8 +6,7 @@ Invariant: a tier that does not work with its new files gets the old ones back, 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from manor.errors import ApplyFailed, CommandFailed, ManorError, NotRestored, Refused, Unreachable
 from manor.estate.layout import tier_program
@@ -21,6 +20,7 @@ from manor.operations.step import Evidence, Here
 from manor.reconcile.desired import DesiredHost, DesiredTier
 from manor.reconcile.parts import find_master, judge_part, part_problem, pasted_problems, reload_part, remembered, untold
 from manor.reconcile.returns import returned_traffic
+from manor.reconcile.serving import SERVED, Served, read_served, require_back, require_foreseen, require_serving, servers_now
 from manor.reconcile.site import POLL_SECONDS, READY_SECONDS, SLACK_SECONDS, HostStep, Site, anyhow, remove_strays, tell_supervisor, with_parents, write_changed
 from manor.state.clock import Clock
 
@@ -95,7 +95,10 @@ class ChangeTier(HostStep):
         tier, host, runner = ports.tier(self.host, self.key), ports.hosts[self.host], ports.runners[self.host]
         if tier.node.theirs is not None:
             await find_master(tier, runner)
-        before = await self._read_before(tier, host, runner, here)
+        before = await self._read_before(tier, host, runner, here, ports)
+        served = await read_kept_served(self._kept(host, here), runner)
+        if before == await present(tier, runner):
+            await self._require_harmless(served, ports)
         await write_switch_files(ports, tier, runner)
         await write_changed(runner, tier.files, tier.own_path)
         await remove_strays(tier.node.folders.etc, (file.path for file in tier.files), runner, tier.node.subject)
@@ -105,37 +108,88 @@ class ChangeTier(HostStep):
             return f"{self.key}: runs with these files already"
         try:
             word = await take_over(tier, host, runner, before, ports.store.clock)
-            await verify(tier, host, runner, ports)
+            await wait_ready(tier, runner, ports)
+            await require_serving(ports, served, here.say)
+            await note_loaded(tier, host, runner)
         except ManorError as error:
-            await self._restore(tier, host, runner, before, error, ports)
+            await self._restore(tier, before, Broken(error, here, served), ports)
         return f"{self.key}: {word}"
 
-    async def _read_before(self, tier: DesiredTier, host: DesiredHost, runner: Runner, here: Here) -> Mapping[str, bytes]:
-        """Keep the files as they are, unless a try before this one did: by then they may be half-way new."""
-        kept = kept_in(host, here, self.key)
+    async def _require_harmless(self, served: tuple[Served, ...], ports: Site) -> None:
+        try:
+            await require_foreseen(ports, served)
+        except ApplyFailed as error:
+            raise ApplyFailed(f"{self.host}: {self.key} was not changed: {error}") from error
+
+    def _kept(self, host: DesiredHost, here: Here) -> HostPath:
+        return kept_in(host, here, self.key)
+
+    async def _read_before(self, tier: DesiredTier, host: DesiredHost, runner: Runner, here: Here, ports: Site) -> Mapping[str, bytes]:
+        """Keep the files as they are, and what is on the air, unless a try before this one did: by then they may be half-way new."""
+        kept = self._kept(host, here)
         if await is_kept(kept, runner):
             return await contents(kept, runner)
         before = await present(tier, runner)
         copies = [PutFile(kept / name, content, 0o600) for name, content in before.items()]
-        await runner.change([Remove(kept), MakeFolder(kept, 0o700), *copies, PutFile(whole_mark(kept), b"")])
+        traffic = [PutFile(switch_copy(kept, path), content, 0o600) for path, content in (await runner.read(switch_paths(tier))).items()]
+        served = PutFile(served_file(kept), SERVED.dump_json(await read_served(ports, tier)))
+        await runner.change([Remove(kept), MakeFolder(kept, 0o700), *copies, *with_parents(traffic), served, PutFile(whole_mark(kept), b"")])
         return before
 
-    async def _restore(self, tier: DesiredTier, host: DesiredHost, runner: Runner, before: Mapping[str, bytes], error: ManorError, ports: Site) -> None:
-        etc, own, touch = tier.node.folders.etc, tier.own_path, Touch(subject=tier.node.subject, effect=Effect.INCLUDE)
-        modes = {file.path.name: file.mode for file in tier.files}
-        acts = [PutFile(tier.paths.get(name, etc / name), content, modes.get(name, UNKNOWN_MODE), touch) for name, content in before.items()]
-        gone = [Remove(own, touch)] if own is not None and own.name not in before else []
+    async def _restore(self, tier: DesiredTier, before: Mapping[str, bytes], broken: Broken, ports: Site) -> None:
+        """Put the old files back and see that it works by them. Raises ApplyFailed when it does, NotRestored when it does not."""
+        host, error, etc = ports.hosts[self.host], broken.error, tier.node.folders.etc
         try:
-            await runner.change([*acts, *gone])
-            await remove_strays(etc, (etc / name for name in before), runner, tier.node.subject)
-            await take_over(tier, host, runner, {file.path.name: file.content for file in tier.files}, ports.store.clock)
-            await verify(tier, host, runner, ports, is_restored=True)
+            await put_back(tier, before, self._kept(host, broken.here), ports)
+            await require_back(ports, broken.served)
         except ManorError as second:
             raise NotRestored(
                 f"{self.host}: {self.key} failed ({error}) and does not work with its old files either ({second}); the new files are in {etc}, "
                 f"the old ones in {host.layout.root}/ops/*/before/{self.key}; see {host.layout.readme} for the commands"
             ) from error
         raise ApplyFailed(f"{self.host}: {self.key} did not work with its new files ({error}); the old ones are back and it runs with them") from error
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A tier that does not work with its new files: why, in which step, and what was on the air before."""
+
+    error: ManorError
+    here: Here
+    served: tuple[Served, ...]
+
+
+async def put_back(tier: DesiredTier, before: Mapping[str, bytes], kept: HostPath, ports: Site) -> None:
+    """Have a tier work by its old files again, with the traffic that it has. Raises ManorError if it does not."""
+    host, runner, etc, own = ports.hosts[tier.node.host], ports.runners[tier.node.host], tier.node.folders.etc, tier.own_path
+    touch = Touch(subject=tier.node.subject, effect=Effect.INCLUDE)
+    modes = {file.path.name: file.mode for file in tier.files}
+    acts = [PutFile(tier.paths.get(name, etc / name), content, modes.get(name, UNKNOWN_MODE), touch) for name, content in before.items()]
+    gone = [Remove(own, touch)] if own is not None and own.name not in before else []
+    traffic = {view.name: await traffic_now(tier, view, runner) for view in switched(tier)}
+    await runner.change([*acts, *gone, *await old_switch_files(tier, kept, runner)])
+    await remove_strays(etc, (etc / name for name in before), runner, tier.node.subject)
+    await take_over(tier, host, runner, {file.path.name: file.content for file in tier.files}, ports.store.clock)
+    await verify(tier, host, runner, ports, is_restored=True)
+    await keep_out(tier, traffic, runner)
+
+
+async def old_switch_files(tier: DesiredTier, kept: HostPath, runner: Runner) -> list[PutFile]:
+    """Return the acts that put state files back which the change wrote otherwise: they name ports too."""
+    now = await runner.read(switch_paths(tier))
+    old = await runner.read([switch_copy(kept, path) for path in now])
+    touch = Touch(subject=tier.node.subject, effect=Effect.INCLUDE)
+    found = {path: old.get(switch_copy(kept, path)) for path in now}
+    return [PutFile(path, content, touch=touch) for path, content in found.items() if content is not None and content != now[path]]
+
+
+async def keep_out(tier: DesiredTier, traffic: Mapping[str, Mapping[str, TrafficState]], runner: Runner) -> None:
+    """Take out of traffic again what was out of it: an old state file may not know of it."""
+    for view in switched(tier):
+        now = await traffic_now(tier, view, runner)
+        out = {name: state for name, state in traffic[view.name].items() if state is not TrafficState.READY and now.get(name, state) is not state}
+        for act in tier.proxy.switch(tier.node, view, out) if out else ():
+            await runner.carry_out(act)
 
 
 async def take_over(tier: DesiredTier, host: DesiredHost, runner: Runner, before: Mapping[str, bytes], clock: Clock) -> str:
@@ -174,7 +228,19 @@ async def verify(tier: DesiredTier, host: DesiredHost, runner: Runner, ports: Si
     if is_restored and tier.node.theirs is not None:
         await find_master(tier, runner)  # with the old files it may answer nothing of ours
         return
-    clock, path = ports.store.clock, host.layout.loaded(tier.node.key)
+    await wait_ready(tier, runner, ports, is_restored=is_restored)
+    if not is_restored:
+        await note_loaded(tier, host, runner)
+
+
+async def note_loaded(tier: DesiredTier, host: DesiredHost, runner: Runner) -> None:
+    """Remember that a tier's process has taken the declared files over."""
+    await runner.change([PutFile(host.layout.loaded(tier.node.key), f"{tier.digest}\n".encode())])
+
+
+async def wait_ready(tier: DesiredTier, runner: Runner, ports: Site, *, is_restored: bool = False) -> None:
+    """Wait until a tier answers and, unless it has its old files again, works by the declared ones. Raises ApplyFailed."""
+    clock = ports.store.clock
     limit, problem = clock.now() + READY_SECONDS, "no answer yet"
     while clock.now() < limit:
         try:
@@ -184,8 +250,6 @@ async def verify(tier: DesiredTier, host: DesiredHost, runner: Runner, ports: Si
         except (Unreachable, CommandFailed) as error:
             found = str(error)
         if found is None:
-            if not is_restored:
-                await runner.change([PutFile(path, f"{tier.digest}\n".encode())])
             return
         problem = found
         await clock.sleep(POLL_SECONDS)
@@ -205,16 +269,19 @@ async def write_switch_files(ports: Site, tier: DesiredTier, runner: Runner) -> 
 
 async def traffic_now(tier: DesiredTier, view: ServiceView, runner: Runner) -> Mapping[str, TrafficState]:
     """Return how a running process treats those servers of a service that it knows; nothing if it does not answer."""
-    try:
-        completed = await runner.carry_out(tier.proxy.observe_switch(tier.node, view))
-    except (Unreachable, CommandFailed):
-        return {}
-    found: dict[str, TrafficState] = {}
-    for server in view.servers:
-        with suppress(ManorError, ValueError):  # it works by older files, which do not have this one
-            known = tier.proxy.parse_switch(tier.node, replace(view, servers=(server,)), completed)
-            found.update({one.name: one.traffic for one in known})
-    return found
+    return {one.name: one.traffic for one in await servers_now(tier, view, runner)}
+
+
+def switched(tier: DesiredTier) -> tuple[ServiceView, ...]:
+    """Return the services that a tier switches."""
+    return tier.node.services if tier.node.is_switching else ()
+
+
+def switch_paths(tier: DesiredTier) -> tuple[HostPath, ...]:
+    """Return the state files of a switching tier."""
+    states = {view.name: {server.name: TrafficState.READY for server in view.servers} for view in switched(tier)}
+    acts = [act for view in switched(tier) for act in tier.proxy.switch_files(tier.node, view, states[view.name])]
+    return tuple(act.path for act in acts if isinstance(act, PutFile))
 
 
 async def loaded(host: DesiredHost, runner: Runner, tier: DesiredTier) -> str:
@@ -295,13 +362,14 @@ class ConfirmTier(HostStep):
         return f"{self.key}: works"
 
     async def act(self, ports: Site, here: Here) -> Evidence:
-        """Look. Raises NotRestored when it does not answer, or has neither the old files nor the new ones."""
+        """Look. Raises NotRestored when it does not answer, has neither the old files nor the new ones, or what was on the air is not."""
         tier, host, runner = ports.tier(self.host, self.key), ports.hosts[self.host], ports.runners[self.host]
         if await is_mixed(tier, host, runner, here):
             raise NotRestored(f"{self.host}: {self.key} has some old files and some new ones in {tier.node.folders.etc}; `manor apply` finishes them")
         if await is_running(host, runner, tier):
             try:
                 await verify(tier, host, runner, ports, is_restored=True)
+                await require_back(ports, await read_kept_served(kept_in(host, here, self.key), runner), is_settled=True)
             except ApplyFailed as error:
                 raise NotRestored(f"{self.host}: {error}") from error
         return "works"
@@ -325,6 +393,23 @@ def kept_in(host: DesiredHost, here: Here, key: str) -> HostPath:
 def whole_mark(kept: HostPath) -> HostPath:
     """Return the file that is written last: without it the copies beside it may be some of several."""
     return kept.with_name(f"{kept.name}.whole")
+
+
+def served_file(kept: HostPath) -> HostPath:
+    """Return where it is kept what was on the air before a tier's change."""
+    return kept.with_name(f"{kept.name}.served")
+
+
+def switch_copy(kept: HostPath, path: HostPath) -> HostPath:
+    """Return where a state file is kept as it was."""
+    return kept.with_name(f"{kept.name}.switch") / path.name
+
+
+async def read_kept_served(kept: HostPath, runner: Runner) -> tuple[Served, ...]:
+    """Return what was on the air before the first try at a tier's change."""
+    path = served_file(kept)
+    text = (await runner.read([path])).get(path)
+    return SERVED.validate_json(text) if text else ()
 
 
 async def is_kept(kept: HostPath, runner: Runner) -> bool:
