@@ -6,10 +6,13 @@ import json
 
 import pytest
 
+from manor.cli.status import unfinished_line
 from manor.cli.terminal.plans import plan_lines, plan_object
 from manor.cli.terminal.printing import columns, printer
 from manor.operations.events import Event, What
 from manor.reconcile.plan import Action, Change, Plan
+from manor.state.operations import Operation
+from manor.state.words import OperationState
 from manor.workflows.delivery import Delivered, line_of
 
 LINES = [
@@ -66,3 +69,11 @@ def test_a_plan_tells_what_it_risks() -> None:
     assert lines[1] == "\x1b[33m  risk: services.shop.health has changed (docs/apply.md)\x1b[0m"
     assert plan_object(plan)["risks"] == ["services.shop.health has changed"]
 
+
+@pytest.mark.parametrize(
+    ("phase", "summary", "word"),
+    [("", "stopped by SIGINT", "paused (stopped by SIGINT)"), ("draining", "why", "paused (draining)"), ("", "", "paused")],
+)
+def test_what_has_not_ended_is_told_with_its_reason(phase: str, summary: str, word: str) -> None:
+    operation = Operation("op", "apply", "dev", "", "", "{}", "", "", 1, OperationState.PAUSED, phase, summary, 0, None, 1.0, 1.0, None)
+    assert unfinished_line(operation) == f"\x1b[33m  apply dev is {word}: `manor resume op`\x1b[0m"

@@ -16,6 +16,7 @@ from manor.cli.terminal.running import run
 from manor.estate.layout import short
 
 if TYPE_CHECKING:
+    from manor.state.operations import Operation
     from manor.workflows.status import DeliveryStatus, EnvironmentStatus, ServiceStatus
 
 
@@ -49,10 +50,17 @@ def status_lines(status: EnvironmentStatus) -> Iterator[str]:
     for service in status.services:
         yield from service_lines(service)
     for operation in status.unfinished:
-        yield click.style(f"  {operation.verb} {operation.lease} is {operation.state} ({operation.phase}): `manor resume {operation.id}`", fg="yellow")
+        yield unfinished_line(operation)
     yield from map(delivery_line, status.deliveries)
     for lease in status.held:
         yield f"  lease {lease.name}: operation {lease.operation}, pid {lease.pid}"
+
+
+def unfinished_line(operation: Operation) -> str:
+    """Return the line of an operation that was begun and has not ended: how far it is, or why it stopped."""
+    told = operation.phase or operation.summary
+    word = f"{operation.state} ({told})" if told else str(operation.state)
+    return click.style(f"  {operation.verb} {operation.lease} is {word}: `manor resume {operation.id}`", fg="yellow")
 
 
 def delivery_line(status: DeliveryStatus) -> str:

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from manor.operations.events import Event, Listener, silent
 from manor.operations.planning import Result
 from manor.operations.stop import Stop
-from manor.reconcile.ending import raise_unless_applied
-from manor.workflows.applying import apply_plan, plan_site
 from manor.workflows.context import Context
+from manor.workflows.left import apply_environment
+from manor.workflows.rolling import Carrying
 from manor.workflows.snapshots import keep_estate
 
 
@@ -33,11 +33,8 @@ async def bring_up(
         context.wiring(name)
 
     async def one(name: str) -> Result | None:
-        planned = await plan_site(context, name)
-        result = await apply_plan(context, planned, prefixed(tell, name), stop, actor=actor, allow_destroy=allow_destroy)
-        if result is not None:
-            raise_unless_applied(result)
-        return result
+        carrying = Carrying(actor, prefixed(tell, name), stop)
+        return (await apply_environment(context, name, carrying, allow_destroy=allow_destroy))[1]
 
     results = await asyncio.gather(*(one(name) for name in environments), return_exceptions=True)
     for result in results:
