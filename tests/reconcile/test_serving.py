@@ -16,7 +16,7 @@ from manor.integrations.proxies.base import ServerView
 from manor.operations.step import Here
 from manor.reconcile import tiers
 from manor.reconcile.ending import raise_unless_applied
-from manor.reconcile.serving import concerned, notice_seconds, patience_seconds
+from manor.reconcile.serving import Served, concerned, notice_seconds, patience_seconds, require_foreseen
 from manor.reconcile.tiers import ChangeTier
 from tests.reconcile.many import EDGE, WEB, ManyToys
 from tests.reconcile.many import wiring_of as many_wiring
@@ -83,6 +83,24 @@ async def test_what_was_put_back_is_taken_over_anew_by_the_next_apply(toy: Toy) 
     raise_unless_applied(await apply(toy))
     assert toy.config == b"new"
     assert toy.loaded == toy.host.tiers[0].digest
+
+
+async def test_a_tier_of_which_nothing_changes_is_not_asked_for(toy: Toy) -> None:
+    await serving(toy, A)
+    toy.text = "old"
+    answers(toy, 404)
+    toy.runner.files.carry_out(PutFile(toy.host.layout.pages / "404.html", b"of somebody"))
+    assert not (await toy.plan()).is_empty
+    raise_unless_applied(await apply(toy))
+
+
+async def test_what_a_web_tier_answers_by_its_new_files_is_not_asked_for_before(tmp_path: Path, toy: Toy) -> None:
+    many = ManyToys(many_wiring(tmp_path, 1, 1), toy.store)
+    site, served = many.site, (Served("edge-1", EDGE, "echo", ("web-01-a",)),)
+    many.runners["web-01"].reply("/healthz", Completed(404))
+    await require_foreseen(site, site.tier("web-01", WEB).node, served)
+    with pytest.raises(ApplyFailed, match="it would take echo off the air at edge-1"):
+        await require_foreseen(site, site.tier("edge-1", EDGE).node, served)
 
 
 @pytest.mark.parametrize("traffic", [{}, {A: "drain"}, {A: "maint", B: "maint"}], ids=str)

@@ -155,12 +155,12 @@ class Asking:
             return f"{self.server.name}: {told}"
         return "" if is_serving(seen) else f"{self.server.name}: {self.balancer.node.key} sees it as {seen.detail or 'down'}"
 
-    async def foreseen(self, one: Served) -> str:
+    async def foreseen(self, one: Served, *, is_asked: bool) -> str:
         """Return why it would not serve by the declared files, as far as that shows before a change; empty: nothing is known against it."""
         name = self.server.name
         if name in one.moved:
             return f"{name} stands at another port than {self.port}, which is declared"
-        told = await self._http() if self._is_http else ""
+        told = await self._http() if is_asked and self._is_http else ""
         return f"{name}: {told}" if told else ""
 
     @property
@@ -206,11 +206,14 @@ def notice_seconds(health: Health) -> float:
     return min(health.interval * health.fails + health.timeout, LONGEST_SECONDS)
 
 
-async def require_foreseen(ports: Site, served: Iterable[Served]) -> None:
-    """Ask what is on the air as it will be asked by the declared files, before anything is changed. Raises ApplyFailed with what would be off the air."""
+async def require_foreseen(ports: Site, changed: TierNode, served: Iterable[Served]) -> None:
+    """Ask what is on the air as it will be asked by the declared files, before a tier is changed. Raises ApplyFailed with what would be off the air.
+
+    Through a web tier that is about to change itself nothing is asked: its new files may be what answers.
+    """
 
     async def ask(one: Served) -> Mapping[str, str]:
-        return await ask_all(ports, one, lambda asking, _seen: asking.foreseen(one))
+        return await ask_all(ports, one, lambda asking, _seen: asking.foreseen(one, is_asked=changed.is_switching))
 
     raise_off(await asyncio.gather(*(wait_for(ports, one, ask, notice_seconds, told_later) for one in served)))
 

@@ -97,8 +97,8 @@ class ChangeTier(HostStep):
             await find_master(tier, runner)
         before = await self._read_before(tier, host, runner, here, ports)
         served = await read_kept_served(self._kept(host, here), runner)
-        if before == await present(tier, runner):
-            await self._require_harmless(served, ports)
+        if before == await present(tier, runner) and not await works_by_them(host, runner, tier, before):
+            await self._require_harmless(tier, served, ports)
         await write_switch_files(ports, tier, runner)
         await write_changed(runner, tier.files, tier.own_path)
         await remove_strays(tier.node.folders.etc, (file.path for file in tier.files), runner, tier.node.subject)
@@ -115,9 +115,10 @@ class ChangeTier(HostStep):
             await self._restore(tier, before, Broken(error, here, served), ports)
         return f"{self.key}: {word}"
 
-    async def _require_harmless(self, served: tuple[Served, ...], ports: Site) -> None:
+    async def _require_harmless(self, tier: DesiredTier, served: tuple[Served, ...], ports: Site) -> None:
+        """See that nothing is known beforehand against the change. Raises ApplyFailed."""
         try:
-            await require_foreseen(ports, served)
+            await require_foreseen(ports, tier.node, served)
         except ApplyFailed as error:
             raise ApplyFailed(f"{self.host}: {self.key} was not changed: {error}") from error
 
