@@ -105,7 +105,8 @@ def test_an_up_that_was_stopped_half_way_is_gone_on_with_by_the_next(faulty: Fau
             assert not interrupted or verb.finish() == 5, verb.told()
             operation = verb.events[0]["operation"]
             status = faulty.estate.run("status", ok=(0, 1)).stdout
-            assert f"apply prod is {'paused (stopped by SIGINT)' if interrupted else 'running'}: `manor resume {operation}`" in status
+            word = "paused (stopped by SIGINT)" if interrupted else "half done, and nobody carries it out"
+            assert f"needs you  apply prod is {word}: `manor resume {operation}`" in status
             (row,) = faulty.estate.results("up")
             assert row["changed"]
             assert faulty.status()["unfinished"] == []
