@@ -7,8 +7,10 @@ from dataclasses import replace
 
 import pytest
 
+from manor.cli.terminal.plans import plan_lines, plan_object
 from manor.cli.terminal.printing import columns, printer
 from manor.operations.events import Event, What
+from manor.reconcile.plan import Action, Change, Plan
 from manor.workflows.delivery import Delivered, line_of, summary_lines
 
 LINES = [
@@ -67,3 +69,10 @@ def test_a_program_is_told_how_hosts_came_off_at_the_end_and_nothing_of_them_bef
     step, end = (json.loads(line) for line in capsys.readouterr().out.splitlines())
     assert "hosts" not in step
     assert (end["event"], end["hosts"]) == ("paused", {"web-1": "ok", "web-2": "pending"})
+
+
+def test_a_plan_tells_what_it_risks() -> None:
+    plan = Plan("prod", "d", (Change("edge-1", "host", Action.REPLACE, "x"),), hash="4a3a6c548d28", risks=("services.shop.health has changed",))
+    lines = list(plan_lines(plan, with_diff=False))
+    assert lines[2] == "\x1b[33m  risk: services.shop.health has changed (docs/apply.md)\x1b[0m"
+    assert plan_object(plan)["risks"] == ["services.shop.health has changed"]

@@ -17,7 +17,7 @@ from manor.state.receipts import ReceiptRow, add
 from manor.state.store import Store
 from manor.workflows.context import open_context
 from manor.workflows.snapshots import keep_estate
-from tests.cli.conftest import Shell
+from tests.cli.conftest import ESTATE, Shell
 
 Golden = Callable[[str, str], bool]
 CASE = Path(__file__).parents[1] / "rollout" / "receipt" / "cases" / "rolling_nothing_lost"
@@ -86,6 +86,22 @@ def test_verbs_that_only_look_leave_no_state_and_claim_no_address(shell: Shell) 
     assert {name: content for name, content in after.items() if not name.startswith("out/")} == before
     assert any(b"127." in content for content in after.values())
     assert not shell.state.parent.exists()
+
+
+def test_down_where_nothing_was_says_so_and_makes_nothing(shell: Shell) -> None:
+    (shell.folder / "estate.yaml").write_text(ESTATE)
+    for words, names in ((("down",), "dev, prod"), (("down", "--purge"), "dev, prod"), (("down", "-e", "dev", "--dry-run"), "dev")):
+        done = shell.run(*words)
+        assert (done.exit_code, done.stdout) == (0, f"{names}: nothing to take down\n")
+    (found,) = shell.objects("down")
+    assert (found["environments"], found["not_up"], found["purged"]) == ([], ["dev", "prod"], False)
+    assert shell.run("down", "-e", "stage").exit_code == 2
+    assert sorted(path.name for path in shell.folder.iterdir()) == ["estate.yaml"]
+
+
+def test_down_of_what_is_not_up_says_so(estate: Shell) -> None:
+    done = estate.run("down", "-e", "dev")
+    assert (done.exit_code, done.stdout) == (0, "dev: nothing to take down\n")
 
 
 def test_status_leaves_no_state_and_shows_no_address_that_was_never_claimed(shell: Shell) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.estates import LiveEstate
+from tests.e2e.estates import LiveEstate, wait_until
 from tests.e2e.faulty import ESTATE, Faulty
 
 SMALL = "96m"
@@ -166,6 +166,97 @@ def test_what_a_checker_refuses_changes_nothing(faulty: Faulty, declared: Callab
         assert "no tier was changed" in done.stderr
     assert {path: path.read_bytes() for path in files.rglob("*") if path.is_file()} == digests
     watch.require_nothing_lost(before)
+    faulty.require_well(before)
+
+
+def native_files(faulty: Faulty) -> dict[Path, bytes]:
+    """Return the files of every host's tiers."""
+    folders = [faulty.host_folder(host) / "etc" for host in ("edge-1", "web-1", "web-2")]
+    return {path: path.read_bytes() for folder in folders for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "risk", "told"),
+    [
+        (
+            "http: /healthz",
+            "http: /fail",
+            "services.echo.health has changed, and echo runs",
+            ("/fail answers 500, not 200", "ship a release that answers both paths first, then change health, then apply"),
+        ),
+        (
+            "port: 8300",
+            "port: 8400",
+            "services.echo.run.port has changed, and echo runs",
+            ("stands at another port than 840", "take `run.port` back, and let a second service with the new port take its routes over"),
+        ),
+    ],
+    ids=["health", "port"],
+)
+def test_an_apply_takes_nothing_off_the_air(faulty: Faulty, declared: Callable[[str, str], None], old: str, new: str, risk: str, told: tuple[str, ...]) -> None:
+    before, files = faulty.certified, native_files(faulty)
+    declared(old, new)
+    with faulty.watched() as watch:
+        assert risk in faulty.estate.run("plan", ok=(1,)).stdout
+        for verb in ("apply", "up"):
+            done = faulty.estate.run(verb, ok=(5,))
+            assert "would take echo off the air" in done.stderr
+            assert all(words in done.stderr for words in told), done.stderr
+        faulty.estate.run("plan", ok=(1,))
+    assert native_files(faulty) == files
+    watch.require_nothing_lost(before)
+    faulty.estate.write(ESTATE)
+    faulty.estate.run("apply")
+    faulty.require_well(before)
+
+
+def test_a_health_path_is_changed_without_an_outage(faulty: Faulty, declared: Callable[[str, str], None]) -> None:
+    """The steps of docs/apply.md: a release that answers both paths, then the new path, then apply."""
+    before = faulty.certified
+    source = faulty.artifact("both") / "echo.py"
+    source.write_text(source.read_text().replace('case "/healthz":', 'case "/healthz" | "/fail":'))
+    with faulty.watched() as watch:
+        faulty.ship("both")
+        after = faulty.estate.certified("prod")
+        for text in (ESTATE.replace("http: /healthz", "http: /fail"), ESTATE):
+            faulty.estate.write(text)
+            faulty.estate.run("apply")
+            faulty.estate.run("plan")
+            faulty.require_well(after)
+    watch.require_nothing_lost(before, after)
+
+
+BESIDE = """\
+  next:
+    run: {{command: "python3 -m echo --bind {{address}}:{{port}} --keep-alive 75", port: 8400, keep_alive: 75s}}
+    health: {{http: /healthz, interval: 250ms, passes: 3}}
+    routes: [{{host: {host}}}]
+    rollout: {{min_healthy_time: 0s, settle: 0s, drain_timeout: 2s, bake: 1s, instance_deadline: 5s}}
+traffic:"""
+
+
+def test_a_second_service_takes_the_routes_over_at_another_port(faulty: Faulty, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The steps of docs/apply.md for another port: a second service beside, then the routes change hands in one apply."""
+    before = faulty.certified
+    beside = ESTATE.replace("traffic:", BESIDE.format(host="next"))
+    swapped = ESTATE.replace(PLAIN_ROUTES, "    routes: [{host: old}]\n").replace("traffic:", BESIDE.format(host="echo"))
+    faulty.estate.write(beside)
+    monkeypatch.setattr(faulty, "host", "echo.faults.example")
+    with faulty.watched() as watch:
+        faulty.estate.run("apply")
+        faulty.estate.run("ship", "next", "--artifact", str(faulty.artifact("beside")))
+        after = faulty.estate.certified("prod", "next")
+        faulty.estate.write(swapped)
+        faulty.estate.run("apply")
+        wait_until(lambda: after in watch.releases, 5, "the second service answers")
+        faulty.estate.write(beside)
+        faulty.estate.run("apply")
+    faulty.estate.write(f"{ESTATE}removed: {{next: 2026-01-01}}\n")
+    faulty.estate.run("service", "remove", "next", "-e", "prod")
+    faulty.estate.run("apply", "--allow-destroy")
+    faulty.estate.write(ESTATE)
+    faulty.estate.run("apply")
+    watch.require_nothing_lost(before, after)
     faulty.require_well(before)
 
 

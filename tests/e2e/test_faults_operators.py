@@ -93,6 +93,29 @@ def test_ctrl_c_once_pauses_and_twice_leaves_at_once(faulty: Faulty) -> None:
     faulty.require_well(after)
 
 
+def test_an_up_that_was_stopped_half_way_is_gone_on_with_by_the_next(faulty: Faulty) -> None:
+    before = faulty.certified
+    text = ESTATE.replace("{web: nginx}", "{web: nginx, options: {kept: 17}}")
+    faulty.estate.write(text)
+    with faulty.watched() as watch:
+        for interrupted in (True, False):
+            verb = faulty.start("up")
+            verb.until("prepare")
+            verb.interrupt() if interrupted else verb.kill()
+            assert not interrupted or verb.finish() == 5, verb.told()
+            operation = verb.events[0]["operation"]
+            status = faulty.estate.run("status", ok=(0, 1)).stdout
+            word = "paused (stopped by SIGINT)" if interrupted else "half done, and nobody carries it out"
+            assert f"needs you  apply prod is {word}: `manor resume {operation}`" in status
+            (row,) = faulty.estate.results("up")
+            assert row["changed"]
+            assert faulty.status()["unfinished"] == []
+            faulty.estate.run("plan")
+            faulty.estate.write(ESTATE)
+    watch.require_bounded(5, 1.0)
+    faulty.require_well(before)
+
+
 def test_what_a_killed_controller_left_is_shown(faulty: Faulty) -> None:
     before = faulty.certified
     with faulty.watched() as watch:

@@ -167,6 +167,15 @@ async def test_taken_back_are_exactly_the_old_files_and_a_process_that_was_not_t
     assert (await step.observe(toy.site, at)).condition is Condition.PRE
 
 
+async def test_taken_back_are_state_files_too(toy: Toy) -> None:
+    operation, state = await begun(toy), toy.host.tiers[0].node.folders.state / "echo"
+    toy.runner.files.carry_out(PutFile(state, b"names the old port"))
+    await killed(toy, operation, is_new_file)
+    assert toy.runner.files.read([state]) != {state: b"names the old port"}
+    await ChangeTier("web-1", toy.key).compensate(toy.site, Here(operation, 1, f"{operation}/1", 99, 1, 2_000_000.0, lambda text: None))
+    assert toy.runner.files.read([state]) == {state: b"names the old port"}
+
+
 async def test_killed_while_old_files_are_put_back_the_process_takes_them_over(toy: Toy) -> None:
     """It was told of the new ones before, and may work by them."""
     operation = await begun(toy)

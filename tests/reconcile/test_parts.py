@@ -182,10 +182,10 @@ async def test_a_later_file_that_is_not_taken_over_gives_way_to_the_one_before(p
 
 async def test_that_there_was_none_before_is_known_after_a_crash_in_the_middle(part: PartToy) -> None:
     folder = kept_in(part.host, here(), part.key)
-    kept = await keep_files(folder, part.host.tiers[0], part.runner)
+    kept = await keep_files(folder, part.host.tiers[0], part.site)
     part.there({OWN: b"half"})
     assert kept == {}
-    assert await keep_files(folder, part.host.tiers[0], part.runner) == {}
+    assert await keep_files(folder, part.host.tiers[0], part.site) == {}
 
 
 async def test_what_their_program_may_have_taken_over_from_somebody_is_replaced_by_a_reload(part: PartToy) -> None:

@@ -110,6 +110,22 @@ async def test_a_tier_that_goes_back_is_restarted_with_its_old_files_and_nothing
     assert (await toys.plan()).is_empty
 
 
+async def test_it_is_due_until_what_was_on_the_air_was_seen_on_it(toys: ManyToys, monkeypatch: pytest.MonkeyPatch) -> None:
+    raise_unless_applied(await toys.apply())
+    toys.texts[EDGE] = "new"
+
+    async def killed(*_: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tiers, "require_serving", killed)
+        with pytest.raises(Killed):
+            await toys.apply()
+    assert await actions(toys) == [Action.RESTART]
+    assert await took_over(toys) == RESTART
+    assert (await toys.plan()).is_empty
+
+
 async def test_a_tier_that_goes_back_to_files_it_never_took_over_is_restarted(toys: ManyToys, monkeypatch: pytest.MonkeyPatch) -> None:
     """The old files of this apply are the new ones of the one that was killed."""
     raise_unless_applied(await toys.apply())

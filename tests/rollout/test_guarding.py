@@ -19,7 +19,7 @@ from manor.observe.slots import read_slots, traffic_of
 from manor.operations.step import Here
 from manor.reconcile.returns import read_marks, returned_traffic, traffic_after
 from manor.reconcile.site import fence
-from manor.reconcile.tiers import write_switch_files
+from manor.reconcile.switching import write_switch_files
 from manor.rollout.fleet import SlotRef
 from manor.rollout.guarding import check_data
 from manor.rollout.live import LiveFleet

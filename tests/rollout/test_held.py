@@ -15,7 +15,7 @@ from manor.execution.values import HostPath
 from manor.observe.slots import read_slots, traffic_of
 from manor.operations.chaos import Point
 from manor.operations.step import Here
-from manor.reconcile.tiers import write_switch_files
+from manor.reconcile.switching import write_switch_files
 from manor.rollout.fleet import SlotRef
 from manor.rollout.live import LiveFleet
 from manor.rollout.probing import Prober

@@ -287,6 +287,18 @@ async def test_it_is_an_operation_with_journal_and_audit(opened: Context, machin
     assert await take_down(opened, Extent(("dev", "prod")), ADA) == {}
 
 
+async def test_an_apply_that_somebody_left_ends_with_it(opened: Context, machine: Machine) -> None:
+    left = opened.store.write_now(operations.create, NewOperation("apply", "prod", estate_digest=opened.estate.digest), at=1.0)
+    token = take(opened.store, "prod", left.id).token
+    opened.store.write_now(operations.begin, left.id, token, at=1.0)
+    opened.store.write_now(leases.release, "prod", token)
+    results = await take_down(opened, Extent(("prod",)), ADA)
+    ended = opened.store.read_now(operations.get, left.id)
+    assert (ended.state, ended.summary) == (OperationState.ABANDONED, "the environment was taken down")
+    assert results["prod"].operation.state is OperationState.DONE
+    opened.store.read_now(operations.require_none_unfinished, "prod")
+
+
 async def killed_half_way(context: Context) -> None:
     def die(_seq: int, kind: str, point: Point) -> None:
         if (kind, point) == ("end-host", Point.AFTER_ACT):

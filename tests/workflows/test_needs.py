@@ -61,6 +61,7 @@ def cases() -> Iterator[tuple[str, EnvironmentStatus, tuple[str, ...]]]:
     ways = "`manor resume op-1`, or `manor abandon op-1`"
     yield "left", prod(unfinished=(running,)), (f"ship prod/shop is half done, and nobody carries it out (draining): {ways}",)
     yield "paused", prod(unfinished=(paused,)), (f"ship prod/shop is paused (web-1 is held): {ways}",)
+    yield "paused without a word", prod(unfinished=(replace(paused, summary=""),)), (f"ship prod/shop is paused: {ways}",)
     left = LeftStatus(operation(OperationState.FAILED), ("web-1", "web-2"))
     yield "not brought back", prod(left=(left,)), ("ship prod/shop failed, and web-1, web-2 were not brought back: `manor resume op-1 --only failed`",)
 

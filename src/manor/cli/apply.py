@@ -31,10 +31,11 @@ def command(estate: Path | None, environments: tuple[str, ...], expected: str, a
     """
     from manor.cli.terminal.plans import foreseen_printer
     from manor.operations.chaos import chaos_from
-    from manor.reconcile.ending import raise_unless_applied
-    from manor.workflows.applying import apply_plan, plan_site, require_plan_hash
+    from manor.workflows.applying import require_plan_hash
     from manor.workflows.context import open_context
     from manor.workflows.foreseeing import foresee_apply
+    from manor.workflows.left import apply_environment
+    from manor.workflows.rolling import Carrying
     from manor.workflows.snapshots import keep_estate
     from manor.workflows.up import prefixed
 
@@ -46,24 +47,14 @@ def command(estate: Path | None, environments: tuple[str, ...], expected: str, a
             return
         keep_estate(context)
         for name in names:
-            planned = run(lambda stop, name=name: plan_site(context, name))  # type: ignore[misc]
-            result = run_changing(
+            tell = prefixed(printer(as_json=as_json), name)
+            plan, result = run_changing(
                 context,
-                lambda stop, name=name, planned=planned: apply_plan(  # type: ignore[misc]
-                    context,
-                    planned,
-                    prefixed(printer(as_json=as_json), name),
-                    stop,
-                    actor=actor(),
-                    expected=expected,
-                    wait_seconds=wait_seconds,
-                    allow_destroy=allow_destroy,
-                    chaos=chaos_from(os.environ),
+                lambda stop, name=name, tell=tell: apply_environment(  # type: ignore[misc]
+                    context, name, Carrying(actor(), tell, stop, chaos_from(os.environ), wait_seconds), expected=expected, allow_destroy=allow_destroy
                 ),
             )
-            if result is not None:
-                raise_unless_applied(result)
-            print_applied(name, planned.plan.hash, result, as_json=as_json)
+            print_applied(name, plan.hash, result, as_json=as_json)
 
 
 def print_applied(environment: str, plan_hash: str, result: Result | None, *, as_json: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from pathlib import Path
 
 import click
@@ -25,12 +26,17 @@ def command(estate: Path | None, environments: tuple[str, ...], purge: bool, wai
     Nothing is ended while an operation is under way in one of them.
     """
     from manor.cli.terminal.plans import foreseen_printer
+    from manor.estate.load import load_estate
     from manor.operations.chaos import chaos_from
-    from manor.workflows.context import open_context
+    from manor.workflows.context import find_estate, open_context, require_environment, state_folder
     from manor.workflows.down import Extent, give_machine_back, purge_state, take_down
     from manor.workflows.foreseeing import foresee_down
     from manor.workflows.rolling import Carrying
 
+    if not state_folder(file := find_estate(estate)).is_dir():
+        declared = load_estate(file)
+        print_down(tuple(require_environment(declared, name).name for name in environments) or tuple(declared.environments), (), as_json=as_json)
+        return
     with open_context(estate, dry_run=dry_run) as context:
         names = environments or tuple(context.estate.environments)
         for name in names:
@@ -41,9 +47,17 @@ def command(estate: Path | None, environments: tuple[str, ...], purge: bool, wai
             return
         extent = Extent(names, ends_controller=not environments, purges=purge)
         tell = printer(as_json=as_json)
-        run_changing(context, lambda stop: take_down(context, extent, Carrying(actor(), tell, stop, chaos_from(os.environ), wait_seconds)))
+        results = run_changing(context, lambda stop: take_down(context, extent, Carrying(actor(), tell, stop, chaos_from(os.environ), wait_seconds)))
         if purge or not environments:
             give_machine_back(context)
         if purge:
             purge_state(context)
-        print_result({"environments": list(names), "purged": purge}, as_json=as_json, text=f"{', '.join(names)}: down")
+        print_down(names, results, purged=purge, as_json=as_json)
+
+
+def print_down(names: Collection[str], ended: Collection[str], *, as_json: bool, purged: bool = False) -> None:
+    """Print which environments were ended, and where there was nothing to end."""
+    not_up = [name for name in names if name not in ended]
+    told = ((", ".join(ended), "down"), (", ".join(not_up), "nothing to take down"))
+    found = {"environments": list(ended), "not_up": not_up, "purged": purged}
+    print_result(found, as_json=as_json, text="\n".join(f"{which}: {word}" for which, word in told if which))

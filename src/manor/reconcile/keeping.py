@@ -1,6 +1,6 @@
-"""A tier's files as they were before an operation: kept, compared with what is there, put back (docs/apply.md).
+"""A tier's files as they were before an operation, and what was on the air by them: kept, compared with what is there, put back (docs/apply.md).
 
-Invariant: they are kept whole before the first new one is written.
+Invariant: all is kept whole before the first new file is written.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from manor.execution.base import Runner
 from manor.execution.values import Effect, HostPath, MakeFolder, PutFile, Remove, Touch
 from manor.operations.step import Here
 from manor.reconcile.desired import DesiredHost, DesiredTier
-from manor.reconcile.site import remove_strays
+from manor.reconcile.serving import SERVED, Served, read_served
+from manor.reconcile.site import Site, remove_strays, with_parents
+from manor.reconcile.switching import switch_paths
 
 UNKNOWN_MODE = 0o640
 """Of a file that is put back and that the declared tier no longer has."""
@@ -26,6 +28,16 @@ def kept_in(host: DesiredHost, here: Here, key: str) -> HostPath:
 def whole_mark(kept: HostPath) -> HostPath:
     """Return the file that is written last: without it the copies beside it may be some of several."""
     return kept.with_name(f"{kept.name}.whole")
+
+
+def served_file(kept: HostPath) -> HostPath:
+    """Return where it is kept what was on the air before a tier's change."""
+    return kept.with_name(f"{kept.name}.served")
+
+
+def switch_copies(kept: HostPath) -> HostPath:
+    """Return the folder where state files are kept as they were."""
+    return kept.with_name(f"{kept.name}.switch")
 
 
 class Told(StrEnum):
@@ -60,24 +72,44 @@ async def is_there(path: HostPath, runner: Runner) -> bool:
     return path in await runner.digest([path])
 
 
-async def keep_files(kept: HostPath, tier: DesiredTier, runner: Runner) -> Mapping[str, bytes]:
-    """Keep the files as they are, unless a try before this one did: by then they may be half-way new."""
+async def keep_files(kept: HostPath, tier: DesiredTier, ports: Site) -> Mapping[str, bytes]:
+    """Keep the files as they are, and what is on the air, unless a try before this one did: by then they may be half-way new."""
+    runner = ports.runners[tier.node.host]
     if await is_there(whole_mark(kept), runner):
         return await contents(kept, runner)
     before = await present(tier, runner)
     copies = [PutFile(kept / name, content, 0o600) for name, content in before.items()]
-    await runner.change([Remove(kept), MakeFolder(kept, 0o700), *copies, PutFile(whole_mark(kept), b"")])
+    states = await runner.read(switch_paths(tier))
+    traffic = [PutFile(switch_copies(kept) / path.name, content, 0o600) for path, content in states.items()]
+    served = PutFile(served_file(kept), SERVED.dump_json(await read_served(ports, tier)))
+    gone = [Remove(kept), Remove(switch_copies(kept))]
+    await runner.change([*gone, MakeFolder(kept, 0o700), *copies, *with_parents(traffic), served, PutFile(whole_mark(kept), b"")])
     return before
 
 
-async def put_files_back(tier: DesiredTier, runner: Runner, before: Mapping[str, bytes]) -> None:
-    """Have exactly the old files there."""
+async def read_kept_served(kept: HostPath, runner: Runner) -> tuple[Served, ...]:
+    """Return what was on the air before the first try at a tier's change."""
+    path = served_file(kept)
+    text = (await runner.read([path])).get(path)
+    return SERVED.validate_json(text) if text else ()
+
+
+async def put_files_back(kept: HostPath, tier: DesiredTier, runner: Runner, before: Mapping[str, bytes]) -> None:
+    """Have exactly the old files there, and the state files that were beside them."""
     etc, own, touch = tier.node.folders.etc, tier.own_path, Touch(subject=tier.node.subject, effect=Effect.INCLUDE)
     modes = {file.path.name: file.mode for file in tier.files}
     acts = [PutFile(tier.paths.get(name, etc / name), content, modes.get(name, UNKNOWN_MODE), touch) for name, content in before.items()]
     gone = [Remove(own, touch)] if own is not None and own.name not in before else []
-    await runner.change([*acts, *gone])
+    await runner.change([*acts, *gone, *await old_switch_files(kept, tier, runner)])
     await remove_strays(etc, (etc / name for name in before), runner, tier.node.subject)
+
+
+async def old_switch_files(kept: HostPath, tier: DesiredTier, runner: Runner) -> list[PutFile]:
+    """Return the acts that put state files back which the change wrote otherwise: they name ports too."""
+    now = await runner.read(switch_paths(tier))
+    old = await contents(switch_copies(kept), runner)
+    touch = Touch(subject=tier.node.subject, effect=Effect.INCLUDE)
+    return [PutFile(path, old[path.name], touch=touch) for path, content in now.items() if old.get(path.name, content) != content]
 
 
 async def is_mixed(tier: DesiredTier, host: DesiredHost, runner: Runner, here: Here) -> bool:

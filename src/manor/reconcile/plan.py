@@ -65,6 +65,8 @@ class Plan:
     hash: str = ""
     roots: Mapping[str, str] = field(default_factory=dict)
     """Host → the folder below which its files are."""
+    risks: tuple[str, ...] = ()
+    """What might not work of it, a line each; no part of the hash."""
 
     @property
     def is_empty(self) -> bool:

@@ -6,17 +6,14 @@ Invariant: a tier that does not work with its new files gets the old ones back, 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from manor.errors import ApplyFailed, CommandFailed, ManorError, NotRestored, Refused, Unreachable
 from manor.estate.layout import tier_program
-from manor.estate.topology import ServiceView, TrafficState
 from manor.execution.base import Runner
 from manor.execution.values import Act, HostPath, MakeFolder, PutFile, Remove
 from manor.integrations.supervisors.base import ProgramStatus
 from manor.observe.hosts import HostQuestion, observe_programs
-from manor.observe.slots import read_slots, traffic_of
 from manor.operations.step import Evidence, Here, Holds
 from manor.reconcile.desired import DesiredHost, DesiredTier
 from manor.reconcile.due import forget_due, is_due, mark_of, note_due
@@ -31,12 +28,14 @@ from manor.reconcile.keeping import (
     note_told,
     present,
     put_files_back,
+    read_kept_served,
     read_told,
     whole_mark,
 )
 from manor.reconcile.parts import answer_of, find_master, judge_part, part_problem, pasted_problems, reload_part, remembered, untold
-from manor.reconcile.returns import returned_traffic
+from manor.reconcile.serving import Served, require_back, require_foreseen, require_serving
 from manor.reconcile.site import POLL_SECONDS, READY_SECONDS, SLACK_SECONDS, HostStep, Site, anyhow, remove_strays, tell_supervisor, with_parents, write_changed
+from manor.reconcile.switching import all_traffic, keep_out, write_switch_files
 from manor.state.clock import Clock
 
 RELOAD_SECONDS = 3.0
@@ -101,8 +100,8 @@ class ChangeTier(HostStep):
     key: str
     kind = "change"
     precondition = "exactly the old files are there, and a running process works by them"
-    postcondition = "exactly the declared files are there, and a running process was seen to work by them"
-    compensation = "exactly the kept old files are put back, and a process that was told of the new ones takes them over"
+    postcondition = "exactly the declared files are there, a running process was seen to work by them, and what was on the air is on it"
+    compensation = "exactly the kept old files are put back, state files too, and a process that was told of the new ones takes them over"
 
     @property
     def text(self) -> str:
@@ -135,7 +134,10 @@ class ChangeTier(HostStep):
         if tier.node.theirs is not None:
             await find_master(tier, runner)
         kept = kept_in(host, here, self.key)
-        before = await keep_files(kept, tier, runner)
+        before = await keep_files(kept, tier, ports)
+        served = await read_kept_served(kept, runner)
+        if before == await present(tier, runner) and not await works_by_them(host, runner, tier, before):
+            await self._require_harmless(tier, served, ports, here)
         await write_switch_files(ports, tier, runner)
         await note_due(host, tier, runner, before)
         await write_changed(runner, tier.files, tier.own_path)
@@ -148,35 +150,43 @@ class ChangeTier(HostStep):
         await note_told(kept, runner, Told.TOLD)
         try:
             word = await take_over(tier, host, runner, before, ports.store.clock)
-            await verify(tier, host, runner, ports)
+            await wait_ready(tier, runner, ports)
+            await require_serving(ports, served, here.say)
+            await ports.fence(self.host, here.token)
+            await note_loaded(tier, host, runner)
         except ManorError as error:
             await ports.fence(self.host, here.token)  # who has taken over meanwhile may have written files of its own
-            await self._restore(tier, host, runner, before, error, ports)
+            await self._restore(tier, before, Broken(error, here, served), ports)
         await note_told(kept, runner, Told.TAKEN)
         return f"{self.key}: {word}"
+
+    async def _require_harmless(self, tier: DesiredTier, served: tuple[Served, ...], ports: Site, here: Here) -> None:
+        """See that nothing is known beforehand against the change; that may have taken its time. Raises ApplyFailed, FencedOff."""
+        try:
+            await require_foreseen(ports, tier.node, served)
+        except ApplyFailed as error:
+            raise ApplyFailed(f"{self.host}: {self.key} was not changed: {error}") from error
+        await ports.fence(self.host, here.token)
 
     async def compensate(self, ports: Site, here: Here) -> str:
         """Put exactly the old files back; a process that was told of the new ones takes the old ones over again."""
         await ports.fence(self.host, here.token)
         tier, host, runner = ports.tier(self.host, self.key), ports.hosts[self.host], ports.runners[self.host]
         kept = kept_in(host, here, self.key)
-        await put_files_back(tier, runner, await contents(kept, runner))
         is_told = await read_told(kept, runner) is not Told.NOTHING and await is_running(host, runner, tier)
-        if is_told:
-            await self._work_by_old(tier, host, runner, ports)
+        before = await contents(kept, runner)
+        await (work_by_old(tier, before, kept, ports) if is_told else put_files_back(kept, tier, runner, before))
         await forget_due(host, tier, runner)
         await note_told(kept, runner, Told.NOTHING)
         return f"{self.key}: the old files are back{', and it runs with them' if is_told else ''}"
 
-    async def _work_by_old(self, tier: DesiredTier, host: DesiredHost, runner: Runner, ports: Site) -> None:
-        await take_over(tier, host, runner, declared(tier), ports.store.clock)
-        await verify(tier, host, runner, ports, is_restored=True)
-
-    async def _restore(self, tier: DesiredTier, host: DesiredHost, runner: Runner, before: Mapping[str, bytes], error: ManorError, ports: Site) -> None:
+    async def _restore(self, tier: DesiredTier, before: Mapping[str, bytes], broken: Broken, ports: Site) -> None:
+        """Put the old files back and see that it works by them. Raises ApplyFailed when it does, NotRestored when it does not."""
+        host, error = ports.hosts[self.host], broken.error
         try:
-            await put_files_back(tier, runner, before)
-            await self._work_by_old(tier, host, runner, ports)
-            await forget_due(host, tier, runner)
+            await work_by_old(tier, before, kept_in(host, broken.here, self.key), ports)
+            await require_back(ports, broken.served)
+            await forget_due(host, tier, ports.runners[self.host])
         except ManorError as second:
             raise NotRestored(
                 f"{self.host}: {self.key} failed ({error}) and does not work with its old files either ({second}); "
@@ -184,6 +194,25 @@ class ChangeTier(HostStep):
                 f"the old ones in {host.layout.root}/ops/*/before/{self.key}; see {host.layout.readme} for the commands"
             ) from error
         raise ApplyFailed(f"{self.host}: {self.key} did not work with its new files ({error}); the old ones are back and it runs with them") from error
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A tier that does not work with its new files: why, in which step, and what was on the air before."""
+
+    error: ManorError
+    here: Here
+    served: tuple[Served, ...]
+
+
+async def work_by_old(tier: DesiredTier, before: Mapping[str, bytes], kept: HostPath, ports: Site) -> None:
+    """Have a running tier work by its old files again, with the traffic that it has. Raises ManorError if it does not."""
+    host, runner = ports.hosts[tier.node.host], ports.runners[tier.node.host]
+    traffic = await all_traffic(tier, runner)
+    await put_files_back(kept, tier, runner, before)
+    await take_over(tier, host, runner, declared(tier), ports.store.clock)
+    await verify(tier, host, runner, ports, is_restored=True)
+    await keep_out(tier, traffic, runner)
 
 
 async def take_over(tier: DesiredTier, host: DesiredHost, runner: Runner, before: Mapping[str, bytes], clock: Clock) -> str:
@@ -222,7 +251,19 @@ async def verify(tier: DesiredTier, host: DesiredHost, runner: Runner, ports: Si
     if is_restored and tier.node.theirs is not None:
         await find_master(tier, runner)  # with the old files it may answer nothing of ours
         return
-    clock, path = ports.store.clock, host.layout.loaded(tier.node.key)
+    await wait_ready(tier, runner, ports, is_restored=is_restored)
+    if not is_restored:
+        await note_loaded(tier, host, runner)
+
+
+async def note_loaded(tier: DesiredTier, host: DesiredHost, runner: Runner) -> None:
+    """Remember that a tier's process has taken the declared files over; no restart is due any more."""
+    await runner.change([PutFile(host.layout.loaded(tier.node.key), f"{tier.digest}\n".encode()), Remove(mark_of(host, tier))])
+
+
+async def wait_ready(tier: DesiredTier, runner: Runner, ports: Site, *, is_restored: bool = False) -> None:
+    """Wait until a tier answers and, unless it has its old files again, works by the declared ones. Raises ApplyFailed."""
+    clock = ports.store.clock
     limit, problem = clock.now() + READY_SECONDS, "no answer yet"
     while clock.now() < limit:
         try:
@@ -232,37 +273,10 @@ async def verify(tier: DesiredTier, host: DesiredHost, runner: Runner, ports: Si
         except (Unreachable, CommandFailed) as error:
             found = str(error)
         if found is None:
-            if not is_restored:
-                await runner.change([PutFile(path, f"{tier.digest}\n".encode()), Remove(mark_of(host, tier))])
             return
         problem = found
         await clock.sleep(POLL_SECONDS)
     raise ApplyFailed(f"{tier.node.key} did not answer within {READY_SECONDS:g} s: {problem}")
-
-
-async def write_switch_files(ports: Site, tier: DesiredTier, runner: Runner) -> None:
-    """Write a switching tier's state files, so that it starts and reloads with the traffic that it has; as the store has it where it does not run."""
-    if not tier.node.is_switching:
-        return
-    rows = await read_slots(ports.store, ports.wiring.environment.name)
-    for view in tier.node.services:
-        returned = await returned_traffic(runner, ports.hosts[tier.node.host].layout.guard(view.name), tier.proxy)
-        traffic = {**traffic_of(view, rows), **returned, **await traffic_now(tier, view, runner)}
-        await runner.change(with_parents(tier.proxy.switch_files(tier.node, view, traffic)))
-
-
-async def traffic_now(tier: DesiredTier, view: ServiceView, runner: Runner) -> Mapping[str, TrafficState]:
-    """Return how a running process treats those servers of a service that it knows; nothing if it does not answer."""
-    try:
-        completed = await runner.carry_out(tier.proxy.observe_switch(tier.node, view))
-    except (Unreachable, CommandFailed):
-        return {}
-    found: dict[str, TrafficState] = {}
-    for server in view.servers:
-        with suppress(ManorError, ValueError):  # it works by older files, which do not have this one
-            known = tier.proxy.parse_switch(tier.node, replace(view, servers=(server,)), completed)
-            found.update({one.name: one.traffic for one in known})
-    return found
 
 
 async def loaded(host: DesiredHost, runner: Runner, tier: DesiredTier) -> str:
@@ -358,7 +372,7 @@ class ConfirmTier(HostStep):
     key: str
     kind = "confirm"
     precondition = "a change of the tier was begun, and the apply has failed"
-    postcondition = "it works with all old files or all new ones"
+    postcondition = "it works with all old files or all new ones, and has on the air what it had"
     compensation = "none needed: it only looks"
 
     @property
@@ -367,13 +381,14 @@ class ConfirmTier(HostStep):
         return f"{self.key}: works"
 
     async def do(self, ports: Site, here: Here) -> Evidence:
-        """Look. Raises NotRestored when it does not answer, or has neither the old files nor the new ones."""
+        """Look. Raises NotRestored when it does not answer, has neither the old files nor the new ones, or what was on the air is not."""
         tier, host, runner = ports.tier(self.host, self.key), ports.hosts[self.host], ports.runners[self.host]
         if await is_mixed(tier, host, runner, here):
             raise NotRestored(f"{self.host}: {self.key} has some old files and some new ones in {tier.node.folders.etc}; `manor apply` finishes them")
         if await is_running(host, runner, tier):
             try:
                 await verify(tier, host, runner, ports, is_restored=True)
+                await require_back(ports, await read_kept_served(kept_in(host, here, self.key), runner), is_settled=True)
             except ApplyFailed as error:
                 raise NotRestored(f"{self.host}: {error}") from error
         return "works"

@@ -35,6 +35,7 @@ from manor.state.journal import StepRow
 from manor.state.operations import NewOperation, Operation
 from manor.state.store import Store
 from manor.workflows.context import Context
+from manor.workflows.risks import find_risks
 
 APPLY_KINDS: StepKinds[Site] = StepKinds(KINDS)
 SHOWN_DIGITS = 12
@@ -120,7 +121,8 @@ async def plan_site(context: Context, environment: str) -> Planned:
     """Return what differs between declaration and reality in an environment."""
     site = context.site(environment)
     observed = await observe_site(site)
-    return Planned(plan_environment(environment, context.estate.digest, site.hosts.values(), observed), site, observed)
+    plan = plan_environment(environment, context.estate.digest, site.hosts.values(), observed)
+    return Planned(plan if plan.is_empty else replace(plan, risks=await find_risks(context, environment)), site, observed)
 
 
 async def apply_plan(

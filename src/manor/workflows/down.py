@@ -22,6 +22,7 @@ from manor.state.operations import NewOperation, Operation
 from manor.workflows.context import Context
 from manor.workflows.controlling import stop_controller
 from manor.workflows.ending_hosts import DOWN_KINDS, VERB, LiveEnding, parts_of, plan_down, raise_unless_down, unfinished_down
+from manor.workflows.left import end_left, left_applies
 from manor.workflows.rolling import Carrying
 from manor.workflows.snapshots import context_at, keep_estate
 from manor.workflows.up import prefixed
@@ -75,7 +76,9 @@ def require_no_other(up: Iterable[str], named: Iterable[str]) -> None:
 
 
 async def end_environment(context: Context, name: str, lease: Lease, carrying: Carrying) -> Result:
-    """End one environment: go on with the end that was begun, else begin one."""
+    """End one environment: go on with the end that was begun, else begin one. An apply that somebody left ends with it."""
+    for left in await left_applies(context.store, name):
+        await end_left(context, left, lease, carrying, "the environment was taken down")
     begun = await unfinished_down(context.store, name)
     if begun is None:
         site = context.site(name)

@@ -30,6 +30,7 @@ from manor.workflows.deliveries import SHIP, accept_and_write_down, entrance, fi
 from manor.workflows.delivery import Entry, ask_entry, path_from, prepare_return
 from manor.workflows.down import require_no_other
 from manor.workflows.ending_hosts import EndHost, EndPart, parts_of
+from manor.workflows.left import leads_here, left_applies
 from manor.workflows.removing import plan_removal, prepare_removal
 from manor.workflows.rolling import Rollout, is_done, prepare_rollout, require_done
 from manor.workflows.services import prepare_restart
@@ -91,6 +92,9 @@ async def foreseen_apply(context: Context, environment: str, verb: str, expected
     done = await context.store.read(operations.carried_out, environment, expected) if expected else None
     if done is not None:
         return Foreseen(verb, environment, note=f"nothing to do; plan {short(expected)} was carried out by operation {done.id}")
+    left = [one for one in await left_applies(context.store, environment) if leads_here(context, one, expected)]
+    if left:
+        return await foreseen_rest(context, left[0], verb)
     require_expected(plan, expected)
     if plan.is_empty:
         return Foreseen(verb, environment, note="nothing to do; all is as declared")
@@ -215,10 +219,15 @@ async def foresee_resume(context: Context, found: Operation | Delivery, delivery
 
 
 async def foresee_rest(context: Context, operation: Operation, show: Show) -> None:
-    """Show the steps that an operation still has to take, as the journal has them."""
+    """Show the steps that an operation still has to take."""
+    show(await foreseen_rest(context, operation, operation.verb))
+
+
+async def foreseen_rest(context: Context, operation: Operation, verb: str) -> Foreseen:
+    """Return the steps that an operation still has to take, as the journal has them. Raises Busy."""
     await require_lease(context, operation.lease)
     rows = [row for row in await context.store.read(journal.steps, operation.id, operation.plan) if row.outcome is Outcome.PENDING]
-    show(Foreseen(operation.verb, operation.environment, tuple(map(left_step, rows)), f"what is left of operation {operation.id}"))
+    return Foreseen(verb, operation.environment, tuple(map(left_step, rows)), f"what is left of operation {operation.id}")
 
 
 async def require_lease(context: Context, name: str) -> None:

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from manor.errors import DifferencesFound
 from manor.operations.events import Event, Listener
 from manor.operations.planning import Result
-from manor.reconcile.ending import raise_unless_applied
-from manor.workflows.applying import apply_plan, plan_site
+from manor.state.clock import Clock
 from manor.workflows.context import Context
+from manor.workflows.left import apply_planned, plan_after_left
 from manor.workflows.rolling import Carrying
 from manor.workflows.snapshots import keep_estate
 
@@ -32,10 +32,8 @@ async def bring_up(context: Context, environments: tuple[str, ...], carrying: Ca
         context.wiring(name)
 
     async def one(name: str) -> Result | None:
-        result = await converge(context, name, carrying, allow_destroy=allow_destroy)
-        if result is not None:
-            raise_unless_applied(result)
-        return result
+        own = replace(carrying, tell=prefixed(carrying.tell, name))
+        return await converge(context, name, own, allow_destroy=allow_destroy)
 
     results = await asyncio.gather(*(one(name) for name in environments), return_exceptions=True)
     for result in results:
@@ -45,17 +43,26 @@ async def bring_up(context: Context, environments: tuple[str, ...], carrying: Ca
 
 
 async def converge(context: Context, environment: str, carrying: Carrying, *, allow_destroy: bool = False) -> Result | None:
-    """Plan and apply one environment; None: nothing to do. What changed while the lease was waited for is planned anew. Raises what an apply raises."""
-    clock = context.store.clock
+    """Plan and apply one environment, after what was left of an apply; None: nothing to do.
+
+    What changed while the lease was waited for is planned anew. Raises what an apply raises.
+    """
+    clock, ended = context.store.clock, None
     limit = clock.now() + carrying.wait_seconds
     while True:
-        planned, tell = await plan_site(context, environment), prefixed(carrying.tell, environment)
-        left = max(limit - clock.now(), 0.0)
+        planned, left = await plan_after_left(context, environment, until(limit, clock, carrying))
+        ended = left or ended
+        waiting = until(limit, clock, carrying)
         try:
-            return await apply_plan(context, planned, tell, carrying.stop, actor=carrying.actor, wait_seconds=left, allow_destroy=allow_destroy)
+            return await apply_planned(context, planned, waiting, allow_destroy=allow_destroy) or ended
         except DifferencesFound:
-            if not left:
+            if not waiting.wait_seconds:
                 raise
+
+
+def until(limit: float, clock: Clock, carrying: Carrying) -> Carrying:
+    """Return how to carry something out that waits for a lease no longer than to a moment."""
+    return replace(carrying, wait_seconds=max(limit - clock.now(), 0.0))
 
 
 def prefixed(tell: Listener, environment: str) -> Listener:

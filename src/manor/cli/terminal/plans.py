@@ -28,6 +28,8 @@ def plan_lines(plan: Plan, *, with_diff: bool) -> Iterator[str]:
             yield "\n".join(f"      {diff_line(line)}" for line in change.diff.splitlines())
     for host, why in plan.unreachable:
         yield click.style(f"  {plan.environment}/{host}  unreachable: {why}", fg="red")
+    for risk in plan.risks:
+        yield click.style(f"  risk: {risk} (docs/apply.md)", fg="yellow")
     if not plan.is_empty:
         yield f"{plan.environment}: carry out just this with `manor apply -e {plan.environment} --plan {short(plan.hash)}`"
 
@@ -58,7 +60,8 @@ def diff_line(line: str) -> str:
 def plan_object(plan: Plan) -> dict[str, Any]:
     """Return a plan for programs."""
     changes = [dataclasses.asdict(change) for change in plan.changes]
-    return {"environment": plan.environment, "hash": plan.hash, "estate": plan.estate_digest, "changes": changes, "unreachable": dict(plan.unreachable)}
+    found = {"environment": plan.environment, "hash": plan.hash, "estate": plan.estate_digest, "changes": changes}
+    return {**found, "risks": list(plan.risks), "unreachable": dict(plan.unreachable)}
 
 
 def foreseen_printer(*, as_json: bool) -> Callable[[Foreseen], None]:
