@@ -9,6 +9,7 @@ import shutil
 import signal
 import sqlite3
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -164,6 +165,8 @@ def test_logs_are_followed_over_a_rotation(estate: LiveEstate) -> None:
     log.write_text("before\n")
     process = estate.start("logs", "echo", "--slot", "a", "--follow", "-n", "1")
     assert process.stdout is not None
+    limit = threading.Timer(30.0, process.kill)
+    limit.start()
     try:
         assert process.stdout.readline().split()[-1] == "before"
         write(log, "one\n")
@@ -174,6 +177,7 @@ def test_logs_are_followed_over_a_rotation(estate: LiveEstate) -> None:
         os.kill(process.pid, signal.SIGINT)
         assert process.wait(10) == 0
     finally:
+        limit.cancel()
         end(process)
 
 

@@ -10,13 +10,15 @@ import pytest
 
 from manor.errors import UsageError
 from manor.execution.base import Runner
-from manor.execution.values import HostPath
+from manor.execution.guard import Guard
+from manor.execution.recording import RecordingRunner
+from manor.execution.values import Act, Command, Completed, HostPath
 from manor.state import releases
 from manor.state.releases import SlotRow
 from manor.state.words import Slot, Traffic
 from manor.workflows.context import Context, open_context
 from manor.workflows.log_lines import Line
-from manor.workflows.logs import Source, Wanted, find_sources, last_lines
+from manor.workflows.logs import Reader, Source, Wanted, find_sources, last_lines
 from tests.workflows.conftest import ESTATE
 
 
@@ -84,3 +86,21 @@ def log(name: str, *times: float | None, is_serving: bool = False) -> tuple[Sour
 def test_the_last_lines(logs: list[tuple[Source, list[Line]]], shown: str) -> None:
     assert " ".join(line.text for line in last_lines(logs, 2)) == shown
     assert last_lines(logs, 0) == []
+
+
+async def test_a_log_that_is_renamed_while_its_files_are_listed_is_read_to_its_end() -> None:
+    """The listing that falls into the rename knows only the new file."""
+    log = "/srv/log/web-a.log"
+    listings = iter([f"7 7 1 {log}", f"8 6 3 {log}", f"7 11 2 {log}.1\n8 6 3 {log}"])
+    parts = {(log, "1", "7"): b"before\n", (f"{log}.1", "8", "4"): b"one\n", (log, "1", "6"): b"three\n"}
+
+    def answer(act: Act) -> Completed:
+        assert isinstance(act, Command)
+        _, _, _, what, *words = map(str, act.argv)
+        return Completed(0, next(listings).encode() if what == "list" else parts[words[0], words[1], words[2]])
+
+    runner = RecordingRunner("prod/web-1", Guard("prod/web-1"))
+    runner.reply("/bin/sh", answer)
+    reader = Reader(Source("prod/web-1", "web-a", HostPath(log), "service/web", runner))
+    assert [line.text for line in await reader.last(1)] == ["before"]
+    assert [line.text for line in await reader.more()] == ["one", "three"]

@@ -155,6 +155,8 @@ class Reader:
     async def more(self) -> list[Line]:
         """Return what was written since."""
         files = {file.inode: file for file in await self._files()}
+        if self.inode and self.inode not in files:  # renamed away while they were listed: by now it has its new name
+            files = {file.inode: file for file in await self._files()}
         current = next((file for file in files.values() if file.path == self.source.path), None)
         texts: list[str] = []
         old = files.get(self.inode)
