@@ -96,7 +96,7 @@ async def test_what_was_before_the_step_that_failed_is_no_excuse(rollouts: Inlin
         return False
 
     monkeypatch.setattr("manor.rollout.slots.healthy_everywhere", unseen)
-    run, _ = await turned_round(rollouts, case("before"), "warm", lambda world: world.disturbances.append((world.now - 1.0, RESTARTED)))
+    run, _ = await turned_round(rollouts, case("before"), "warm", lambda world: world.disturbances.append((world.now - 6.0, RESTARTED)))
     assert run.world.standing["new"] == "burned"
 
 

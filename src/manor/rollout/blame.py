@@ -26,6 +26,8 @@ from manor.state.journal import StepRow
 TRIES = 3
 BETWEEN_SECONDS = 1.0
 """A program that was disturbed itself has so long to answer again."""
+COMING_SECONDS = 5.0
+"""A tier that was started again so shortly before a step was begun may not have been up in it: its wrapper waits a second, and it reads its files."""
 LATE_SECONDS = 10.0
 """What ended so long after its deadline was not carried out in that time: a step that is at work is ended by its deadline."""
 
@@ -59,7 +61,7 @@ async def excuse_of(accused: Iterable[SlotRef], happened: tuple[tuple[StepRow, .
     reached = {ref: await is_reached(ports, ref) for ref in accused}
     lost = dict.fromkeys(ref.host for ref, answered in reached.items() if not answered)
     otherwise = [f"{', '.join(lost)} can't be reached, so nobody can tell how it does there"] if lost else []
-    otherwise += [] if lost else await ports.disturbed(disturbed_since(steps, ports.now()))
+    otherwise += [] if lost else await ports.disturbed(disturbed_since(steps, ports.now()) - COMING_SECONDS)
     otherwise += absences(steps, deadline)
     innocent = bool(otherwise) and all([await answers(ports, ref) for ref, answered in reached.items() if answered])
     return "; ".join(otherwise) if innocent else ""
