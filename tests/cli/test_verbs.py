@@ -320,8 +320,12 @@ def test_a_repository_is_made_and_listed(estate: Shell) -> None:
 def test_a_dry_run_of_a_ship_leaves_nothing(estate: Shell, is_golden: Golden) -> None:
     (estate.folder / "built").mkdir()
     (estate.folder / "built" / "VERSION").write_text("1")
-    rows = contents(estate.folder)
     words = ("ship", "shop", "--artifact", "built", "--dry-run")
+    assert (estate.run(*words).exit_code, estate.run(*words).stderr) == (2, "error: dev is not up; first `manor up -e dev`\n")
+    with open_context(estate.folder / "estate.yaml") as context:
+        for name in context.estate.environments:
+            context.wiring(name)  # its addresses are claimed, as by `up`
+    rows = contents(estate.folder)
     done = estate.run(*words)
     assert done.exit_code == 0, done.output
     assert is_golden("ship-dry-run.txt", re.sub(r"[0-9a-f]{12}", "0123456789ab", done.output))
