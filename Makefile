@@ -26,13 +26,13 @@ fix: setup       ## format, and mend what the linter can mend
 test: check test-thorough test-native e2e  ## everything that must be green: check, every moment of the models, real tools, real traffic
 
 test-thorough: setup  ## models of operations, killed at every single moment; properties with many examples
-	$(BIN)/python -m tools.run_tests thorough 480
+	$(BIN)/python -m tools.run_tests thorough 600
 
 test-native: setup  ## tests that start real tools
 	$(BIN)/python -m tools.run_tests native 480
 
 e2e: setup       ## tests that send real traffic through real tiers
-	$(BIN)/python -m tools.run_tests e2e 1800
+	$(BIN)/python -m tools.run_tests e2e 2400
 
 test-crash: setup  ## the full matrix of kills on real tiers; long
 	$(BIN)/python -m tools.run_tests crash 3600
