@@ -85,6 +85,7 @@ def test_a_reader_that_never_reads_is_left_behind(monkeypatch: pytest.MonkeyPatc
     stuck = Outlet(write)
     stuck.put("1")
     stuck.close()
+    assert stuck._thread.is_alive(), "whoever closes does not wait for it"
     never.set()
 
 

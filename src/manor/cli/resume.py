@@ -13,9 +13,14 @@ from manor.cli.terminal.printing import print_result, printer, say_aside
 from manor.cli.terminal.running import actor, run, run_changing
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from manor.operations.events import Listener
+    from manor.operations.stop import Stop
     from manor.state.deliveries import Delivery
     from manor.state.operations import Operation
     from manor.workflows.context import Context
+    from manor.workflows.rolling import Carrying
 
 
 @click.command("resume")
@@ -37,14 +42,12 @@ def command(operation: str, estate: Path | None, environment: str, only: str | N
         again(operation, estate, environment, wait_seconds, as_json=as_json)
         return
     from manor.cli.terminal.plans import foreseen_printer
-    from manor.operations.chaos import chaos_from
     from manor.state.operations import Operation
     from manor.workflows.deliveries import delivery_of, go_on
     from manor.workflows.delivery import summary_lines
     from manor.workflows.finding_receipts import verdict_of
     from manor.workflows.foreseeing import foresee_resume
     from manor.workflows.resuming import require_ended_well, resume_operation
-    from manor.workflows.rolling import Carrying
     from manor.workflows.snapshots import open_in_need
 
     with open_in_need(estate, say_aside, dry_run=dry_run) as context:
@@ -54,8 +57,9 @@ def command(operation: str, estate: Path | None, environment: str, only: str | N
         if dry_run:
             run(lambda stop: foresee_resume(context, found, delivery, foreseen_printer(as_json=as_json)))
             return
+        carried = carrying_with(tell, wait_seconds)
         if isinstance(found, Operation) and delivery is None:
-            result = run_changing(context, lambda stop: resume_operation(context, found, Carrying(actor(), tell, stop, chaos_from(os.environ), wait_seconds)))
+            result = run_changing(context, lambda stop: resume_operation(context, found, carried(stop)))
             mend_receipts(context)
             require_ended_well(result)
             shown = {"operation": found.id, "state": result.operation.state, "hosts": result.hosts}
@@ -63,12 +67,18 @@ def command(operation: str, estate: Path | None, environment: str, only: str | N
             print_result(shown, as_json=as_json, text=f"{found.id}: {told or result.operation.state}")
         elif delivery is not None:
             identifier = delivery.id
-            delivered = run_changing(
-                context, lambda stop: go_on(context, identifier, Carrying(actor(), tell, stop, chaos_from(os.environ), wait_seconds), by_person=True)
-            )
+            delivered = run_changing(context, lambda stop: go_on(context, identifier, carried(stop), by_person=True))
             mend_receipts(context)
             for one, line in zip(delivered, summary_lines(delivered), strict=True):
                 print_result(vars(one), as_json=as_json, text=line)
+
+
+def carrying_with(tell: Listener, wait_seconds: float) -> Callable[[Stop], Carrying]:
+    """Return how what is resumed is carried out, once it is known what can stop it."""
+    from manor.operations.chaos import chaos_from
+    from manor.workflows.rolling import Carrying
+
+    return lambda stop: Carrying(actor(), tell, stop, chaos_from(os.environ), wait_seconds)
 
 
 def find(context: Context, named: str, environment: str, *, dry_run: bool) -> Operation | Delivery:
@@ -94,20 +104,18 @@ def mend_receipts(context: Context) -> None:
 
 def again(named: str, estate: Path | None, environment: str, wait_seconds: float, *, as_json: bool) -> None:
     """Go on with the hosts that failed in an operation that has ended."""
-    from manor.operations.chaos import chaos_from
     from manor.workflows.delivery import line_of
     from manor.workflows.retrying import APPLY, apply_failed, find_ended, return_failed
-    from manor.workflows.rolling import Carrying
     from manor.workflows.snapshots import open_in_need
 
     with open_in_need(estate, say_aside) as context:
-        tell = printer(as_json=as_json)
+        carried = carrying_with(printer(as_json=as_json), wait_seconds)
         found = run(lambda stop: find_ended(context.store, named, environment=environment))
         if found.operation.verb != APPLY:
-            one = run_changing(context, lambda stop: return_failed(context, found, Carrying(actor(), tell, stop, chaos_from(os.environ), wait_seconds)))
+            one = run_changing(context, lambda stop: return_failed(context, found, carried(stop)))
             print_result(vars(one), as_json=as_json, text=line_of(one))
             return
-        result = run_changing(context, lambda stop: apply_failed(context, found, Carrying(actor(), tell, stop, chaos_from(os.environ), wait_seconds)))
+        result = run_changing(context, lambda stop: apply_failed(context, found, carried(stop)))
         name = found.operation.environment
         told = "nothing to do on what had failed; all is as declared there" if result is None else f"applied, operation {result.operation.id}"
         shown = {"environment": name, "changed": result is not None, "hosts": {} if result is None else result.hosts}
