@@ -11,7 +11,7 @@ from manor.errors import ManorError, Unreachable
 from manor.execution.values import Completed
 from manor.integrations.supervisors.base import ProgramStatus, ProgramView
 from manor.operations.chaos import Point
-from manor.rollout.disturbances import disturbances, parse_ages, word_of
+from manor.rollout.disturbances import disturbances, parse_processes, word_of
 from manor.rollout.fleet import SlotRef
 from manor.state import journal
 from manor.state.words import OperationState
@@ -165,41 +165,63 @@ async def test_what_was_judged_stays_so_when_the_way_back_is_planned_again(rollo
     assert [step.evidence for step in result.steps if step.kind == "spare" and step.plan == 2] == [RESTARTED]
 
 
-def test_ages_are_those_of_the_youngest_of_a_group() -> None:
-    stat = "{} (nginx: w) S 1 {} 7 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 {} 1000 5 1"
-    text = "\n".join(["1000.50 99", "100", stat.format(7, 7, 5000), stat.format(9, 7, 99050), stat.format(3, 3, 5000)])
-    assert parse_ages(Completed(0, text.encode())) == {7: 10.0, 3: 950.5}
-    text = "\n".join(["1000.50 99", "100", "/proc/7/environ", stat.format(7, 7, 5000), stat.format(9, 7, 99050), stat.format(3, 3, 5000)])
-    assert parse_ages(Completed(0, text.encode())) == {3: 950.5}, "a wrapper that waits is no program that was started again"
+def stat(pid: int, group: int, started: int, state: str = "S") -> str:
+    """Return a line of /proc/PID/stat; started in ticks after boot."""
+    return f"{pid} (nginx: w) {state} 1 {group} 7 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 {started} 1000 5 1"
+
+
+def processes(*lines: str) -> Completed:
+    """Return what a host answers that was started 1000.5 s ago."""
+    return Completed(0, "\n".join(["1000.50 99", "100", *lines]).encode())
+
+
+def test_a_group_is_as_old_as_its_youngest() -> None:
+    found = parse_processes(processes(stat(7, 7, 5000), stat(9, 7, 99050), stat(3, 3, 5000), stat(4, 4, 99050, "Z")))
+    assert (found.youngest, found.starts) == ({7: 10.0, 3: 950.5}, {7: 5000, 9: 99050, 3: 5000}), "what ended and was not yet asked for is not alive"
     with pytest.raises(ManorError, match="how old processes are could not be read: 'sorry'"):
-        parse_ages(Completed(0, b"sorry"))
+        parse_processes(Completed(0, b"sorry"))
+
+
+ENDED = "tier-a has ended, and was not started again yet"
 
 
 @pytest.mark.parametrize(
-    ("view", "word"),
+    ("status", "pid", "note", "word"),
     [
-        (ProgramView("tier-a", ProgramStatus.RUNNING, 7), "tier-a was started again 10 s ago"),
-        (ProgramView("tier-a", ProgramStatus.RUNNING, 3), ""),
-        (ProgramView("tier-a", ProgramStatus.RUNNING, 99), ""),
-        (ProgramView("tier-a", ProgramStatus.FAILED), "tier-a is failed"),
+        (ProgramStatus.RUNNING, 7, b"", "tier-a was started again 10 s ago"),
+        (ProgramStatus.RUNNING, 3, b"", ""),
+        (ProgramStatus.RUNNING, None, b"", ""),
+        (ProgramStatus.RUNNING, 99, b"", ENDED),
+        (ProgramStatus.FAILED, None, b"", "tier-a is failed"),
+        pytest.param(ProgramStatus.RUNNING, 5, b"3 5000 boot 3 5000 instance\n", "", id="outlived"),
+        pytest.param(ProgramStatus.RUNNING, 5, b"7 5000 boot 7 5000 instance\n", "tier-a was started again 10 s ago", id="outlived-with-a-young-worker"),
+        pytest.param(ProgramStatus.RUNNING, 5, b"4 5000 boot 4 5000 instance\n", ENDED, id="killed"),
+        pytest.param(ProgramStatus.RUNNING, 5, b"3 4999 boot 3 4999 instance\n", ENDED, id="killed-and-its-number-is-another's"),
+        pytest.param(ProgramStatus.RUNNING, 5, b"", ENDED, id="not-started-yet"),
+        pytest.param(ProgramStatus.RUNNING, 5, b"?? ?", ENDED, id="a-broken-note"),
     ],
 )
-def test_a_program_is_disturbed_that_is_young_or_does_not_run(view: ProgramView, word: str) -> None:
-    assert word_of(view, {7: 10.0, 3: 950.5}, 60.0) == word
+def test_a_program_is_disturbed_that_is_young_or_does_not_run(status: ProgramStatus, pid: int | None, note: bytes, word: str) -> None:
+    """Of a wrapper that waits (5), what it waits for counts: the process that its note is about."""
+    found = parse_processes(processes("/proc/5/environ", stat(7, 7, 5000), stat(9, 7, 99050), stat(3, 3, 5000), stat(5, 5, 99900)))
+    assert word_of(ProgramView("tier-a", status, pid), found, 60.0, note) == word
 
 
 async def test_a_supervisor_that_does_not_answer_is_a_disturbance(toy: Toy) -> None:  # noqa: F811
-    toy.runner.reply("uptime", Completed(0, b"1000.50 99\n100\n"))
+    toy.runner.reply("uptime", processes(stat(1, 1, 1)))
     toy.runs()
     assert await disturbances(toy.site, 60.0) == ()
     toy.runner.reply("status", Unreachable("no answer"))
     assert await disturbances(toy.site, 60.0) == ("web-1: toyd does not answer",)
+    toy.runs()
+    toy.runner.reply("uptime", processes())
+    assert await disturbances(toy.site, 60.0) == ("web-1: tier-0-web-nginx has ended, and was not started again yet",)
 
 
 async def test_a_program_of_somebody_else_that_was_started_again_or_does_not_work_is_a_disturbance(toy: Toy) -> None:  # noqa: F811
     part = PartToy(toy.wiring, toy.store)
     part.runs()
-    part.runner.reply("uptime", Completed(0, b"1000.50 99\n100\n77 (toy) S 1 77 7 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 99050 1000 5 1\n"))
+    part.runner.reply("uptime", processes(stat(1, 1, 1), stat(77, 77, 99050)))
     assert await disturbances(part.site, 5.0) == ()
     assert await disturbances(part.site, 60.0) == ("web-1: 0-web-nginx: your toy was started again, or reloaded, 10 s ago",)
     part.runner.reply("loaded", Unreachable("nobody answers"))

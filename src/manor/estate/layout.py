@@ -139,6 +139,10 @@ class HostLayout:
         """Return the note of how long the log was when the program was first started since a rollout removed the note; the wrapper writes it."""
         return self.root / "log" / f".{program}.log.from"
 
+    def program_log_start(self, program: str) -> HostPath:
+        """Return the note of a program's last start, which the wrapper writes: pid, start in ticks after boot, and more (docs/execution.md)."""
+        return self.root / "log" / f".{program}.log.start"
+
     def operation(self, operation: str) -> HostPath:
         """Return the folder of an operation's detached steps and staged files."""
         return self.root / "ops" / operation
