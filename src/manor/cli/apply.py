@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +9,7 @@ import click
 
 from manor.cli.terminal.options import dry_run_option, environment_option, estate_argument, json_option, wait_option
 from manor.cli.terminal.printing import print_result, printer
-from manor.cli.terminal.running import actor, run, run_changing
+from manor.cli.terminal.running import carrying_out, run, run_changing
 
 if TYPE_CHECKING:
     from manor.operations.planning import Result
@@ -30,12 +29,10 @@ def command(estate: Path | None, environments: tuple[str, ...], expected: str, a
     No tier is changed before every tool has accepted its part. Exit code 5: failed, and all is as before. 6: not all is.
     """
     from manor.cli.terminal.plans import foreseen_printer
-    from manor.operations.chaos import chaos_from
     from manor.workflows.applying import require_plan_hash
     from manor.workflows.context import open_context
     from manor.workflows.foreseeing import foresee_apply
     from manor.workflows.left import apply_environment
-    from manor.workflows.rolling import Carrying
     from manor.workflows.snapshots import keep_estate
     from manor.workflows.up import prefixed
 
@@ -51,7 +48,7 @@ def command(estate: Path | None, environments: tuple[str, ...], expected: str, a
             plan, result = run_changing(
                 context,
                 lambda stop, name=name, tell=tell: apply_environment(  # type: ignore[misc]
-                    context, name, Carrying(actor(), tell, stop, chaos_from(os.environ), wait_seconds), expected=expected, allow_destroy=allow_destroy
+                    context, name, carrying_out(stop, tell, wait_seconds), expected=expected, allow_destroy=allow_destroy
                 ),
             )
             print_applied(name, plan.hash, result, as_json=as_json)

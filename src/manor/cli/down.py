@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import click
 
 from manor.cli.terminal.options import dry_run_option, environment_option, estate_argument, json_option, wait_option
 from manor.cli.terminal.printing import print_result, printer
-from manor.cli.terminal.running import actor, run, run_changing
+from manor.cli.terminal.running import carrying_out, run, run_changing
 
 
 @click.command("down")
@@ -27,11 +26,9 @@ def command(estate: Path | None, environments: tuple[str, ...], purge: bool, wai
     """
     from manor.cli.terminal.plans import foreseen_printer
     from manor.estate.load import load_estate
-    from manor.operations.chaos import chaos_from
     from manor.workflows.context import find_estate, open_context, require_environment, state_folder
     from manor.workflows.down import Extent, give_machine_back, purge_state, take_down
     from manor.workflows.foreseeing import foresee_down
-    from manor.workflows.rolling import Carrying
 
     if not state_folder(file := find_estate(estate)).is_dir():
         declared = load_estate(file)
@@ -47,7 +44,7 @@ def command(estate: Path | None, environments: tuple[str, ...], purge: bool, wai
             return
         extent = Extent(names, ends_controller=not environments, purges=purge)
         tell = printer(as_json=as_json)
-        results = run_changing(context, lambda stop: take_down(context, extent, Carrying(actor(), tell, stop, chaos_from(os.environ), wait_seconds)))
+        results = run_changing(context, lambda stop: take_down(context, extent, carrying_out(stop, tell, wait_seconds)))
         if purge or not environments:
             give_machine_back(context)
         if purge:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import click
 
 from manor.cli.terminal.options import dry_run_option, estate_option, json_option, wait_option
 from manor.cli.terminal.printing import print_result, printer
-from manor.cli.terminal.running import actor, run, run_changing
+from manor.cli.terminal.running import actor, carrying_out, run, run_changing
 
 
 @click.command("promote")
@@ -24,12 +23,10 @@ from manor.cli.terminal.running import actor, run, run_changing
 def command(service: str, estate: Path | None, to: str, release: str, again: str, wait_seconds: float, dry_run: bool, as_json: bool) -> None:
     """Promote the same artifact to the next environment."""
     from manor.cli.terminal.plans import foreseen_printer
-    from manor.operations.chaos import chaos_from
     from manor.workflows.context import open_context
     from manor.workflows.deliveries import promote
     from manor.workflows.delivery import line_of
     from manor.workflows.foreseeing import foresee_promote
-    from manor.workflows.rolling import Carrying
 
     with open_context(estate, dry_run=dry_run) as context:
         if dry_run:
@@ -40,6 +37,6 @@ def command(service: str, estate: Path | None, to: str, release: str, again: str
         tell = printer(as_json=as_json)
         one = run_changing(
             context,
-            lambda stop: promote(context, service, to, Carrying(actor(), tell, stop, chaos_from(os.environ), wait_seconds), release=release, again=again),
+            lambda stop: promote(context, service, to, carrying_out(stop, tell, wait_seconds), release=release, again=again),
         )
         print_result(vars(one), as_json=as_json, text=line_of(one))

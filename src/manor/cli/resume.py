@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,17 +9,12 @@ import click
 
 from manor.cli.terminal.options import dry_run_option, estate_option, json_option, wait_option
 from manor.cli.terminal.printing import print_result, printer, say_aside
-from manor.cli.terminal.running import actor, run, run_changing
+from manor.cli.terminal.running import carrying_out, run, run_changing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from manor.operations.events import Listener
-    from manor.operations.stop import Stop
     from manor.state.deliveries import Delivery
     from manor.state.operations import Operation
     from manor.workflows.context import Context
-    from manor.workflows.rolling import Carrying
 
 
 @click.command("resume")
@@ -57,9 +51,8 @@ def command(operation: str, estate: Path | None, environment: str, only: str | N
         if dry_run:
             run(lambda stop: foresee_resume(context, found, delivery, foreseen_printer(as_json=as_json)))
             return
-        carried = carrying_with(tell, wait_seconds)
         if isinstance(found, Operation) and delivery is None:
-            result = run_changing(context, lambda stop: resume_operation(context, found, carried(stop)))
+            result = run_changing(context, lambda stop: resume_operation(context, found, carrying_out(stop, tell, wait_seconds)))
             mend_receipts(context)
             require_ended_well(result)
             shown = {"operation": found.id, "state": result.operation.state, "hosts": result.hosts}
@@ -67,18 +60,10 @@ def command(operation: str, estate: Path | None, environment: str, only: str | N
             print_result(shown, as_json=as_json, text=f"{found.id}: {told or result.operation.state}")
         elif delivery is not None:
             identifier = delivery.id
-            delivered = run_changing(context, lambda stop: go_on(context, identifier, carried(stop), by_person=True))
+            delivered = run_changing(context, lambda stop: go_on(context, identifier, carrying_out(stop, tell, wait_seconds), by_person=True))
             mend_receipts(context)
             for one, line in zip(delivered, summary_lines(delivered), strict=True):
                 print_result(vars(one), as_json=as_json, text=line)
-
-
-def carrying_with(tell: Listener, wait_seconds: float) -> Callable[[Stop], Carrying]:
-    """Return how what is resumed is carried out, once it is known what can stop it."""
-    from manor.operations.chaos import chaos_from
-    from manor.workflows.rolling import Carrying
-
-    return lambda stop: Carrying(actor(), tell, stop, chaos_from(os.environ), wait_seconds)
 
 
 def find(context: Context, named: str, environment: str, *, dry_run: bool) -> Operation | Delivery:
@@ -109,13 +94,13 @@ def again(named: str, estate: Path | None, environment: str, wait_seconds: float
     from manor.workflows.snapshots import open_in_need
 
     with open_in_need(estate, say_aside) as context:
-        carried = carrying_with(printer(as_json=as_json), wait_seconds)
+        tell = printer(as_json=as_json)
         found = run(lambda stop: find_ended(context.store, named, environment=environment))
         if found.operation.verb != APPLY:
-            one = run_changing(context, lambda stop: return_failed(context, found, carried(stop)))
+            one = run_changing(context, lambda stop: return_failed(context, found, carrying_out(stop, tell, wait_seconds)))
             print_result(vars(one), as_json=as_json, text=line_of(one))
             return
-        result = run_changing(context, lambda stop: apply_failed(context, found, carried(stop)))
+        result = run_changing(context, lambda stop: apply_failed(context, found, carrying_out(stop, tell, wait_seconds)))
         name = found.operation.environment
         told = "nothing to do on what had failed; all is as declared there" if result is None else f"applied, operation {result.operation.id}"
         shown = {"environment": name, "changed": result is not None, "hosts": {} if result is None else result.hosts}

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import click
 
 from manor.cli.terminal.options import dry_run_option, estate_option, json_option, wait_option
 from manor.cli.terminal.printing import print_result, printer, say_aside
-from manor.cli.terminal.running import actor, run, run_changing
+from manor.cli.terminal.running import carrying_out, run, run_changing
 
 
 @click.command("rollback")
@@ -23,11 +22,9 @@ from manor.cli.terminal.running import actor, run, run_changing
 def command(service: str, estate: Path | None, environment: str, to: str, wait_seconds: float, dry_run: bool, as_json: bool) -> None:
     """Roll back by the same rules as forward, without waiting beyond the health passes. Needs no approval."""
     from manor.cli.terminal.plans import foreseen_printer
-    from manor.operations.chaos import chaos_from
     from manor.operations.stop import Stop
     from manor.workflows.delivery import Delivered, line_of, rollback
     from manor.workflows.foreseeing import foresee_rollback
-    from manor.workflows.rolling import Carrying
     from manor.workflows.snapshots import open_in_need
     from manor.workflows.taking_over import take_over
 
@@ -39,7 +36,7 @@ def command(service: str, estate: Path | None, environment: str, to: str, wait_s
         tell = printer(as_json=as_json)
 
         async def go(stop: Stop) -> Delivered:
-            carrying = Carrying(actor(), tell, stop, chaos_from(os.environ), wait_seconds)
+            carrying = carrying_out(stop, tell, wait_seconds)
             await take_over(context, f"{environment}/{service}", carrying)
             return await rollback(context, service, environment, carrying, to=to)
 

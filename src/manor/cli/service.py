@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,7 @@ import click
 
 from manor.cli.terminal.options import dry_run_option, environment_option, estate_option, json_option, wait_option
 from manor.cli.terminal.printing import print_result, printer
-from manor.cli.terminal.running import actor, run, run_changing
+from manor.cli.terminal.running import carrying_out, run, run_changing
 
 if TYPE_CHECKING:
     from manor.workflows.services import ServiceRow
@@ -77,11 +76,9 @@ def show_command(service: str, estate: Path | None, environments: tuple[str, ...
 def restart_command(service: str, estate: Path | None, environment: str, wait_seconds: float, dry_run: bool, as_json: bool) -> None:
     """Restart a SERVICE by an ordinary rollout of its certified release: nothing is lost, and there is a receipt."""
     from manor.cli.terminal.plans import foreseen_printer
-    from manor.operations.chaos import chaos_from
     from manor.workflows.context import open_context
     from manor.workflows.delivery import line_of
     from manor.workflows.foreseeing import foresee_restart
-    from manor.workflows.rolling import Carrying
     from manor.workflows.services import restart_service
 
     with open_context(estate, dry_run=dry_run) as context:
@@ -90,9 +87,7 @@ def restart_command(service: str, estate: Path | None, environment: str, wait_se
             return
         context.service(service)
         tell = printer(as_json=as_json)
-        one = run_changing(
-            context, lambda stop: restart_service(context, service, environment, Carrying(actor(), tell, stop, chaos_from(os.environ), wait_seconds))
-        )
+        one = run_changing(context, lambda stop: restart_service(context, service, environment, carrying_out(stop, tell, wait_seconds)))
         print_result(vars(one), as_json=as_json, text=line_of(one))
 
 
@@ -106,13 +101,11 @@ def restart_command(service: str, estate: Path | None, environment: str, wait_se
 def remove_command(service: str, estate: Path | None, environment: str, wait_seconds: float, dry_run: bool, as_json: bool) -> None:
     """Take a SERVICE out that the estate no longer declares: drained, stopped, files and rows gone; shared data stays."""
     from manor.cli.terminal.plans import foreseen_printer
-    from manor.operations.chaos import chaos_from
     from manor.operations.planning import Result
     from manor.operations.stop import Stop
     from manor.workflows.context import open_context
     from manor.workflows.foreseeing import foresee_removal
     from manor.workflows.removing import remove_service
-    from manor.workflows.rolling import Carrying
     from manor.workflows.taking_over import take_over
 
     with open_context(estate, dry_run=dry_run) as context:
@@ -122,7 +115,7 @@ def remove_command(service: str, estate: Path | None, environment: str, wait_sec
         tell = printer(as_json=as_json)
 
         async def go(stop: Stop) -> Result | None:
-            carrying = Carrying(actor(), tell, stop, chaos_from(os.environ), wait_seconds)
+            carrying = carrying_out(stop, tell, wait_seconds)
             await take_over(context, f"{environment}/{service}", carrying)
             return await remove_service(context, service, environment, carrying)
 

@@ -8,7 +8,7 @@ import click
 
 from manor.cli.terminal.options import dry_run_option, estate_option, json_option, wait_option
 from manor.cli.terminal.printing import print_result, printer
-from manor.cli.terminal.running import actor, run, run_changing
+from manor.cli.terminal.running import actor, carrying_out, run, run_changing
 
 
 @click.command("ship")
@@ -40,17 +40,12 @@ def command(
 
     It goes on to the next one when it is certified, unless that says `promote: by_hand` or a gate does not hold.
     """
-    import os
-    from dataclasses import replace
-
     from manor.cli.terminal.plans import foreseen_printer
-    from manor.operations.chaos import chaos_from
     from manor.workflows.artifacts import Origin
     from manor.workflows.context import open_context
     from manor.workflows.deliveries import ship
     from manor.workflows.delivery import summary_lines
     from manor.workflows.foreseeing import foresee_ship
-    from manor.workflows.rolling import Carrying
 
     origin = Origin(commit, build_url, junit)
     with open_context(estate, dry_run=dry_run) as context:
@@ -59,7 +54,9 @@ def command(
             shown = foreseen_printer(as_json=as_json)
             run(lambda stop: foresee_ship(context, context.service(service), artifact, shown, actor=actor(), origin=origin, to=to, again=again))
             return
-        carrying = Carrying(actor(), printer(as_json=as_json), None, chaos_from(os.environ), wait_seconds)
-        delivered = run_changing(context, lambda stop: ship(context, service, artifact, replace(carrying, stop=stop), origin=origin, to=to, again=again))
+        tell = printer(as_json=as_json)
+        delivered = run_changing(
+            context, lambda stop: ship(context, service, artifact, carrying_out(stop, tell, wait_seconds), origin=origin, to=to, again=again)
+        )
         for one, line in zip(delivered, summary_lines(delivered), strict=True):
             print_result(vars(one), as_json=as_json, text=line)

@@ -8,7 +8,7 @@ import click
 
 from manor.cli.terminal.options import dry_run_option, environment_option, estate_argument, json_option, wait_option
 from manor.cli.terminal.printing import print_result, printer
-from manor.cli.terminal.running import actor, run, run_changing
+from manor.cli.terminal.running import carrying_out, run, run_changing
 
 
 @click.command("up")
@@ -31,7 +31,6 @@ def command(
     from manor.workflows.controlling import start_controller
     from manor.workflows.down import finish_downs
     from manor.workflows.foreseeing import foresee_up
-    from manor.workflows.rolling import Carrying
     from manor.workflows.up import bring_up, ways_in
 
     with open_context(estate, dry_run=dry_run) as context:
@@ -42,10 +41,8 @@ def command(
             run(lambda stop: foresee_up(context, names, foreseen_printer(as_json=as_json), allow_destroy=allow_destroy, with_controller=not no_controller))
             return
         tell = printer(as_json=as_json)
-        run_changing(context, lambda stop: finish_downs(context, names, Carrying(actor(), tell, stop, wait_seconds=wait_seconds)))
-        results = run_changing(
-            context, lambda stop: bring_up(context, names, Carrying(actor(), tell, stop, wait_seconds=wait_seconds), allow_destroy=allow_destroy)
-        )
+        run_changing(context, lambda stop: finish_downs(context, names, carrying_out(stop, tell, wait_seconds)))
+        results = run_changing(context, lambda stop: bring_up(context, names, carrying_out(stop, tell, wait_seconds), allow_destroy=allow_destroy))
         for name, result in results.items():
             ways = ways_in(context, name)
             word = "nothing to do; all is as declared" if result is None else "up"

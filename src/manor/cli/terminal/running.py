@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import getpass
+import os
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
@@ -13,7 +14,9 @@ from manor.errors import ManorError
 from manor.operations.stop import Stop, leave_at_once, stop_on_signals
 
 if TYPE_CHECKING:
+    from manor.operations.events import Listener
     from manor.workflows.context import Context
+    from manor.workflows.rolling import Carrying
 
 Result = TypeVar("Result")
 
@@ -51,6 +54,14 @@ def run_reading(work: Coroutine[object, object, None]) -> None:
     """Run what only reads, until it ends or Ctrl-C ends it."""
     with suppress(KeyboardInterrupt):
         asyncio.run(work)
+
+
+def carrying_out(stop: Stop, tell: Listener, wait_seconds: float) -> Carrying:
+    """Return how a verb carries its operations out: for whoever asks, told to `tell`, ended by `stop`, killed where the environment says so."""
+    from manor.operations.chaos import chaos_from
+    from manor.workflows.rolling import Carrying
+
+    return Carrying(actor(), tell, stop, chaos_from(os.environ), wait_seconds)
 
 
 def actor() -> str:
