@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.estates import WHEELS, LiveEstate, build_echo
+from tests.e2e.estates import WHEELS, ForkedEstate, LiveEstate, build_echo
 
 HERE = Path(__file__).parent
 
@@ -32,7 +32,7 @@ def make_estate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[
     made: list[LiveEstate] = []
 
     def make(text: str) -> LiveEstate:
-        estate = LiveEstate(tmp_path_factory.mktemp("estate"), text)
+        estate = ForkedEstate(tmp_path_factory.mktemp("estate"), text)
         made.append(estate)
         return estate
 

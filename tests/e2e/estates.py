@@ -9,11 +9,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.e2e.forked import forker
 from tests.e2e.sweeping import MARK, THIS_RUN
 
 ROOT = Path(__file__).parents[2]
@@ -73,9 +74,13 @@ class LiveEstate:
 
     def run(self, *words: str, ok: tuple[int, ...] = (0,), timeout: float = 120, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
         """Run a verb to its end and hold its exit code."""
-        done = subprocess.run(self.command(*words), cwd=self.folder, env=self.environ(**(env or {})), capture_output=True, text=True, timeout=timeout)
+        done = self.carry_out(words, self.environ(**(env or {})), timeout)
         assert done.returncode in ok, f"manor {' '.join(words)}: exit code {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
         return done
+
+    def carry_out(self, words: Sequence[str], env: Mapping[str, str], timeout: float) -> subprocess.CompletedProcess[str]:
+        """Run a verb to its end, whatever comes of it."""
+        return subprocess.run(self.command(*words), cwd=self.folder, env=dict(env), capture_output=True, text=True, timeout=timeout)
 
     def start(self, *words: str, **extra: str) -> subprocess.Popen[str]:
         """Start a verb in a process group of its own."""
@@ -134,6 +139,14 @@ class LiveEstate:
     def certified(self, environment: str, service: str = "echo") -> str:
         """Return the certified release."""
         return str(next(row for row in self.status(environment)["services"] if row["name"] == service)["certified"])
+
+
+class ForkedEstate(LiveEstate):
+    """One whose verbs are carried out without importing Manor anew each time."""
+
+    def carry_out(self, words: Sequence[str], env: Mapping[str, str], timeout: float) -> subprocess.CompletedProcess[str]:
+        """Run a verb to its end, whatever comes of it."""
+        return forker().run(words, self.folder, env, timeout)
 
 
 def curl(estate: LiveEstate, host: str, port: int, path: str, *options: str, timeout: float = 30) -> subprocess.CompletedProcess[str]:
