@@ -23,9 +23,9 @@ fix: setup       ## format, and mend what the linter can mend
 	$(BIN)/ruff format $(CODE)
 	$(BIN)/ruff check --fix $(CODE)
 
-test: check test-thorough test-native e2e  ## everything that must be green: check, every moment of the models, real tools, real traffic
+test: check test-thorough test-native e2e  ## everything that must be green: check, models killed at their moments, real tools, real traffic
 
-test-thorough: setup  ## models of operations, killed at every single moment; properties with many examples
+test-thorough: setup  ## models of operations, killed at every single moment, larger ones at many; properties with many examples
 	$(BIN)/python -m tools.run_tests thorough 600
 
 test-native: setup  ## tests that start real tools
@@ -34,7 +34,7 @@ test-native: setup  ## tests that start real tools
 e2e: setup       ## tests that send real traffic through real tiers
 	$(BIN)/python -m tools.run_tests e2e 2400
 
-test-crash: setup  ## the full matrix of kills on real tiers; long
+test-crash: setup  ## the full matrix of kills, on real tiers and of larger models; long
 	$(BIN)/python -m tools.run_tests crash 3600
 
 bench: setup bench/run.py  ## measure, beside peers; writes docs/benchmarks.json and docs/benchmarks.md

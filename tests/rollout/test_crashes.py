@@ -12,6 +12,9 @@ from manor.state.words import OperationState
 from tests.rollout.cases import QUICK, THOROUGH, case
 from tests.rollout.running import EVERY, Case, InlineStore, Killer, Run, begin, photographed, require_accepted, resumed
 
+MANY = 4
+"""Of the moments of a larger rollout each fourth is thorough enough for every day; all of them are for the full matrix."""
+
 
 @pytest.mark.parametrize("case", QUICK, ids=str)
 async def test_killed_at_moments(case: Case, rollouts: InlineStore) -> None:
@@ -20,11 +23,20 @@ async def test_killed_at_moments(case: Case, rollouts: InlineStore) -> None:
         await resumed(run, photo)
 
 
-@pytest.mark.thorough
-@pytest.mark.parametrize("case", [*QUICK, *THOROUGH], ids=str)
+@pytest.mark.parametrize(
+    "case", [*(pytest.param(one, marks=pytest.mark.thorough) for one in QUICK), *(pytest.param(one, marks=pytest.mark.crash) for one in THOROUGH)], ids=str
+)
 async def test_killed_at_every_moment(case: Case, rollouts: InlineStore) -> None:
     run, photos = await photographed(case, rollouts)
     for photo in photos:
+        await resumed(run, photo)
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("case", THOROUGH, ids=str)
+async def test_killed_at_many_moments(case: Case, rollouts: InlineStore) -> None:
+    run, photos = await photographed(case, rollouts)
+    for photo in photos[len(case.name) % MANY :: MANY]:
         await resumed(run, photo)
 
 

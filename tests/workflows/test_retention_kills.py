@@ -94,7 +94,7 @@ class Scene:
 
 
 @pytest.mark.usefixtures("_mortal")
-@pytest.mark.parametrize("every", [23, pytest.param(1, marks=pytest.mark.thorough)])
+@pytest.mark.parametrize("every", [23, pytest.param(5, marks=pytest.mark.thorough), pytest.param(1, marks=pytest.mark.crash)])
 async def test_every_boundary(opened: Context, every: int) -> None:
     keeping, folder, n = Keeping(opened.store), opened.folder, 1
     while True:
