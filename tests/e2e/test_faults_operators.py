@@ -76,10 +76,10 @@ def test_ctrl_c_once_pauses_and_twice_leaves_at_once(faulty: Faulty) -> None:
         assert "SIGINT: finishing the current steps, then pausing; once more leaves at once" in verb.told()
         operation = verb.events[0]["operation"]
         assert f"operation {operation} is paused: stopped by SIGINT" in verb.told()
-        assert f"`manor resume {operation}` goes on, `manor abandon {operation}` gives it up" in verb.told()
+        assert f"`manor resume {operation}`, or `manor abandon {operation} --reason …`" in verb.told()
         assert faulty.status()["held"] == []
         refused = faulty.ship("interrupted-other", ok=(5,))
-        assert f"first `manor resume {operation}` or `manor abandon {operation}`" in refused.stderr
+        assert f"first `manor resume {operation}`, or `manor abandon {operation} --reason …`" in refused.stderr
         verb = faulty.start("resume", operation)
         verb.until("warm", host="web-2")
         verb.interrupt()

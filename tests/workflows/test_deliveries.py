@@ -302,7 +302,8 @@ async def test_status_says_where_it_is_and_what_to_do(context: Context) -> None:
     await killed_at(context, "delivery-dev", Point.AFTER_DONE)
     (shown,) = await deliveries_at(context, "dev")
     assert (shown.where, shown.is_carried_out) == ("after", False)
-    assert delivery_need(shown) == f"ship shop (artifact {short(shown.delivery.artifact)}) is after dev, open: `manor resume {shown.delivery.id}`"
+    ways = f"`manor resume {shown.delivery.id}`, or `manor abandon {shown.delivery.id} --reason …`"
+    assert delivery_need(shown) == f"ship shop (artifact {short(shown.delivery.artifact)}) is after dev, open: {ways}"
     assert await deliveries_at(context, "prod") == ()
     async with hold(context.store, shown.delivery.lease):
         (shown,) = await deliveries_at(context, "dev")
@@ -349,7 +350,7 @@ async def test_status_needs_a_person_for_what_nobody_carries_out_and_for_nothing
         assert not [need for need in carried.needs if "manor resume" in need]
         await context.store.write(operations.end, operation.id, lease.token, OperationState.PAUSED, "web-1 is held", at=context.store.clock.now())
     paused = await environment_status(context, "dev")
-    told = f"ship dev/shop is paused (web-1 is held): `manor resume {operation.id}`, or `manor abandon {operation.id}`"
+    told = f"ship dev/shop is paused (web-1 is held): `manor resume {operation.id}`, or `manor abandon {operation.id} --reason …`"
     assert told in paused.needs
 
 
