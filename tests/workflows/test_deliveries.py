@@ -19,15 +19,16 @@ from manor.operations.leasing import hold
 from manor.operations.stop import Stop
 from manor.state import deliveries, leases, operations, releases, tables
 from manor.state.deliveries import Delivery
-from manor.state.operations import Operation
+from manor.state.operations import NewOperation, Operation
 from manor.state.words import DeliveryState, OperationState
 from manor.workflows import abandoning, status
 from manor.workflows.abandoning import abandon_delivery
 from manor.workflows.artifacts import Origin
 from manor.workflows.context import Context
 from manor.workflows.deliveries import delivery_of, find_orphans, find_unfinished, go_on, promote, ship
-from manor.workflows.delivery import Delivered, certified_before, certified_ids, prepare_return
+from manor.workflows.delivery import Delivered, certified_before, certified_ids
 from manor.workflows.needs import delivery_need
+from manor.workflows.rollback import prepare_return
 from manor.workflows.rolling import Carrying, require_up
 from manor.workflows.status import deliveries_at, environment_status
 from tests.rollout.natures import Behaviour
@@ -328,6 +329,32 @@ async def test_the_next_verb_goes_on_with_what_a_dead_executor_left_within_an_en
     assert f"ship {left.lease}, operation {left.id}: nobody carries it out any more; it is gone on with first" in said
     assert await certified(context) == ["2", "2"]
     assert await context.store.read(operations.recent, states=[OperationState.RUNNING, OperationState.PAUSED]) == ()
+
+
+async def half_down(context: Context, environment: str) -> Operation:
+    """Return the end of an environment that nobody carries out any more."""
+    async with hold(context.store, environment) as lease:
+        made = await context.store.write(operations.create, NewOperation("down", environment), at=1.0)
+        return await context.store.write(operations.begin, made.id, lease.token, at=1.0)
+
+
+async def test_into_an_environment_that_is_being_taken_down_nothing_is_shipped_and_nothing_is_left_of_it(context: Context) -> None:
+    down = await half_down(context, "dev")
+    with pytest.raises(
+        Paused, match=rf"operation {down.id} \(down dev\) .*; first `manor down -e dev`, `manor up -e dev`, `manor resume {down.id}`, or `manor ab"
+    ):
+        await shipped(context, "1")
+    assert [row.state for row in await every_delivery(context)] == [DeliveryState.FAILED]
+    assert await every_operation(context) == [down]
+
+
+async def test_one_that_is_taken_down_later_on_the_way_stops_it_there(context: Context) -> None:
+    down = await half_down(context, "prod")
+    with pytest.raises(Paused, match=rf"operation {down.id} \(down prod\)"):
+        await shipped(context, "1")
+    (paused,) = await every_delivery(context)
+    assert (paused.state, paused.environment) == (DeliveryState.PAUSED, "prod")
+    assert await certified(context) == ["1", ""]
 
 
 async def nothing_seen(*_: object) -> tuple[tuple[()], tuple[()]]:

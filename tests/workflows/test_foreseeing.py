@@ -22,8 +22,8 @@ from manor.state.scratch import open_copy
 from manor.workflows.artifacts import Origin
 from manor.workflows.context import Context, open_context
 from manor.workflows.deliveries import delivery_of, find_unfinished, go_on, promote, ship
-from manor.workflows.delivery import rollback
 from manor.workflows.foreseeing import Foreseen, Show, foresee_promote, foresee_restart, foresee_resume, foresee_rollback, foresee_ship
+from manor.workflows.rollback import rollback
 from manor.workflows.rolling import Carrying
 from manor.workflows.services import restart_service
 from tests.rollout.running import Killed

@@ -27,11 +27,13 @@ from manor.workflows.artifacts import Origin, keep_file
 from manor.workflows.context import Context
 from manor.workflows.controlling import find_controller
 from manor.workflows.deliveries import SHIP, accept_and_write_down, entrance, find_orphans, promotion
-from manor.workflows.delivery import Entry, ask_entry, path_from, prepare_return
+from manor.workflows.delivery import Entry, ask_entry, path_from
 from manor.workflows.down import require_no_other
 from manor.workflows.ending_hosts import EndHost, EndPart, parts_of
-from manor.workflows.left import leads_here, left_applies
+from manor.workflows.left import coming_apply, left_applies
+from manor.workflows.orphans import Fate, fate_of
 from manor.workflows.removing import plan_removal, prepare_removal
+from manor.workflows.rollback import prepare_return
 from manor.workflows.rolling import Rollout, is_done, prepare_rollout, require_done
 from manor.workflows.services import prepare_restart
 
@@ -92,7 +94,8 @@ async def foreseen_apply(context: Context, environment: str, verb: str, expected
     done = await context.store.read(operations.carried_out, environment, expected) if expected else None
     if done is not None:
         return Foreseen(verb, environment, note=f"nothing to do; plan {short(expected)} was carried out by operation {done.id}")
-    left = [one for one in await left_applies(context.store, environment) if leads_here(context, one, expected)]
+    coming = coming_apply(context, environment, expected)
+    left = [one for one in await left_applies(context.store, environment) if fate_of(one, coming) is Fate.GO_ON]
     if left:
         return await foreseen_rest(context, left[0], verb)
     require_expected(plan, expected)
