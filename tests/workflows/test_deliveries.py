@@ -28,7 +28,7 @@ from manor.workflows.context import Context
 from manor.workflows.deliveries import delivery_of, find_orphans, find_unfinished, go_on, promote, ship
 from manor.workflows.delivery import Delivered, certified_before, certified_ids
 from manor.workflows.needs import delivery_need
-from manor.workflows.rollback import prepare_return
+from manor.workflows.rollback import find_target
 from manor.workflows.rolling import Carrying, require_up
 from manor.workflows.status import deliveries_at, environment_status
 from tests.rollout.natures import Behaviour
@@ -392,12 +392,12 @@ async def test_who_ships_what_is_on_its_way_is_told_so_in_plain_words(context: C
 
 async def test_a_release_that_is_not_certified_is_answered_with_those_that_are(context: Context) -> None:
     with pytest.raises(UsageError, match="'000' is no release of shop that is certified in dev; nothing of shop is"):
-        await prepare_return(context, "shop", "dev", to="000")
+        await find_target(context, "shop", "dev", to="000")
     await shipped(context, "1")
     await shipped(context, "2")
     known = await certified_ids(context, "shop", "dev")
     there = ", ".join(map(short, known))
     assert len(known) == 2
     with pytest.raises(UsageError, match=f"'000' is no release of shop that is certified in dev; there are, newest first: {there}"):
-        await prepare_return(context, "shop", "dev", to="000")
+        await find_target(context, "shop", "dev", to="000")
     assert (await certified_before(context, "shop", "dev", known[1][:12])).id == known[1]

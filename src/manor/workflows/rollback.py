@@ -16,8 +16,8 @@ from manor.workflows.context import Context
 from manor.workflows.delivery import Delivered, certified_before, delivered_by, finish, heard_in, nothing_to_do
 from manor.workflows.orphans import ROLLBACK, Fate
 from manor.workflows.receipts import VERBS_WITH_RECEIPT
-from manor.workflows.rolling import ORDER, Carrying, Rollout, carry_out_rollout, is_done, load_release, rollout_of
-from manor.workflows.taking_over import coming_to, find_left, take_over
+from manor.workflows.rolling import ORDER, Carrying, Rollout, carry_out_rollout, is_certified_by, is_done, load_release, rollout_of
+from manor.workflows.taking_over import Left, coming_to, find_left, take_over
 
 
 async def rollback(context: Context, service: str, environment: str, carrying: Carrying, *, to: str = "") -> Delivered:
@@ -64,9 +64,13 @@ async def half_way(context: Context, service: str, environment: str, now: Releas
     return None
 
 
-async def prepare_return(context: Context, service: str, environment: str, *, to: str = "") -> Rollout:
-    """Return the rollout that returns an environment. Raises UsageError if there is nothing to return to."""
-    return await return_to(context, service, environment, await find_target(context, service, environment, to=to))
+async def is_return_to(context: Context, left: Left, target: ReleaseRow) -> bool:
+    """Tell whether the end of what was left brings what a rollback is to bring."""
+    if left.operation.verb not in VERBS_WITH_RECEIPT or (left.fate is Fate.TURN_ROUND and await is_certified_by(context.store, left.operation)):
+        return False
+    order = ORDER.validate_json(left.operation.arguments)
+    is_back = left.fate is Fate.TURN_ROUND or left.operation.plan > 0
+    return short(target.id) == (order.certified if is_back else order.release)
 
 
 async def return_to(context: Context, service: str, environment: str, target: ReleaseRow) -> Rollout:

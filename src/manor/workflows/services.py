@@ -18,6 +18,8 @@ from manor.workflows.removing import begin_removal, require_undeclared
 from manor.workflows.rolling import Carrying, Rollout, carry_out_rollout, prepare_rollout
 from manor.workflows.taking_over import coming_to, take_over
 
+RESTART = "restart"
+
 
 @dataclass(frozen=True)
 class ServiceRow:
@@ -53,9 +55,9 @@ async def service_row(context: Context, environment: str, service: str) -> Servi
 
 async def restart_service(context: Context, service: str, environment: str, carrying: Carrying) -> Delivered:
     """Replace every instance by a new one of the certified artifact. Raises UsageError if nothing is certified, and what a rollout raises."""
-    await take_over(context, coming_to(context, "restart", environment, service), carrying)
+    await take_over(context, coming_to(context, RESTART, environment, service), carrying)
     rollout = await prepare_restart(context, service, environment)
-    return await finish(context, environment, await carry_out_rollout(rollout, heard_in(carrying, environment), "restart"), rollout.order.release)
+    return await finish(context, environment, await carry_out_rollout(rollout, heard_in(carrying, environment), RESTART), rollout.order.release)
 
 
 async def prepare_restart(context: Context, service: str, environment: str) -> Rollout:
