@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from manor.errors import Paused, UsageError
+from manor.errors import Busy, Paused, UsageError
 from manor.estate.layout import short
 from manor.operations.chaos import Point
 from manor.operations.events import Event
+from manor.operations.leasing import hold
 from manor.operations.planning import standing
 from manor.operations.stop import Stop
 from manor.rollout.story import told_end
@@ -20,7 +21,8 @@ from manor.state.words import DeliveryState, OperationState, Outcome
 from manor.workflows.artifacts import Origin
 from manor.workflows.context import Context
 from manor.workflows.deliveries import promote, ship
-from manor.workflows.rollback import rollback
+from manor.workflows.resuming import resume_operation
+from manor.workflows.rollback import find_target, rollback
 from manor.workflows.rolling import ORDER, Carrying
 from manor.workflows.services import restart_service
 from tests.rollout.running import Killed, Killer
@@ -187,3 +189,17 @@ async def test_ctrl_c_before_it_is_turned_round_pauses_it(context: Context) -> N
     with pytest.raises(Paused, match=f"operation {left.id} is paused: stopped by SIGINT"):
         await rollback(context, "shop", "prod", Carrying("ben", stop=stop))
     assert {row.plan for row in await context.store.read(journal.steps, left.id)} == {0}
+
+
+async def test_beside_a_rollout_that_goes_on_it_is_busy_and_goes_no_step_further_when_that_has_ended(context: Context, worlds: Worlds) -> None:
+    left = await promoted_and_killed(context, KilledAt("place", Point.AFTER_ACT))
+    assert left is not None
+    async with hold(context.store, left.lease, left.id) as lease:
+        await context.store.write(operations.begin, left.id, lease.token, at=context.store.clock.now())
+        assert (await find_target(context, "shop", "prod")).id == await release_of(context, "2")
+        with pytest.raises(Busy, match=f"held for operation {left.id}"):
+            await rollback(context, "shop", "prod", Carrying("ben"))
+    await resume_operation(context, left, ADA)
+    assert (await context.store.read(operations.get, left.id)).state is OperationState.DONE
+    await rollback(context, "shop", "prod", Carrying("ben"))
+    await require_serves(context, worlds, "2")

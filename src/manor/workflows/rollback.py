@@ -9,15 +9,17 @@ from dataclasses import replace
 
 from manor.errors import UsageError
 from manor.estate.layout import short
+from manor.operations.leasing import hold
 from manor.operations.planning import Result
-from manor.state import releases
+from manor.state import operations, releases
+from manor.state.leases import lease_name
 from manor.state.releases import ReleaseRow
 from manor.workflows.context import Context
 from manor.workflows.delivery import Delivered, certified_before, delivered_by, finish, heard_in, nothing_to_do
-from manor.workflows.orphans import ROLLBACK, Fate
+from manor.workflows.orphans import FORWARD, ROLLBACK, Fate
 from manor.workflows.receipts import VERBS_WITH_RECEIPT
 from manor.workflows.rolling import ORDER, Carrying, Rollout, carry_out_rollout, is_certified_by, is_done, load_release, rollout_of
-from manor.workflows.taking_over import Left, coming_to, find_left, take_over
+from manor.workflows.taking_over import Left, coming_to, take_over
 
 
 async def rollback(context: Context, service: str, environment: str, carrying: Carrying, *, to: str = "") -> Delivered:
@@ -27,7 +29,9 @@ async def rollback(context: Context, service: str, environment: str, carrying: C
     Raises UsageError if there is nothing to return to, and what a rollout and `take_over` raise.
     """
     target = await find_target(context, service, environment, to=to)
-    ended = await take_over(context, coming_to(context, ROLLBACK, environment, service), carrying)
+    coming = coming_to(context, ROLLBACK, environment, service)
+    ended = await take_over(context, coming, carrying)
+    await wait_for_living(context, coming.lease, carrying)
     rollout = await return_to(context, service, environment, target)
     if not is_done(rollout):
         return await finish(context, environment, await carry_out_rollout(rollout, heard_in(carrying, environment), ROLLBACK), rollout.order.release)
@@ -50,18 +54,28 @@ async def find_target(context: Context, service: str, environment: str, *, to: s
 
 
 async def half_way(context: Context, service: str, environment: str, now: ReleaseRow | None) -> ReleaseRow | None:
-    """Return where the end of a rollout that was left leads to, if that is a rollback: of a rollback what it returns to, of another one what is certified."""
-    for left in await find_left(context, coming_to(context, ROLLBACK, environment, service)):
-        if left.operation.verb not in VERBS_WITH_RECEIPT or now is None:
+    """Return where to, beside a rollout that has not ended: out of a rollback to what that returns to, out of another one to what is certified.
+
+    None: there is no such rollout, or what it rolls out is certified already.
+    """
+    for one in await context.store.read(operations.unfinished, lease_name(environment, service)):
+        if one.verb not in VERBS_WITH_RECEIPT or now is None:
             continue
-        release = ORDER.validate_json(left.operation.arguments).release
-        if left.fate is Fate.TURN_ROUND and release != short(now.id):
+        release = ORDER.validate_json(one.arguments).release
+        if one.verb in FORWARD and release != short(now.id):
             return now
-        if left.operation.verb == ROLLBACK:
-            is_back = left.operation.plan > 0
+        if one.verb == ROLLBACK:
+            is_back = one.plan > 0
             found = await context.store.read(releases.last_certified, environment, service, but=now.id) if is_back else None
             return found if is_back else await context.store.read(releases.get_release, release)
     return None
+
+
+async def wait_for_living(context: Context, lease: str, carrying: Carrying) -> None:
+    """Wait for whoever changes the service now: what serves meanwhile says nothing. Raises Busy, and Paused for what waits for a person."""
+    if await context.store.read(operations.unfinished, lease):
+        async with hold(context.store, lease, wait_seconds=carrying.wait_seconds):
+            await context.store.read(operations.require_none_unfinished, lease)
 
 
 async def is_return_to(context: Context, left: Left, target: ReleaseRow) -> bool:
