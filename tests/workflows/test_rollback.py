@@ -203,3 +203,21 @@ async def test_beside_a_rollout_that_goes_on_it_is_busy_and_goes_no_step_further
     assert (await context.store.read(operations.get, left.id)).state is OperationState.DONE
     await rollback(context, "shop", "prod", Carrying("ben"))
     await require_serves(context, worlds, "2")
+
+
+@pytest.mark.parametrize("to", ["", "1"])
+async def test_ctrl_c_in_the_last_step_of_the_way_back_ends_well_only_where_nothing_more_is_to_be_done(context: Context, worlds: Worlds, to: str) -> None:
+    left = await promoted_and_killed(context, KilledAt("admit", Point.AFTER_ACT))
+    assert left is not None
+    stop, named = Stop(), await release_of(context, to) if to else ""
+
+    def tell(event: Event) -> None:
+        if event.kind == "conclude":
+            stop.request("stopped by SIGINT")
+
+    if to:
+        with pytest.raises(Paused, match="stopped by SIGINT; nothing of the rollback itself was begun: `manor status` shows what serves"):
+            await rollback(context, "shop", "prod", Carrying("ben", tell, stop), to=named)
+    else:
+        assert (await rollback(context, "shop", "prod", Carrying("ben", tell, stop))).operation == left.id
+    await require_serves(context, worlds, "2")

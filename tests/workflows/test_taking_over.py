@@ -221,7 +221,7 @@ async def test_ctrl_c_during_one_begins_no_other_and_nothing_of_the_verb(opened:
     await orphan(opened, "ship")
     await orphan(opened, "restart")
     resuming.is_stopped_by_first = True
-    with pytest.raises(Paused, match="stopped by SIGINT; nothing of the promote itself was begun: call it again"):
+    with pytest.raises(Paused, match="stopped by SIGINT; nothing of the promote itself was begun: `manor status` shows what serves"):
         await take_over(opened, coming_to(opened, "promote", "prod", "shop"), resuming.carrying)
     assert resuming.seen == ["ship prod/shop"]
 

@@ -19,7 +19,7 @@ from manor.workflows.delivery import Delivered, certified_before, delivered_by, 
 from manor.workflows.orphans import FORWARD, ROLLBACK, Fate
 from manor.workflows.receipts import VERBS_WITH_RECEIPT
 from manor.workflows.rolling import ORDER, Carrying, Rollout, carry_out_rollout, is_certified_by, is_done, load_release, rollout_of
-from manor.workflows.taking_over import Left, coming_to, take_over
+from manor.workflows.taking_over import Left, coming_to, require_not_stopped, take_over
 
 
 async def rollback(context: Context, service: str, environment: str, carrying: Carrying, *, to: str = "") -> Delivered:
@@ -34,6 +34,8 @@ async def rollback(context: Context, service: str, environment: str, carrying: C
     await wait_for_living(context, coming.lease, carrying)
     rollout = await return_to(context, service, environment, target)
     if not is_done(rollout):
+        if ended:
+            require_not_stopped(coming, carrying)
         return await finish(context, environment, await carry_out_rollout(rollout, heard_in(carrying, environment), ROLLBACK), rollout.order.release)
     returned = [one for one in ended if one.operation.verb in VERBS_WITH_RECEIPT]
     return await returned_by(context, environment, returned[-1], target) if returned else nothing_to_do(environment, short(target.id))

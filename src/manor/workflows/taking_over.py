@@ -15,7 +15,7 @@ from manor.state import deliveries, operations
 from manor.state.operations import Operation
 from manor.state.words import DeliveryState, OperationState
 from manor.workflows.context import Context
-from manor.workflows.orphans import Coming, Fate, fate_of, refusal
+from manor.workflows.orphans import ROLLBACK, Coming, Fate, fate_of, refusal
 from manor.workflows.resuming import require_ended_well, resume_operation
 from manor.workflows.rolling import Carrying
 
@@ -60,16 +60,28 @@ async def take_over(context: Context, coming: Coming, carrying: Carrying) -> tup
 
 
 async def take_over_own(context: Context, coming: Coming, carrying: Carrying) -> tuple[Result, ...]:
-    """Do the same, leaving what waits for a person to whoever comes to it. Raises NotRestored, Paused, FencedOff."""
-    ended = []
+    """Do the same, leaving what waits for a person to whoever comes to it. Raises NotRestored, Paused, FencedOff.
+
+    Who asked that nothing new be begun is heard between two of them, and before the verb does its own; a rollback may have been done by then.
+    """
+    ended, is_begun = [], False
     for one in await find_left(context, coming):
         if one.fate is Fate.WAIT:
             continue
+        if is_begun:
+            require_not_stopped(coming, carrying)
+        is_begun = True
         result = await end_one(context, one, coming, carrying)
         ended += [result] if result is not None else []
-        if carrying.stop is not None and carrying.stop.is_requested:
-            raise Paused(f"{carrying.stop.reason}; nothing of the {coming.verb} itself was begun: call it again")
+    if is_begun and coming.verb != ROLLBACK:
+        require_not_stopped(coming, carrying)
     return tuple(ended)
+
+
+def require_not_stopped(coming: Coming, carrying: Carrying) -> None:
+    """Raise Paused if somebody asked meanwhile that nothing new be begun."""
+    if carrying.stop is not None and carrying.stop.is_requested:
+        raise Paused(f"{carrying.stop.reason}; nothing of the {coming.verb} itself was begun: `manor status` shows what serves")
 
 
 async def end_one(context: Context, left: Left, coming: Coming, carrying: Carrying) -> Result | None:
