@@ -76,10 +76,10 @@ def test_ctrl_c_once_pauses_and_twice_leaves_at_once(faulty: Faulty) -> None:
         assert "SIGINT: finishing the current steps, then pausing; once more leaves at once" in verb.told()
         operation = verb.events[0]["operation"]
         assert f"operation {operation} is paused: stopped by SIGINT" in verb.told()
-        assert f"`manor resume {operation}` goes on, `manor abandon {operation}` gives it up" in verb.told()
+        assert f"`manor resume {operation}`, or `manor abandon {operation} --reason " in verb.told()
         assert faulty.status()["held"] == []
         refused = faulty.ship("interrupted-other", ok=(5,))
-        assert f"first `manor resume {operation}` or `manor abandon {operation}`" in refused.stderr
+        assert f"first `manor resume {operation}`, or `manor abandon {operation} --reason …`" in refused.stderr
         verb = faulty.start("resume", operation)
         verb.until("warm", host="web-2")
         verb.interrupt()
@@ -129,6 +129,19 @@ def test_what_a_killed_controller_left_is_shown(faulty: Faulty) -> None:
     after = faulty.estate.certified("prod")
     watch.require_nothing_lost(before, after)
     faulty.require_well(after)
+
+
+@pytest.mark.parametrize("point", ["warm:after_intent", "admit:after_act", "drain:after_intent"])
+def test_a_rollback_turns_round_what_a_killed_controller_left(faulty: Faulty, point: str) -> None:
+    before = faulty.certified
+    with faulty.watched() as watch:
+        faulty.estate.run(*faulty.words(f"left-at-{point.partition(':')[0]}"), ok=(KILLED,), env=crash(point))
+        assert f"that is the rollback: {before} then serves" in faulty.estate.run("rollback", "echo", "-e", "prod", "--dry-run").stdout
+        told = faulty.estate.run("rollback", "echo", "-e", "prod").stdout
+        assert f"was turned round; {before}, certified, serves as before it" in told
+    assert faulty.estate.certified("prod") == before
+    watch.require_bounded(0, 0.0)
+    faulty.require_well(before)
 
 
 def say(faulty: Faulty, told: str) -> None:

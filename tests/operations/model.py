@@ -211,6 +211,7 @@ async def run(
     budget: int = 0,
     concurrent: int = 50,
     kinds: StepKinds[World] = KINDS,
+    back: str = "",
 ) -> Result:
     """Execute as process `pid`."""
     lease = take(store, name, operation, pid)
@@ -227,6 +228,7 @@ async def run(
         chaos=chaos or KillAt(),
         budget=budget,
         concurrent=concurrent,
+        back=back,
     )
 
 

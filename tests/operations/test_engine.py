@@ -19,7 +19,7 @@ from manor.state.journal import StepRow
 from manor.state.operations import NewOperation, Operation
 from manor.state.store import Store
 from manor.state.words import JournalEvent, OperationState, Outcome
-from tests.operations.model import KINDS, FakeClock, SetCell, World, chain, holder, run, take
+from tests.operations.model import KINDS, FakeClock, KillAt, Killed, SetCell, World, chain, holder, run, take
 
 SHIP = NewOperation("ship", "prod", "shop", actor="ann", plan_hash="cafe")
 
@@ -101,6 +101,53 @@ async def test_a_failure_ends_the_plan_and_is_reverted(store: Store, error: Exce
     assert [step.outcome for step in result.steps] == [Outcome.OK, outcome, Outcome.SKIPPED, Outcome.OK]
     with pytest.raises(ApplyFailed, match="reverted"):
         result.raise_unless_done()
+
+
+BOUNDARIES = 12
+"""Of a chain of three steps, four moments each."""
+
+
+@pytest.mark.parametrize("n", range(3, BOUNDARIES + 1))
+async def test_what_was_killed_is_taken_back_where_that_is_wished_and_says_why(store: Store, n: int) -> None:
+    operation, world = await create(store, SHIP, chain(3), KINDS), World()
+    with pytest.raises(Killed):
+        await run(store, operation.id, world, chaos=KillAt(n))
+    heard: list[Event] = []
+    result = await run(store, operation.id, world, 2, on_failure=back, heard=heard, back="ben wants it back")
+    assert set(world.cells.values()) <= {""}
+    is_left_out = n < BOUNDARIES - 1  # after the last act there is no step left that could say why it was not done
+    assert (result.operation.state, result.operation.summary) == (OperationState.REVERTED, "ben wants it back" if is_left_out else "")
+    assert {step.evidence for step in result.steps if step.outcome is Outcome.SKIPPED} <= {"not done: ben wants it back"}
+    assert (What.REVERTING, "ben wants it back") in [(event.what, event.text) for event in heard]
+
+
+async def test_whoever_dies_on_a_way_back_that_was_wished_leaves_it_to_be_gone_on_with_by_anybody(store: Store) -> None:
+    operation, world = await create(store, SHIP, chain(3), KINDS), World()
+    with pytest.raises(Killed):
+        await run(store, operation.id, world, chaos=KillAt(7))
+    with pytest.raises(Killed):
+        await run(store, operation.id, world, 2, on_failure=back, back="ben wants it back", chaos=KillAt(2))
+    result = await run(store, operation.id, world, 3, on_failure=back)
+    assert set(world.cells.values()) == {""}
+    assert (result.operation.state, result.operation.summary) == (OperationState.REVERTED, "ben wants it back")
+
+
+async def test_what_has_failed_by_itself_is_turned_round_for_that(store: Store) -> None:
+    operation, world = await create(store, SHIP, chain(3), KINDS), World(failing={"prod/web-2": CommandFailed("it said no", 1)})
+    with pytest.raises(Killed):
+        await run(store, operation.id, world, on_failure=back, chaos=KillAt(6 + 3))
+    result = await run(store, operation.id, world, 2, on_failure=back, back="ben wants it back")
+    assert result.operation.state is OperationState.REVERTED
+    assert "it said no" in result.operation.summary
+
+
+async def test_a_wish_without_a_way_back_ends_as_failed_and_does_nothing_more(store: Store) -> None:
+    operation, world = await create(store, SHIP, chain(3), KINDS), World()
+    with pytest.raises(Killed):
+        await run(store, operation.id, world, chaos=KillAt(5))
+    result = await run(store, operation.id, world, 2, back="ben wants it back")
+    assert (result.operation.state, result.operation.summary) == (OperationState.FAILED, "ben wants it back")
+    assert len(world.acts) == 1
 
 
 async def test_a_failure_without_a_way_back_is_not_restored(store: Store) -> None:

@@ -46,7 +46,7 @@ async def test_a_delivery_that_stopped_between_environments_asks_for_a_person(tm
         assert (await Readings(store, "acme", []).status()).problems == ()
         store.write_now(deliveries.end, row.id, DeliveryState.PAUSED, "prod/shop is held", at=2.0)
         (problem,) = (await Readings(store, "acme", []).status()).problems
-        assert problem == f"ship shop is paused at dev (prod/shop is held): manor resume {row.id}, or manor abandon {row.id}"
+        assert problem == f"ship shop is paused at dev (prod/shop is held): `manor resume {row.id}`, or `manor abandon {row.id} --reason …`"
 
 
 async def test_a_rollout_that_was_turned_round_says_why(tmp_path: Path) -> None:

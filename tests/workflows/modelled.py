@@ -20,7 +20,7 @@ from manor.rollout.plan import InstanceNow
 from manor.rollout.release import Release
 from manor.state import releases
 from manor.state.words import Standing
-from manor.workflows import delivery, resuming, rolling
+from manor.workflows import delivery, resuming, rollback, rolling
 from manor.workflows.context import Context
 from tests.rollout.conftest import without_fsync
 from tests.rollout.model import ModelFleet, World
@@ -78,6 +78,11 @@ class Worlds:
         known = [row for row in await context.store.read(releases.recent_releases, service) if short(row.id) in world.placed.values()]
         return filled, [Release(row.service, row.artifact, row.manifest) for row in known]
 
+    async def releases_serving(self, context: Context, environment: str, service: str) -> set[str]:
+        now, known = await self.instances_now(context, environment, service)
+        serving = {one.release for one in now if one.active}
+        return {release.id for release in known if release.short in serving}
+
 
 @pytest.fixture
 def worlds(monkeypatch: pytest.MonkeyPatch) -> Worlds:
@@ -87,6 +92,7 @@ def worlds(monkeypatch: pytest.MonkeyPatch) -> Worlds:
     made = Worlds()
     monkeypatch.setattr(rolling, "make_fleet", made.make_fleet)
     monkeypatch.setattr(rolling, "instances_now", made.instances_now)
+    monkeypatch.setattr(rollback, "releases_serving", made.releases_serving)
     monkeypatch.setattr(delivery, "receipt_or_reason", no_receipt)
     monkeypatch.setattr(resuming, "receipt_or_reason", no_receipt)
     return made

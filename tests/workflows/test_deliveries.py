@@ -19,15 +19,16 @@ from manor.operations.leasing import hold
 from manor.operations.stop import Stop
 from manor.state import deliveries, leases, operations, releases, tables
 from manor.state.deliveries import Delivery
-from manor.state.operations import Operation
+from manor.state.operations import NewOperation, Operation
 from manor.state.words import DeliveryState, OperationState
 from manor.workflows import abandoning, status
 from manor.workflows.abandoning import abandon_delivery
 from manor.workflows.artifacts import Origin
 from manor.workflows.context import Context
 from manor.workflows.deliveries import delivery_of, find_orphans, find_unfinished, go_on, promote, ship
-from manor.workflows.delivery import Delivered, certified_before, certified_ids, prepare_return
+from manor.workflows.delivery import Delivered, certified_before, certified_ids
 from manor.workflows.needs import delivery_need
+from manor.workflows.rollback import find_target
 from manor.workflows.rolling import Carrying, require_up
 from manor.workflows.status import deliveries_at, environment_status
 from tests.rollout.natures import Behaviour
@@ -302,7 +303,8 @@ async def test_status_says_where_it_is_and_what_to_do(context: Context) -> None:
     await killed_at(context, "delivery-dev", Point.AFTER_DONE)
     (shown,) = await deliveries_at(context, "dev")
     assert (shown.where, shown.is_carried_out) == ("after", False)
-    assert delivery_need(shown) == f"ship shop (artifact {short(shown.delivery.artifact)}) is after dev, open: `manor resume {shown.delivery.id}`"
+    ways = f"`manor resume {shown.delivery.id}`, or `manor abandon {shown.delivery.id} --reason …`"
+    assert delivery_need(shown) == f"ship shop (artifact {short(shown.delivery.artifact)}) is after dev, open: {ways}"
     assert await deliveries_at(context, "prod") == ()
     async with hold(context.store, shown.delivery.lease):
         (shown,) = await deliveries_at(context, "dev")
@@ -329,6 +331,32 @@ async def test_the_next_verb_goes_on_with_what_a_dead_executor_left_within_an_en
     assert await context.store.read(operations.recent, states=[OperationState.RUNNING, OperationState.PAUSED]) == ()
 
 
+async def half_down(context: Context, environment: str) -> Operation:
+    """Return the end of an environment that nobody carries out any more."""
+    async with hold(context.store, environment) as lease:
+        made = await context.store.write(operations.create, NewOperation("down", environment), at=1.0)
+        return await context.store.write(operations.begin, made.id, lease.token, at=1.0)
+
+
+async def test_into_an_environment_that_is_being_taken_down_nothing_is_shipped_and_nothing_is_left_of_it(context: Context) -> None:
+    down = await half_down(context, "dev")
+    with pytest.raises(
+        Paused, match=rf"operation {down.id} \(down dev\) .*; first `manor down -e dev`, `manor up -e dev`, `manor resume {down.id}`, or `manor ab"
+    ):
+        await shipped(context, "1")
+    assert [row.state for row in await every_delivery(context)] == [DeliveryState.FAILED]
+    assert await every_operation(context) == [down]
+
+
+async def test_one_that_is_taken_down_later_on_the_way_stops_it_there(context: Context) -> None:
+    down = await half_down(context, "prod")
+    with pytest.raises(Paused, match=rf"operation {down.id} \(down prod\)"):
+        await shipped(context, "1")
+    (paused,) = await every_delivery(context)
+    assert (paused.state, paused.environment) == (DeliveryState.PAUSED, "prod")
+    assert await certified(context) == ["1", ""]
+
+
 async def nothing_seen(*_: object) -> tuple[tuple[()], tuple[()]]:
     """See no host and no service."""
     return (), ()
@@ -349,7 +377,7 @@ async def test_status_needs_a_person_for_what_nobody_carries_out_and_for_nothing
         assert not [need for need in carried.needs if "manor resume" in need]
         await context.store.write(operations.end, operation.id, lease.token, OperationState.PAUSED, "web-1 is held", at=context.store.clock.now())
     paused = await environment_status(context, "dev")
-    told = f"ship dev/shop is paused (web-1 is held): `manor resume {operation.id}`, or `manor abandon {operation.id}`"
+    told = f"ship dev/shop is paused (web-1 is held): `manor resume {operation.id}`, or `manor abandon {operation.id} --reason …`"
     assert told in paused.needs
 
 
@@ -364,12 +392,12 @@ async def test_who_ships_what_is_on_its_way_is_told_so_in_plain_words(context: C
 
 async def test_a_release_that_is_not_certified_is_answered_with_those_that_are(context: Context) -> None:
     with pytest.raises(UsageError, match="'000' is no release of shop that is certified in dev; nothing of shop is"):
-        await prepare_return(context, "shop", "dev", to="000")
+        await find_target(context, "shop", "dev", to="000")
     await shipped(context, "1")
     await shipped(context, "2")
     known = await certified_ids(context, "shop", "dev")
     there = ", ".join(map(short, known))
     assert len(known) == 2
     with pytest.raises(UsageError, match=f"'000' is no release of shop that is certified in dev; there are, newest first: {there}"):
-        await prepare_return(context, "shop", "dev", to="000")
+        await find_target(context, "shop", "dev", to="000")
     assert (await certified_before(context, "shop", "dev", known[1][:12])).id == known[1]

@@ -12,18 +12,25 @@ from pathlib import Path
 import pytest
 
 from manor.errors import Busy, ManorError, Paused, UsageError
+from manor.estate.layout import short
+from manor.estate.model import Environment
 from manor.execution.machine import Machine
 from manor.operations.chaos import Point
 from manor.operations.leasing import hold
+from manor.operations.planning import create
+from manor.operations.step import Planned
 from manor.operations.stop import Stop
 from manor.state import deliveries, journal, operations, releases
-from manor.state.operations import Operation
+from manor.state.operations import NewOperation, Operation
 from manor.state.scratch import open_copy
+from manor.state.words import OperationState
 from manor.workflows.artifacts import Origin
 from manor.workflows.context import Context, open_context
 from manor.workflows.deliveries import delivery_of, find_unfinished, go_on, promote, ship
-from manor.workflows.delivery import rollback
-from manor.workflows.foreseeing import Foreseen, Show, foresee_promote, foresee_restart, foresee_resume, foresee_rollback, foresee_ship
+from manor.workflows.delivery import certified_ids
+from manor.workflows.foreseeing import Foreseen, Show, foresee_promote, foresee_removal, foresee_restart, foresee_resume, foresee_rollback, foresee_ship
+from manor.workflows.removing import REMOVE_KINDS, ForgetInstance
+from manor.workflows.rollback import rollback
 from manor.workflows.rolling import Carrying
 from manor.workflows.services import restart_service
 from tests.rollout.running import Killed
@@ -162,6 +169,100 @@ async def test_what_was_left_by_an_older_one_is_told(context: Context) -> None:
     shown = await foreseen(context, shipping(context, "2"))
     assert [one.environment for one in shown] == ["dev", "dev", "prod", "dev", "prod"]
     assert left.id in shown[0].note
+
+
+async def killed(context: Context, kind: str, version: str = "3", environment: str = "prod") -> Operation:
+    """Have 1 and 2 certified, and another version killed after an act of a kind; return what it left."""
+    for known in ("1", "2"):
+        await shipped(context, known)
+    if environment == "prod":
+        await shipped(context, version, to="dev")
+    carrying = Carrying("ada", chaos=KilledAt(kind, Point.AFTER_ACT))
+    with pytest.raises(Killed):
+        await ship(context, "shop", built(context, version), carrying, origin=Origin())
+    (left,) = await context.store.read(operations.recent, states=[OperationState.RUNNING])
+    assert left.environment == environment
+    return left
+
+
+@pytest.mark.parametrize("kind", ["place", "admit", "stop"])
+async def test_a_rollback_turns_what_was_left_round_and_that_is_it(context: Context, kind: str) -> None:
+    left = await killed(context, kind)
+    shown = await foreseen(context, lambda copy, show: foresee_rollback(copy, "shop", "prod", show))
+    way, last = shown
+    assert way.note == f"first operation {left.id} (ship prod/shop), which nobody carries out, is turned round"
+    certified = await context.store.read(releases.last_certified, "prod", "shop")
+    assert certified is not None
+    assert last.note == f"that is the rollback: {short(certified.id)} then serves, and it is certified"
+    done = await rollback(context, "shop", "prod", Carrying("ada"))
+    assert (done.operation, done.release) == (left.id, short(certified.id))
+    taken_back = [(row.host, row.kind, row.text) for row in await context.store.read(journal.steps, left.id, 1)]
+    assert [(step.host, step.kind, step.text) for step in way.steps] == taken_back
+
+
+async def test_a_rollback_further_back_shows_both(context: Context) -> None:
+    left = await killed(context, "admit")
+    first = (await certified_ids(context, "shop", "prod"))[-1]
+    shown = await foreseen(context, lambda copy, show: foresee_rollback(copy, "shop", "prod", show, to=first))
+    assert [one.note for one in shown] == [f"first operation {left.id} (ship prod/shop), which nobody carries out, is turned round", f"shop {short(first)}"]
+    assert all(one.steps for one in shown)
+
+
+async def test_a_restart_goes_on_with_what_was_left_first(context: Context) -> None:
+    left = await killed(context, "admit")
+    shown = await foreseen(context, lambda copy, show: foresee_restart(copy, "shop", "prod", show))
+    assert shown[0].note == f"first operation {left.id} (ship prod/shop), which nobody carries out, is gone on with"
+    assert len(shown) == 2
+    assert all(one.steps for one in shown)
+
+
+async def test_a_ship_goes_on_with_what_was_left_of_another_artifact_first(context: Context) -> None:
+    left = await killed(context, "admit", environment="dev")
+    (old,) = await context.store.read(deliveries.unfinished)
+    shown = await foreseen(context, shipping(context, "4"))
+    assert shown[0].note == f"first delivery {old.id}, which somebody left, is gone on with"
+    assert shown[1].note == f"what is left of operation {left.id}"
+    assert [one.environment for one in shown] == ["dev", "dev", "prod", "dev", "prod"]
+
+
+async def test_a_promotion_goes_on_with_a_restart_that_was_left_first(context: Context) -> None:
+    await shipped(context, "1")
+    await shipped(context, "2", to="dev")
+    with pytest.raises(Killed):
+        await restart_service(context, "shop", "prod", Carrying("ada", chaos=KilledAt("admit", Point.AFTER_ACT)))
+    (left,) = await context.store.read(operations.recent, states=[OperationState.RUNNING])
+    shown = await foreseen(context, lambda copy, show: foresee_promote(copy, "shop", "prod", show, actor="ada"))
+    assert shown[0].note == f"first operation {left.id} (restart prod/shop), which nobody carries out, is gone on with"
+    assert [one.verb for one in shown] == ["restart", "promote"]
+
+
+async def test_a_removal_shows_what_was_left_of_one_and_nothing_twice(context: Context) -> None:
+    estate = context.estate.model_copy(update={"environments": {name: bare(one) for name, one in context.estate.environments.items()}})
+    later = replace(context, estate=estate)
+    new = NewOperation("remove", "prod", "shop", estate_digest=context.estate.digest)
+    operation = await create(context.store, new, [Planned(0, ForgetInstance("shop", "web-1", "a", ""))], REMOVE_KINDS)
+    async with hold(context.store, operation.lease, operation.id) as lease:
+        await context.store.write(operations.begin, operation.id, lease.token, at=1.0)
+    shown = await foreseen(later, lambda copy, show: foresee_removal(copy, "shop", "prod", show))
+    (one,) = shown
+    assert one.note == f"first operation {operation.id} (remove prod/shop), which nobody carries out, is gone on with"
+    assert [step.kind for step in one.steps] == ["forget"]
+
+
+def bare(environment: Environment) -> Environment:
+    """Return an environment that declares no service any more."""
+    return environment.model_copy(update={"services": {}})
+
+
+@pytest.mark.parametrize("foresee", [foresee_rollback, foresee_restart])
+async def test_what_waits_for_a_person_is_the_refusal_that_it_would_be(context: Context, foresee: Callable[[Context, str, str, Show], Awaitable[None]]) -> None:
+    await shipped(context, "1")
+    await shipped(context, "2")
+    down = await context.store.write(operations.create, NewOperation("down", "prod"), at=1.0)
+    async with hold(context.store, "prod", down.id) as lease:
+        await context.store.write(operations.begin, down.id, lease.token, at=1.0)
+    with pytest.raises(Paused, match=rf"operation {down.id} \(down prod\) is half done.*`manor up -e prod`"):
+        await foreseen(context, lambda copy, show: foresee(copy, "shop", "prod", show))
 
 
 async def test_what_would_be_refused_is_refused(context: Context) -> None:

@@ -81,6 +81,20 @@ async def test_what_nothing_is_left_of_is_given_up_and_the_journal_says_why(open
     assert opened.store.read_now(operations.get, operation.id).summary == "all is as a later estate declares"
 
 
+async def test_what_differs_again_once_nobody_else_changes_it_is_left_for_a_person(opened: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The look that found nothing was taken before the lease was held."""
+    looks = iter([EMPTY, CHANGED])
+
+    async def plan_site(_context: Context, _environment: str) -> Planned:
+        return Planned(next(looks), None, None)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(left, "plan_site", plan_site)
+    operation = await paused(opened, "another")
+    planned, _ = await plan_after_left(opened, "dev", ADA)
+    assert planned.plan is CHANGED
+    assert state_of(opened, operation) is OperationState.PAUSED
+
+
 async def test_what_leads_elsewhere_is_left_for_a_person(opened: Context, differs: Callable[[Plan], None]) -> None:
     differs(CHANGED)
     operation = await paused(opened, "another")

@@ -58,7 +58,7 @@ def cases() -> Iterator[tuple[str, EnvironmentStatus, tuple[str, ...]]]:
     yield "not up", prod(is_up=False), ("prod is not up; `manor up -e prod`",)
     running, paused = operation(OperationState.RUNNING, phase="draining"), operation(OperationState.PAUSED, summary="web-1 is held")
     yield "under way", prod(unfinished=(running,), carried_out=("op-1",)), ()
-    ways = "`manor resume op-1`, or `manor abandon op-1`"
+    ways = "`manor resume op-1`, or `manor abandon op-1 --reason …`"
     yield "left", prod(unfinished=(running,)), (f"ship prod/shop is half done, and nobody carries it out (draining): {ways}",)
     yield "paused", prod(unfinished=(paused,)), (f"ship prod/shop is paused (web-1 is held): {ways}",)
     yield "paused without a word", prod(unfinished=(replace(paused, summary=""),)), (f"ship prod/shop is paused: {ways}",)

@@ -24,8 +24,8 @@ from manor.workflows import artifacts, retaining_artifacts, retaining_runs, roll
 from manor.workflows.artifacts import Origin
 from manor.workflows.context import Context
 from manor.workflows.deliveries import promote, ship
-from manor.workflows.delivery import rollback
 from manor.workflows.retention import clean
+from manor.workflows.rollback import rollback
 from manor.workflows.rolling import Carrying
 from manor.workflows.services import restart_service
 from tests.workflows.keeping import Keeping, digest

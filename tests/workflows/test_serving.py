@@ -18,7 +18,8 @@ from manor.workflows import serving
 from manor.workflows.artifacts import Origin
 from manor.workflows.context import Context
 from manor.workflows.deliveries import ship
-from manor.workflows.delivery import Delivered, rollback
+from manor.workflows.delivery import Delivered
+from manor.workflows.rollback import rollback
 from manor.workflows.rolling import Carrying
 from manor.workflows.serving import Controller
 from tests.rollout.running import Killed

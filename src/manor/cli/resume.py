@@ -90,7 +90,8 @@ def mend_receipts(context: Context) -> None:
 def again(named: str, estate: Path | None, environment: str, wait_seconds: float, *, as_json: bool) -> None:
     """Go on with the hosts that failed in an operation that has ended."""
     from manor.workflows.delivery import line_of
-    from manor.workflows.retrying import APPLY, apply_failed, find_ended, return_failed
+    from manor.workflows.orphans import APPLY
+    from manor.workflows.retrying import apply_failed, find_ended, return_failed
     from manor.workflows.snapshots import open_in_need
 
     with open_in_need(estate, say_aside) as context:

@@ -22,11 +22,10 @@ from manor.cli.terminal.running import carrying_out, run, run_changing
 def command(service: str, estate: Path | None, environment: str, to: str, wait_seconds: float, dry_run: bool, as_json: bool) -> None:
     """Roll back by the same rules as forward, without waiting beyond the health passes. Needs no approval."""
     from manor.cli.terminal.plans import foreseen_printer
-    from manor.operations.stop import Stop
-    from manor.workflows.delivery import Delivered, line_of, rollback
+    from manor.workflows.delivery import line_of
     from manor.workflows.foreseeing import foresee_rollback
+    from manor.workflows.rollback import rollback
     from manor.workflows.snapshots import open_in_need
-    from manor.workflows.taking_over import take_over
 
     with open_in_need(estate, say_aside, dry_run=dry_run) as context:
         if dry_run:
@@ -34,11 +33,5 @@ def command(service: str, estate: Path | None, environment: str, to: str, wait_s
             return
         context.service(service)
         tell = printer(as_json=as_json)
-
-        async def go(stop: Stop) -> Delivered:
-            carrying = carrying_out(stop, tell, wait_seconds)
-            await take_over(context, f"{environment}/{service}", carrying)
-            return await rollback(context, service, environment, carrying, to=to)
-
-        one = run_changing(context, go)
+        one = run_changing(context, lambda stop: rollback(context, service, environment, carrying_out(stop, tell, wait_seconds), to=to))
         print_result(vars(one), as_json=as_json, text=line_of(one))

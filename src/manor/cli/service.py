@@ -101,27 +101,16 @@ def restart_command(service: str, estate: Path | None, environment: str, wait_se
 def remove_command(service: str, estate: Path | None, environment: str, wait_seconds: float, dry_run: bool, as_json: bool) -> None:
     """Take a SERVICE out that the estate no longer declares: drained, stopped, files and rows gone; shared data stays."""
     from manor.cli.terminal.plans import foreseen_printer
-    from manor.operations.planning import Result
-    from manor.operations.stop import Stop
     from manor.workflows.context import open_context
     from manor.workflows.foreseeing import foresee_removal
-    from manor.workflows.removing import remove_service
-    from manor.workflows.taking_over import take_over
+    from manor.workflows.services import remove_service
 
     with open_context(estate, dry_run=dry_run) as context:
         if dry_run:
             run(lambda stop: foresee_removal(context, service, environment, foreseen_printer(as_json=as_json)))
             return
         tell = printer(as_json=as_json)
-
-        async def go(stop: Stop) -> Result | None:
-            carrying = carrying_out(stop, tell, wait_seconds)
-            await take_over(context, f"{environment}/{service}", carrying)
-            return await remove_service(context, service, environment, carrying)
-
-        result = run_changing(context, go)
-        if result is not None:
-            result.raise_unless_done()
+        result = run_changing(context, lambda stop: remove_service(context, service, environment, carrying_out(stop, tell, wait_seconds)))
         word = f"removed; now `manor apply -e {environment} --allow-destroy` takes it out of the tiers" if result else "nothing to do; nothing of it is there"
         found = {"environment": environment, "service": service, "changed": result is not None, "operation": result.operation.id if result else ""}
         print_result(found, as_json=as_json, text=f"{environment}: {service}: {word}")

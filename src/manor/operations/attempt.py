@@ -22,6 +22,8 @@ from manor.state.store import Store
 from manor.state.words import JournalEvent, Outcome
 
 OBSERVE_SECONDS = 60.0
+NOT_DONE = "not done: "
+"""How the evidence of a step begins that was left out."""
 TRACE_LINES = 12
 
 
@@ -46,14 +48,14 @@ class Attempts(Generic[PortsT]):
                 return ended
         return await self._begin(step, row)
 
-    async def settle(self, row: StepRow) -> StepRow:
-        """Bring an open step of a failing plan to an end without doing it: done if it is, else taken back and skipped, else failed."""
+    async def settle(self, row: StepRow, why: str) -> StepRow:
+        """Bring an open step of a plan that is given up to an end without doing it: done if it is, else taken back and skipped, else failed."""
         step = self.kinds.decode(row)
         try:
             ended = await self._recover(step, row)
         except Paused as paused:
             return await self._end(row, Outcome.FAILED, str(paused), JournalEvent.FAILED)
-        return ended or await self._end(row, Outcome.SKIPPED, "not done: the operation had failed", JournalEvent.SKIPPED)
+        return ended or await self._end(row, Outcome.SKIPPED, f"{NOT_DONE}{why}", JournalEvent.SKIPPED)
 
     async def _begin(self, step: Step[PortsT], row: StepRow) -> StepRow:
         await self._put_off(step, row)

@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeAlias
 import sqlalchemy as sa
 
 from manor.errors import ManorError, Paused
-from manor.operations.attempt import Attempts
+from manor.operations.attempt import NOT_DONE, Attempts
 from manor.operations.chaos import Chaos, no_chaos
 from manor.operations.events import Event, Listener, What, silent
 from manor.operations.planning import Result, standing
@@ -30,9 +30,10 @@ from manor.state.words import OperationState, Outcome
 CONCURRENT_STEPS = 50
 PLANS_AT_MOST = 6
 """A forward plan and this many less one to bring things back; then a person is needed."""
+HAD_FAILED = "the operation had failed"
 
 OnFailure: TypeAlias = Callable[[Operation, Sequence[StepRow], PortsT], Awaitable[Sequence[Planned[PortsT]] | None]]
-"""Asked after a failure beyond the budget, with the failed steps: what brings things back (stages from 0), or None."""
+"""Asked after a failure beyond the budget, with the failed steps, or with none where it is wished: what brings things back (stages from 0), or None."""
 
 
 async def no_revert(_operation: Operation, _failed: Sequence[StepRow], _ports: object) -> None:
@@ -52,15 +53,19 @@ async def execute(
     chaos: Chaos = no_chaos,
     budget: int = 0,
     concurrent: int = CONCURRENT_STEPS,
+    back: str = "",
 ) -> Result:
     """Carry out, or go on with, an operation under a lease that covers it, and return how it stands then.
 
     `budget` hosts may fail; their later steps are skipped. A failure beyond it asks `on_failure` for a revert, which is carried out on
-    as many hosts as possible. Raises FencedOff if somebody took over, UsageError if it has ended, ManorError if the store fails; then it is resumed.
+    as many hosts as possible. So it is where `back` says why an operation that goes forward is to be taken back and not gone on with; one
+    that is on its way back already goes on.
+
+    Raises FencedOff if somebody took over, UsageError if it has ended, ManorError if the store fails; then it is resumed.
     """
     begun = await store.write(operations.begin, operation, lease.token, at=store.clock.now())
     attempts = Attempts(store, begun, kinds, ports, lease, tell, chaos)
-    execution = Execution(attempts, on_failure, stop or Stop(), budget, asyncio.Semaphore(concurrent))
+    execution = Execution(attempts, on_failure, stop or Stop(), budget, asyncio.Semaphore(concurrent), back)
     execution.tell(What.STARTED, f"{begun.verb} {begun.lease}")
     try:
         state, summary = await execution.run()
@@ -82,6 +87,8 @@ class Execution(Generic[PortsT]):
     stop: Stop
     budget: int
     limit: asyncio.Semaphore
+    back: str
+    """Why what goes forward is to be taken back; empty: it is not."""
     is_halted: bool = field(default=False, init=False)
 
     @property
@@ -103,18 +110,28 @@ class Execution(Generic[PortsT]):
         while True:
             operation = await self.store.read(operations.get, self.identifier)
             await self._require_known(operation.plan)
-            steps = await self._carry_out(operation.plan)
-            bad = [step for step in steps if step.is_bad]
-            if not self._has_failed(operation.plan, steps) and not (bad and operation.plan):
-                return end_of(operation.plan), summary_of(bad or await self._failed_before(operation.plan))
+            wished = await self._is_wished_back(operation.plan)
+            steps = await (self._settle(operation.plan, self.back) if wished else self._carry_out(operation.plan))
+            bad = [step for step in steps if step.is_bad and not wished]
+            if not wished and not self._has_failed(operation.plan, steps) and not (bad and operation.plan):
+                return end_of(operation.plan), summary_of(bad) or await self._why_back(operation.plan)
             if not await self._plan_revert(operation, bad):
                 await self.store.write(give_up, self.identifier, self.attempts.lease.token, operation.plan, at=self.store.clock.now())
-                return OperationState.FAILED, summary_of(bad)
+                return OperationState.FAILED, summary_of(bad) or self.back
 
-    async def _failed_before(self, plan: int) -> list[StepRow]:
-        """Return what made the plans before this one fail: a way back that went well still has to say why it was needed."""
-        steps = await self.store.read(journal.steps, self.identifier) if plan else ()
-        return [step for step in steps if step.is_bad and step.plan < plan]
+    async def _is_wished_back(self, plan: int) -> bool:
+        """Tell whether what goes forward is to be taken back though it has not failed. Raises Paused if nothing new is to be begun."""
+        if not self.back or plan or self._has_failed(plan, await self.store.read(journal.next_steps, self.identifier, plan)):
+            return False
+        if self.stop.is_requested:
+            raise Paused(self.stop.reason)
+        return True
+
+    async def _why_back(self, plan: int) -> str:
+        """Return what turned the plans before this one round: a way back that went well still has to say why it was needed."""
+        steps = [step for step in await self.store.read(journal.steps, self.identifier) if step.plan < plan] if plan else []
+        skipped = (step.evidence.removeprefix(NOT_DONE) for step in steps if step.outcome is Outcome.SKIPPED)
+        return summary_of([step for step in steps if step.is_bad]) or next(skipped, "")
 
     async def _require_known(self, plan: int) -> None:
         """Raise Paused with a diagnosis, before anything is done, if a step of the plan is not known here."""
@@ -127,8 +144,7 @@ class Execution(Generic[PortsT]):
         while True:
             steps = await self.store.read(journal.next_steps, self.identifier, plan)
             if self._has_failed(plan, steps):
-                await self._settle(plan)
-                break
+                return await self._settle(plan, HAD_FAILED)
             todo = [step for step in steps if step.outcome is Outcome.PENDING]
             if not todo:
                 break
@@ -137,10 +153,11 @@ class Execution(Generic[PortsT]):
             await self._do_stage(plan, steps, todo)
         return await self.store.read(journal.steps, self.identifier, plan)
 
-    async def _settle(self, plan: int) -> None:
-        """Bring what was begun in a plan that failed to an end."""
+    async def _settle(self, plan: int, why: str) -> Sequence[StepRow]:
+        """Bring what was begun in a plan that is given up to an end; return its steps."""
         steps = await self.store.read(journal.steps, self.identifier, plan)
-        await finish_all([self.attempts.settle(step) for step in steps if step.is_open])
+        await finish_all([self.attempts.settle(step, why) for step in steps if step.is_open])
+        return await self.store.read(journal.steps, self.identifier, plan)
 
     async def _do_stage(self, plan: int, steps: Sequence[StepRow], todo: Sequence[StepRow]) -> None:
         """Do one stage's steps together, except on hosts that failed before."""
@@ -166,18 +183,20 @@ class Execution(Generic[PortsT]):
                 bad.append(ended)
 
     async def _plan_revert(self, operation: Operation, bad: Sequence[StepRow]) -> bool:
-        """Journal what the caller wants done about the failure; tell whether there is anything. Raises Paused if it can't say."""
-        self.tell(What.REVERTING, summary_of(bad))
+        """Journal what the caller wants done about the failure, or about the wish; tell whether there is anything. Raises Paused if it can't say."""
+        why = summary_of(bad) or self.back
+        self.tell(What.REVERTING, why)
         if operation.plan + 1 >= PLANS_AT_MOST:
             return False
         try:
             planned = await self.on_failure(operation, bad, self.attempts.ports)
         except ManorError as error:
-            raise Paused(f"{summary_of(bad)}; and no way back could be planned: {error}") from error
+            raise Paused(f"{why}; and no way back could be planned: {error}") from error
         if not planned:
             return False
         encoded = [self.attempts.kinds.encode(step) for step in planned]
-        await self.store.write(turn_back, self.identifier, self.attempts.lease.token, operation.plan, encoded, at=self.store.clock.now())
+        told, now = HAD_FAILED if bad else self.back, self.store.clock.now()
+        await self.store.write(turn_back, self.identifier, self.attempts.lease.token, operation.plan, encoded, at=now, why=told)
         return True
 
     def _has_failed(self, plan: int, steps: Sequence[StepRow]) -> bool:
@@ -206,17 +225,17 @@ async def finish_all(work: Sequence[Coroutine[Any, Any, object]]) -> None:
         raise Paused("\n".join(reasons))
 
 
-def turn_back(connection: sa.Connection, operation: str, token: int, plan: int, steps: Sequence[NewStep], *, at: float) -> None:
+def turn_back(connection: sa.Connection, operation: str, token: int, plan: int, steps: Sequence[NewStep], *, at: float, why: str = HAD_FAILED) -> None:
     """Give up the rest of a plan and make these steps the next one, in one transaction."""
-    give_up(connection, operation, token, plan, at=at)
+    give_up(connection, operation, token, plan, at=at, why=why)
     operations.set_plan(connection, operation, token, plan + 1)
     journal.append(connection, operation, steps, plan=plan + 1)
 
 
-def give_up(connection: sa.Connection, operation: str, token: int, plan: int, *, at: float) -> None:
+def give_up(connection: sa.Connection, operation: str, token: int, plan: int, *, at: float, why: str = HAD_FAILED) -> None:
     """Skip what is still to be done of a plan."""
     todo = [step.seq for step in journal.steps(connection, operation, plan) if step.outcome is Outcome.PENDING]
-    journal.skip(connection, operation, token, todo, "not done: the operation had failed", at=at)
+    journal.skip(connection, operation, token, todo, f"{NOT_DONE}{why}", at=at)
 
 
 def end_of(plan: int) -> OperationState:

@@ -44,7 +44,7 @@ class Result:
             case OperationState.DONE:
                 return
             case OperationState.PLANNED | OperationState.RUNNING | OperationState.PAUSED:
-                raise Paused(f"{told}; `manor resume {self.operation.id}` goes on, `manor abandon {self.operation.id}` gives it up")
+                raise Paused(f"{told}; {operations.ways_on(self.operation.id)}")
             case OperationState.REVERTED:
                 raise ApplyFailed(told)
             case OperationState.FAILED | OperationState.ABANDONED:

@@ -30,9 +30,11 @@ def failure_of(order: RolloutOrder, rows: Iterable[StepRow]) -> Failure:
 def told_end(order: RolloutOrder, environment: str, state: OperationState, rows: Iterable[StepRow], operation: str) -> str:
     """Return e.g. `echo 3f16… was turned round in prod: web-1: /healthz answers 500, not 200; 22ed… serves as before; receipt …`."""
     steps = tuple(rows)
-    why = failure_of(order, steps).why
+    why, excuse = failure_of(order, steps).why, next((row.evidence for row in steps if row.kind == SpareRelease.kind), "")
     what = f"{order.service} {order.release}"
-    spared = next((f"; that is not held against the release: {row.evidence}" for row in steps if row.kind == SpareRelease.kind and row.evidence), "")
+    if why == UNKNOWN and excuse:  # nothing failed: somebody wished it back
+        why, excuse = excuse, ""
+    spared = f"; that is not held against the release: {excuse}" if excuse else ""
     if state is OperationState.REVERTED:
         seen = next((row.evidence.removeprefix(f"{order.service}: ") for row in reversed(steps) if row.kind == Conclude.kind), "")
         told = seen if seen and serves_after(order) else left(order)

@@ -136,8 +136,18 @@ def unfinished(connection: sa.Connection, name: str) -> tuple[Operation, ...]:
 def require_none_unfinished(connection: sa.Connection, name: str) -> None:
     """Raise Paused, saying how to go on, if an operation under an excluding lease was interrupted: it is decided about first."""
     for found in unfinished(connection, name):
-        told = f": {found.summary}" if found.summary else ""
-        raise Paused(f"operation {found.id} ({found.verb} {found.lease}) is {found.state}{told}; first `manor resume {found.id}` or `manor abandon {found.id}`")
+        raise Paused(unfinished_text(found))
+
+
+def unfinished_text(found: Operation) -> str:
+    """Say which operation is to be decided about first, and how."""
+    told = f": {found.summary}" if found.summary else ""
+    return f"operation {found.id} ({found.verb} {found.lease}) is {found.state}{told}; first {ways_on(found.id)}"
+
+
+def ways_on(identifier: str) -> str:
+    """Return the commands that decide about an operation or a delivery that stopped half-way, as they are to be typed."""
+    return f"`manor resume {identifier}`, or `manor abandon {identifier} --reason …`"
 
 
 def carried_out(connection: sa.Connection, environment: str, plan_hash: str) -> Operation | None:

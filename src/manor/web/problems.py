@@ -22,7 +22,7 @@ STATUS: tuple[tuple[type[errors.ManorError], int, str], ...] = (
     (errors.NotOurs, 403, "nothing was changed; the named rule of the estate forbids it"),
     (errors.DifferencesFound, 409, "something was looked for and found; nothing is broken"),
     (errors.Busy, 409, "wait for the holder to finish; `manor status` shows who it is"),
-    (errors.Paused, 409, "`manor resume` goes on, `manor abandon` goes back"),
+    (errors.Paused, 409, "`manor resume` goes on, `manor abandon --reason …` gives it up"),
     (errors.TimedOut, 504, "try again; `manor doctor` shows what does not answer"),
     (errors.Unreachable, 502, "`manor doctor` shows what does not answer"),
     (errors.NotRestored, 500, "mend it by hand as the error says"),

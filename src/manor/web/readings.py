@@ -123,14 +123,14 @@ def seen_environment(view: EnvironmentView, seen: Mapping[str, Seen] | None) -> 
 def complaint(row: operations.Operation) -> str:
     """Return what a paused operation asks of a person."""
     where = "/".join(part for part in (row.environment, row.service) if part)
-    return f"{row.verb} {where} is paused ({row.summary or row.phase or 'no reason given'}): manor resume {row.id}, or manor abandon {row.id}"
+    return f"{row.verb} {where} is paused ({row.summary or row.phase or 'no reason given'}): {operations.ways_on(row.id)}"
 
 
 def stopped_deliveries(connection: Connection) -> list[str]:
     """Return what paused deliveries ask of a person, but for those whose operation asks it already."""
     rows = [row for row in deliveries.unfinished(connection) if row.state is DeliveryState.PAUSED]
     return [
-        f"{row.verb} {row.service} is paused at {row.environment} ({row.summary}): manor resume {row.id}, or manor abandon {row.id}"
+        f"{row.verb} {row.service} is paused at {row.environment} ({row.summary}): {operations.ways_on(row.id)}"
         for row in rows
         if not deliveries.has_unfinished_operation(connection, row.id)
     ]

@@ -27,7 +27,7 @@ from manor.workflows.delivery import Delivered, Entry, ask_entry, certified_befo
 from manor.workflows.gates import gate_problems
 from manor.workflows.resuming import candidates, resume_operation
 from manor.workflows.rolling import ORDER, Carrying
-from manor.workflows.taking_over import take_over
+from manor.workflows.taking_over import coming_to, take_over, take_over_own
 
 SHIP = "ship"
 PROMOTE = "promote"
@@ -88,8 +88,7 @@ async def deliver(context: Context, wish: Wish, carrying: Carrying, accept: Acce
         if same is None or not (await store.read(deliveries.get, identifier)).state.is_final:
             delivery = await store.write(accept_and_begin, accept, identifier, wish, store.clock.now())
             carrying.chaos(MOMENT, "delivery", Point.AFTER_INTENT)
-            await settle(context, delivery, carrying)
-            return await carry_out(context, delivery, carrying)
+            return await carry_out(context, delivery, carrying, begins=True)
     return await deliver(context, wish, carrying, accept)  # it ended while its lease was waited for
 
 
@@ -106,12 +105,15 @@ def accept_and_write_down(connection: Connection, accept: Accept, wish: Wish, at
 
 
 async def settle(context: Context, mine: Delivery, carrying: Carrying) -> None:
-    """Go on with what was left of the same service, before anything newer enters; what fails is told and keeps nobody.
+    """Go on with what was left of the same service, before anything newer enters; what was turned round is told and keeps nobody.
 
-    What waits for a person in an environment is left to that person.
+    Raises Paused if something in the first environment waits for a person, and what `take_over` raises. What waits in a later one
+    stops the delivery there, if it comes so far.
     """
-    for name in path_from(context, mine.environment, to=mine.to):
-        await take_over(context, f"{name}/{mine.service}", carrying)
+    first, *later = (coming_to(context, mine.verb, name, mine.service) for name in path_from(context, mine.environment, to=mine.to))
+    await take_over(context, first, carrying)
+    for coming in later:
+        await take_over_own(context, coming, carrying)
     for other in await find_orphans(context):
         waits = await context.store.read(deliveries.has_unfinished_operation, other.id)
         if other.service == mine.service and other.id != mine.id and not waits:
@@ -139,10 +141,14 @@ async def go_on(context: Context, identifier: str, carrying: Carrying, *, by_per
         return await carry_out(context, delivery, carrying, by_person=by_person, is_patient=is_patient)
 
 
-async def carry_out(context: Context, delivery: Delivery, carrying: Carrying, *, by_person: bool = False, is_patient: bool = False) -> list[Delivered]:
-    """Deliver from where it is, as the holder of its lease, and write how that ended."""
+async def carry_out(
+    context: Context, delivery: Delivery, carrying: Carrying, *, begins: bool = False, by_person: bool = False, is_patient: bool = False
+) -> list[Delivered]:
+    """Deliver from where it is, as the holder of its lease, and write how that ended; who `begins` goes on first with what was left of the service."""
     store = context.store
     try:
+        if begins:
+            await settle(context, delivery, carrying)
         delivered = await along(context, delivery, carrying, by_person=by_person)
     except ManorError as error:
         await store.write(end_by, delivery.id, error, store.clock.now(), is_patient=is_patient)

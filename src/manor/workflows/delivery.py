@@ -19,13 +19,10 @@ from manor.workflows.gates import judge_gates, problems_of
 from manor.workflows.receipts import receipt_or_reason
 from manor.workflows.rolling import (
     Carrying,
-    Rollout,
     carry_out_rollout,
     is_done,
-    load_release,
     prepare_rollout,
     require_done,
-    rollout_of,
 )
 from manor.workflows.up import prefixed
 
@@ -117,8 +114,14 @@ async def finish(context: Context, environment: str, result: Result | None, rele
     """Write the receipt of an ended rollout and return how it came out; None: somebody else had done it. Raises what its end means."""
     if result is None:
         return nothing_to_do(environment, release)
-    receipt, why_not = await receipt_or_reason(context, result)
+    _, why_not = await receipt_or_reason(context, result)
     require_done_beside(result, why_not)
+    return await delivered_by(context, environment, result, release)
+
+
+async def delivered_by(context: Context, environment: str, result: Result, release: str) -> Delivered:
+    """Return how a release came to an environment by an operation that ended, with what its receipt says."""
+    receipt, why_not = await receipt_or_reason(context, result)
     if receipt is None:
         return Delivered(environment, release, result.operation.id, verdict=why_not, hosts=result.hosts)
     read = receipt_of(receipt)
@@ -162,35 +165,6 @@ async def certified_ids(context: Context, service: str, environment: str) -> tup
     for line in await context.store.read(releases.certifications, environment, service):
         newest.setdefault(line.release, line.standing)
     return tuple(identifier for identifier, standing in newest.items() if standing is Standing.CERTIFIED)
-
-
-async def rollback(context: Context, service: str, environment: str, carrying: Carrying, *, to: str = "") -> Delivered:
-    """Return an environment to the last certified release; where that serves already, to the one certified before; or to a named one."""
-    rollout = await prepare_return(context, service, environment, to=to)
-    if is_done(rollout):
-        return nothing_to_do(environment, rollout.order.release)
-    return await finish(context, environment, await carry_out_rollout(rollout, heard_in(carrying, environment), "rollback"), rollout.order.release)
-
-
-async def prepare_return(context: Context, service: str, environment: str, *, to: str = "") -> Rollout:
-    """Return the rollout that returns an environment. Raises UsageError if there is nothing to return to."""
-    now = await context.store.read(releases.last_certified, environment, service)
-    if to:
-        target = await certified_before(context, service, environment, to)
-    else:
-        serving = await releases_serving(context, environment, service)
-        found = await context.store.read(releases.last_certified, environment, service, but=now.id if now and serving == {now.id} else "")
-        if found is None:
-            raise UsageError(f"{environment} has no other certified release of {service} to return to")
-        target = found
-    return await rollout_of(context, environment, service, await load_release(context, target.id), is_return=True)
-
-
-async def releases_serving(context: Context, environment: str, service: str) -> set[str]:
-    """Return the releases that active slots hold."""
-    rows = await context.store.read(releases.slots, environment, service)
-    active = {(row.instance, row.active) for row in await context.store.read(releases.deployments, environment, service)}
-    return {row.release for row in rows if (row.instance, row.slot) in active}
 
 
 def summary_lines(delivered: Iterable[Delivered]) -> list[str]:

@@ -7,7 +7,7 @@ Invariant: nothing waits: a lease that somebody holds is told as the refusal tha
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -27,13 +27,17 @@ from manor.workflows.artifacts import Origin, keep_file
 from manor.workflows.context import Context
 from manor.workflows.controlling import find_controller
 from manor.workflows.deliveries import SHIP, accept_and_write_down, entrance, find_orphans, promotion
-from manor.workflows.delivery import Entry, ask_entry, path_from, prepare_return
+from manor.workflows.delivery import Entry, ask_entry, path_from
 from manor.workflows.down import require_no_other
 from manor.workflows.ending_hosts import EndHost, EndPart, parts_of
-from manor.workflows.left import leads_here, left_applies
-from manor.workflows.removing import plan_removal, prepare_removal
-from manor.workflows.rolling import Rollout, is_done, prepare_rollout, require_done
-from manor.workflows.services import prepare_restart
+from manor.workflows.left import coming_apply, left_applies
+from manor.workflows.orphans import ROLLBACK, Coming, Fate, fate_of
+from manor.workflows.removing import VERB as REMOVAL
+from manor.workflows.removing import plan_removal, prepare_removal, require_undeclared
+from manor.workflows.rollback import find_target, is_return_to, return_to
+from manor.workflows.rolling import ORDER, Rollout, is_certified_by, is_done, plan_wished_return, prepare_rollout, require_done
+from manor.workflows.services import RESTART, prepare_restart
+from manor.workflows.taking_over import TURNED_ROUND, Left, coming_to, find_left, require_decided
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,12 @@ async def require_free(context: Context, name: str) -> None:
     await context.store.read(operations.require_none_unfinished, name)
 
 
+async def require_clear(context: Context, coming: Coming) -> None:
+    """Raise Busy if the lease is held by the living, Paused if anything in the way of a verb on a service waits for a person."""
+    await require_lease(context, coming.lease)
+    require_decided(await find_left(context, coming), coming)
+
+
 async def foresee_apply(context: Context, environments: Iterable[str], show: Show, *, expected: str = "", allow_destroy: bool = False) -> None:
     """Show what an apply would do. Raises what it would refuse."""
     for name in environments:
@@ -92,7 +102,8 @@ async def foreseen_apply(context: Context, environment: str, verb: str, expected
     done = await context.store.read(operations.carried_out, environment, expected) if expected else None
     if done is not None:
         return Foreseen(verb, environment, note=f"nothing to do; plan {short(expected)} was carried out by operation {done.id}")
-    left = [one for one in await left_applies(context.store, environment) if leads_here(context, one, expected)]
+    coming = coming_apply(context, environment, expected)
+    left = [one for one in await left_applies(context.store, environment) if fate_of(one, coming) is Fate.GO_ON]
     if left:
         return await foreseen_rest(context, left[0], verb)
     require_expected(plan, expected)
@@ -152,14 +163,30 @@ async def foresee_promote(context: Context, service: str, to: str, show: Show, *
     await foresee_delivery(context, await context.store.write(deliveries.write_down, wish, at=context.store.clock.now()), show)
 
 
-async def foresee_delivery(context: Context, delivery: Delivery, show: Show, *, is_alone: bool = False) -> None:
-    """Show what is left of a delivery, after what was left of older ones of the service."""
+async def foresee_delivery(context: Context, delivery: Delivery, show: Show) -> None:
+    """Show what is left of a delivery, after what was left of the same service."""
     await require_lease(context, delivery.lease)
-    for older in () if is_alone else await find_orphans(context):
-        is_between = not await context.store.read(deliveries.has_unfinished_operation, older.id)
-        if older.service == delivery.service and older.id != delivery.id and is_between:
-            show(Foreseen(older.verb, older.environment, note=f"first delivery {older.id}, which somebody left, is gone on with"))
-            await foresee_delivery(context, older, show, is_alone=True)
+    older = [one for one in await find_orphans(context) if one.service == delivery.service and one.id != delivery.id and not await is_paused(context, one)]
+    shown = frozenset({delivery.id, *(one.id for one in older)})
+    first, *later = (coming_to(context, delivery.verb, name, delivery.service) for name in path_from(context, delivery.environment, to=delivery.to))
+    await require_clear(context, first)
+    for coming in (first, *later):
+        await foresee_left(context, coming, show, but=shown)
+    for one in older:
+        show(Foreseen(one.verb, one.environment, note=f"first delivery {one.id}, which somebody left, is gone on with"))
+        await require_lease(context, one.lease)
+        await foresee_way(context, one, show)
+    await foresee_way(context, delivery, show)
+
+
+async def is_paused(context: Context, delivery: Delivery) -> bool:
+    """Tell whether the last operation of a delivery waits for a person."""
+    last = await context.store.read(operations.last_of_delivery, delivery.id)
+    return last is not None and last.state is OperationState.PAUSED
+
+
+async def foresee_way(context: Context, delivery: Delivery, show: Show, *, by_person: bool = False) -> None:
+    """Show what a delivery still does, environment by environment; `by_person`: one who resumes it, and takes nothing else over."""
     for name in path_from(context, delivery.environment, to=delivery.to):
         begun = await context.store.read(operations.last_of_delivery, delivery.id, name)
         entry = Entry() if begun else await ask_entry(context, delivery, name)
@@ -167,53 +194,89 @@ async def foresee_delivery(context: Context, delivery: Delivery, show: Show, *, 
             return show(Foreseen(delivery.verb, name, note=entry.held_back))
         if begun is None:
             rollout = await prepare_rollout(context, name, delivery.service, delivery.artifact, again=delivery.again)
-            await foresee_rollout(context, rollout, show, delivery.verb)
+            await foresee_rollout(context, rollout, show, delivery.verb, takes_over=not by_person)
             continue
-        if begun.state.is_final or (begun.state is OperationState.PAUSED and not is_alone):
+        if begun.state.is_final or (begun.state is OperationState.PAUSED and not by_person):
             require_done(await standing(context.store, begun.id))
         else:
             await foresee_rest(context, begun, show)
     return None
 
 
-async def foresee_rollout(context: Context, rollout: Rollout, show: Show, verb: str) -> None:
+async def foresee_rollout(context: Context, rollout: Rollout, show: Show, verb: str, *, takes_over: bool = True) -> None:
     """Show the steps of a rollout, or that there is nothing to do. Raises Busy, Paused."""
     if is_done(rollout):
         show(Foreseen(verb, rollout.environment, note=f"nothing to do; every instance serves {rollout.order.release} and it is certified"))
     else:
-        await show_rollout(context, rollout, show, verb)
+        await show_rollout(context, rollout, show, verb, takes_over=takes_over)
 
 
-async def show_rollout(context: Context, rollout: Rollout, show: Show, verb: str) -> None:
-    """Show the steps of a rollout. Raises Busy, Paused."""
-    order = rollout.order
-    await require_free(context, f"{rollout.environment}/{order.service}")
-    show(Foreseen(verb, rollout.environment, foreseen_steps(plan_rollout(order)), f"{order.service} {order.release}"))
+async def show_rollout(context: Context, rollout: Rollout, show: Show, verb: str, *, takes_over: bool = True) -> None:
+    """Show the steps of a rollout, from how it is now. Raises Busy, Paused."""
+    order, environment = rollout.order, rollout.environment
+    await (
+        require_clear(context, coming_to(context, verb, environment, order.service)) if takes_over else require_free(context, f"{environment}/{order.service}")
+    )
+    show(Foreseen(verb, environment, foreseen_steps(plan_rollout(order)), f"{order.service} {order.release}"))
+
+
+async def foresee_left(context: Context, coming: Coming, show: Show, *, but: frozenset[str] = frozenset()) -> tuple[Left, ...]:
+    """Show and return what a verb would bring to an end first, without what belongs to some deliveries and without what waits for a person."""
+    left = tuple(one for one in await find_left(context, coming) if one.fate is not Fate.WAIT and not (but and one.operation.delivery in but))
+    for one in left:
+        show(await foreseen_end(context, one))
+    return left
+
+
+async def foreseen_end(context: Context, left: Left) -> Foreseen:
+    """Return how an operation that nobody carries out would be brought to its end. Raises Busy."""
+    one = left.operation
+    rest = await foreseen_rest(context, one, one.verb)
+    told = f"first operation {one.id} ({one.verb} {one.lease}), which nobody carries out,"
+    if left.fate is not Fate.TURN_ROUND or await is_certified_by(context.store, one):
+        return replace(rest, note=f"{told} is gone on with")
+    if not one.plan:
+        rows = await context.store.read(journal.steps, one.id)
+        rest = replace(rest, steps=foreseen_steps(plan_wished_return(ORDER.validate_json(one.arguments), rows, TURNED_ROUND)))
+    return replace(rest, note=f"{told} is turned round")
 
 
 async def foresee_rollback(context: Context, service: str, environment: str, show: Show, *, to: str = "") -> None:
     """Show what a rollback would do. Raises what it would refuse."""
-    await foresee_rollout(context, await prepare_return(context, service, environment, to=to), show, "rollback")
+    target = await find_target(context, service, environment, to=to)
+    coming = coming_to(context, ROLLBACK, environment, service)
+    await require_clear(context, coming)
+    for left in await foresee_left(context, coming, show):
+        if await is_return_to(context, left, target):
+            return show(Foreseen(ROLLBACK, environment, note=f"that is the rollback: {short(target.id)} then serves, and it is certified"))
+    return await foresee_rollout(context, await return_to(context, service, environment, target), show, ROLLBACK)
 
 
 async def foresee_restart(context: Context, service: str, environment: str, show: Show) -> None:
     """Show what a restart would do. Raises what it would refuse."""
-    await show_rollout(context, await prepare_restart(context, service, environment), show, "restart")
+    coming = coming_to(context, RESTART, environment, service)
+    await require_clear(context, coming)
+    await foresee_left(context, coming, show)
+    await show_rollout(context, await prepare_restart(context, service, environment), show, RESTART)
 
 
 async def foresee_removal(context: Context, service: str, environment: str, show: Show) -> None:
     """Show what a removal would do. Raises what it would refuse."""
-    removal = await prepare_removal(context, service, environment)
+    require_undeclared(context, service, environment)
+    coming = coming_to(context, REMOVAL, environment, service)
+    await require_clear(context, coming)
+    is_begun = REMOVAL in [one.operation.verb for one in await foresee_left(context, coming, show)]
+    removal = None if is_begun else await prepare_removal(context, service, environment)
     if removal is None:
-        return show(Foreseen("remove", environment, note="nothing to do; nothing of it is there"))
-    await require_free(context, f"{environment}/{service}")
-    return show(Foreseen("remove", environment, foreseen_steps(plan_removal(removal.fleet, removal.hosts)), service))
+        return None if is_begun else show(Foreseen(REMOVAL, environment, note="nothing to do; nothing of it is there"))
+    return show(Foreseen(REMOVAL, environment, foreseen_steps(plan_removal(removal.fleet, removal.hosts)), service))
 
 
 async def foresee_resume(context: Context, found: Operation | Delivery, delivery: Delivery | None, show: Show) -> None:
     """Show what is left of an operation, or of the delivery that it is part of. Raises Busy if somebody carries it out."""
     if delivery is not None:
-        await foresee_delivery(context, delivery, show, is_alone=True)
+        await require_lease(context, delivery.lease)
+        await foresee_way(context, delivery, show, by_person=True)
     elif isinstance(found, Operation):
         await foresee_rest(context, found, show)
 

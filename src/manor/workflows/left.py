@@ -17,9 +17,9 @@ from manor.state.operations import Operation
 from manor.state.store import Store
 from manor.workflows.applying import APPLY_KINDS, Planned, apply_plan, confirming_changes, plan_site
 from manor.workflows.context import Context
+from manor.workflows.orphans import APPLY, Coming, Fate, fate_of
 from manor.workflows.rolling import Carrying
-
-APPLY = "apply"
+from manor.workflows.snapshots import context_at
 
 
 async def left_applies(store: Store, environment: str) -> tuple[Operation, ...]:
@@ -61,35 +61,44 @@ async def plan_after_left(context: Context, environment: str, carrying: Carrying
     """
     planned, ended = await plan_site(context, environment), None
     for operation in await left_applies(context.store, environment):
-        if leads_here(context, operation, expected):
+        if fate_of(operation, coming_apply(context, environment, expected)) is Fate.GO_ON:
             ended = await go_on(context, operation, carrying)
             raise_unless_applied(ended)
             planned = await plan_site(context, environment)
         elif planned.plan.is_empty:
-            await give_up(context, operation, carrying)
+            planned = await give_up_if_done(context, operation, carrying)
     return planned, ended
 
 
-def leads_here(context: Context, operation: Operation, expected: str = "") -> bool:
-    """Tell whether what is left of an apply leads to the estate as it is declared now."""
-    return operation.estate_digest == context.estate.digest and operation.plan_hash.startswith(expected)
+def coming_apply(context: Context, environment: str, expected: str = "") -> Coming:
+    """Return an apply that is about to change an environment."""
+    return Coming(APPLY, environment, "", context.estate.digest, expected)
 
 
 async def go_on(context: Context, operation: Operation, carrying: Carrying) -> Result:
     """Go on with an apply of the present estate. Raises Busy."""
 
     async def carry_out(now: Operation, lease: Lease) -> Result:
-        site, back = context.site(now.environment), confirming_changes(context.store)
-        return await execute(context.store, now.id, site, APPLY_KINDS, lease, on_failure=back, tell=carrying.tell, stop=carrying.stop, chaos=carrying.chaos)
+        return await carry_out_apply(context, now, lease, carrying)
 
     return await adopt(context.store, operation, carry_out, wait_seconds=carrying.wait_seconds)
 
 
-async def give_up(context: Context, operation: Operation, carrying: Carrying) -> None:
-    """End an apply of another estate of which nothing is left to do. Raises Busy."""
+async def carry_out_apply(context: Context, operation: Operation, lease: Lease, carrying: Carrying) -> Result:
+    """Execute an apply that was begun before, under the estate that it was begun with."""
+    store, site = context.store, context_at(context, operation.estate_digest).site(operation.environment)
+    confirming, hear, stop = confirming_changes(store), carrying.tell, carrying.stop
+    return await execute(store, operation.id, site, APPLY_KINDS, lease, on_failure=confirming, tell=hear, stop=stop, chaos=carrying.chaos)
+
+
+async def give_up_if_done(context: Context, operation: Operation, carrying: Carrying) -> Planned:
+    """End an apply of another estate if nothing of it is left to do, and return what differs: looked at again, now that nobody else changes it. Raises Busy."""
     async with hold(context.store, operation.lease, operation.id, wait_seconds=carrying.wait_seconds) as lease:
-        if operation.id in {one.id for one in await left_applies(context.store, operation.environment)}:
+        planned = await plan_site(context, operation.environment)
+        is_left = operation.id in {one.id for one in await left_applies(context.store, operation.environment)}
+        if is_left and planned.plan.is_empty:
             await end_left(context, operation, lease, carrying, "all is as a later estate declares")
+        return planned
 
 
 async def end_left(context: Context, operation: Operation, lease: Lease, carrying: Carrying, reason: str) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from manor.estate.layout import short
-from manor.state.operations import Operation
+from manor.state.operations import Operation, ways_on
 from manor.state.words import OperationState
 
 if TYPE_CHECKING:
@@ -94,10 +94,10 @@ def operation_need(operation: Operation) -> str:
     """Return the reason of an operation that nobody carries out."""
     state = "paused" if operation.state is OperationState.PAUSED else "half done, and nobody carries it out"
     told = operation.summary or operation.phase
-    return f"{operation.verb} {operation.lease} is {state}{f' ({told})' if told else ''}: `manor resume {operation.id}`, or `manor abandon {operation.id}`"
+    return f"{operation.verb} {operation.lease} is {state}{f' ({told})' if told else ''}: {ways_on(operation.id)}"
 
 
 def delivery_need(status: DeliveryStatus) -> str:
     """Return the reason of a delivery that nobody carries on."""
     one = status.delivery
-    return f"{one.verb} {one.service} (artifact {short(one.artifact)}) is {status.where} {one.environment}, {one.state}: `manor resume {one.id}`"
+    return f"{one.verb} {one.service} (artifact {short(one.artifact)}) is {status.where} {one.environment}, {one.state}: {ways_on(one.id)}"

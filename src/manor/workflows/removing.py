@@ -108,10 +108,15 @@ class Removal:
     estate_digest: str
 
 
-async def prepare_removal(context: Context, service: str, environment: str) -> Removal | None:
-    """Return what removes a service; None if there is nothing of it. Raises UsageError while it is declared."""
+def require_undeclared(context: Context, service: str, environment: str) -> None:
+    """Raise UsageError while a service is declared."""
     if service in context.environment(environment).services:
         raise UsageError(f"{environment} still declares {service}; take it out of the estate, note it under `removed: {{{service}: <date>}}`, then remove it")
+
+
+async def prepare_removal(context: Context, service: str, environment: str) -> Removal | None:
+    """Return what removes a service; None if there is nothing of it. Raises UsageError while it is declared."""
+    require_undeclared(context, service, environment)
     deployed = await context.store.read(releases.deployments, environment, service)
     if not deployed:
         return None
@@ -119,8 +124,8 @@ async def prepare_removal(context: Context, service: str, environment: str) -> R
     return Removal(fleet, tuple(sorted({row.host for row in deployed} & set(fleet.site.hosts))), digest)
 
 
-async def remove_service(context: Context, service: str, environment: str, carrying: Carrying) -> Result | None:
-    """Remove a service; None if there is nothing of it. Raises UsageError while it is declared, Busy, and what the steps raise."""
+async def begin_removal(context: Context, service: str, environment: str, carrying: Carrying) -> Result | None:
+    """Begin a removal and carry it out; None if there is nothing of the service. Raises UsageError while it is declared, Busy, and what the steps raise."""
     removal = await prepare_removal(context, service, environment)
     if removal is None:
         return None

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from manor.operations.adoption import adopt
-from manor.operations.engine import execute
 from manor.operations.events import Event, What
 from manor.operations.planning import Result
 from manor.reconcile.ending import raise_unless_applied
@@ -12,36 +13,38 @@ from manor.state.leases import Lease
 from manor.state.operations import Operation
 from manor.state.store import Store
 from manor.state.words import OperationState
-from manor.workflows.applying import APPLY_KINDS, confirming_changes
 from manor.workflows.context import Context
 from manor.workflows.down import carry_out_down
 from manor.workflows.ending_hosts import VERB as DOWN
 from manor.workflows.ending_hosts import raise_unless_down
+from manor.workflows.left import carry_out_apply
+from manor.workflows.orphans import APPLY
 from manor.workflows.receipts import VERBS_WITH_RECEIPT, receipt_or_reason
 from manor.workflows.removing import VERB as REMOVAL
 from manor.workflows.removing import resume_removal
-from manor.workflows.rolling import Carrying, require_done, resumed_rollout, run_operation
-from manor.workflows.snapshots import context_at
+from manor.workflows.rolling import Carrying, is_certified_by, require_done, resumed_rollout, run_operation
 from manor.workflows.up import prefixed
 
 UNFINISHED = (OperationState.RUNNING, OperationState.PAUSED)
 
 
-async def resume_operation(context: Context, operation: Operation, carrying: Carrying) -> Result:
-    """Go on with an operation whose executor is gone, or that was paused. Raises Busy if it is being carried out."""
+async def resume_operation(context: Context, operation: Operation, carrying: Carrying, *, back: str = "") -> Result:
+    """Go on with an operation whose executor is gone, or that was paused. Raises Busy if it is being carried out.
+
+    `back` says why a rollout that has not certified its release is to be turned round and not finished.
+    """
     heard = prefixed(carrying.tell, operation.environment)
 
     async def carry_out(now: Operation, lease: Lease) -> Result:
-        if now.verb == "apply":
-            site = context_at(context, now.estate_digest).site(now.environment)
-            back = confirming_changes(context.store)
-            return await execute(context.store, now.id, site, APPLY_KINDS, lease, on_failure=back, tell=heard, stop=carrying.stop, chaos=carrying.chaos)
+        mine = replace(carrying, tell=heard)
+        if now.verb == APPLY:
+            return await carry_out_apply(context, now, lease, mine)
         if now.verb == DOWN:
             return await carry_out_down(context, now, lease, carrying)
         if now.verb == REMOVAL:
-            return await resume_removal(context, now, lease, Carrying(carrying.actor, heard, carrying.stop, carrying.chaos))
-        rollout = await resumed_rollout(context, now)
-        return await run_operation(rollout, now, lease, Carrying(carrying.actor, heard, carrying.stop, carrying.chaos))
+            return await resume_removal(context, now, lease, mine)
+        rollout, why = await resumed_rollout(context, now), "" if await is_certified_by(context.store, now) else back
+        return await run_operation(rollout, now, lease, mine, why)
 
     result = await adopt(context.store, operation, carry_out, wait_seconds=carrying.wait_seconds)
     if result.operation.verb in VERBS_WITH_RECEIPT and result.operation.state.is_final:
@@ -53,7 +56,7 @@ async def resume_operation(context: Context, operation: Operation, carrying: Car
 
 def require_ended_well(result: Result) -> None:
     """Raise what an operation's end means for the exit code, by its verb."""
-    if result.operation.verb == "apply":
+    if result.operation.verb == APPLY:
         raise_unless_applied(result)
     elif result.operation.verb == DOWN:
         raise_unless_down(result)

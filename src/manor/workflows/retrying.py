@@ -12,12 +12,12 @@ from manor.state.words import FINAL, OperationState, Outcome
 from manor.workflows.applying import apply_plan, plan_site
 from manor.workflows.context import Context
 from manor.workflows.delivery import Delivered, finish, heard_in
+from manor.workflows.orphans import APPLY
 from manor.workflows.receipts import VERBS_WITH_RECEIPT
 from manor.workflows.rolling import Carrying, carry_out_rollout, load_release, rollout_of
 from manor.workflows.snapshots import keep_estate
 from manor.workflows.up import prefixed
 
-APPLY = "apply"
 BAD = frozenset({Outcome.FAILED, Outcome.UNREACHABLE})
 
 

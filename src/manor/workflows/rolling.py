@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -17,7 +17,7 @@ from manor.operations.engine import OnFailure, execute
 from manor.operations.events import Listener, silent
 from manor.operations.leasing import hold
 from manor.operations.planning import Result, create
-from manor.operations.step import Planned, StepKinds
+from manor.operations.step import Planned, Step, StepKinds
 from manor.operations.stop import Stop
 from manor.rollout.blame import blame
 from manor.rollout.composing import Asked
@@ -31,7 +31,7 @@ from manor.rollout.receipt import Gate
 from manor.rollout.release import Release, make_release
 from manor.rollout.room import hosts_without
 from manor.rollout.story import told_end
-from manor.rollout.wayback import plan_return
+from manor.rollout.wayback import Failure, plan_return
 from manor.state import journal, operations, places, releases
 from manor.state.journal import StepRow
 from manor.state.leases import Lease
@@ -226,30 +226,48 @@ def read_asked(arguments: str) -> Asked:
     return Asked(str(found.get(AGAIN_KEY, "")), GATES.validate_python(found.get(GATES_KEY, ())))
 
 
-async def run_operation(rollout: Rollout, operation: Operation, lease: Lease, carrying: Carrying) -> Result:
-    """Execute, or go on with, a rollout's operation; a failure turns it round."""
+async def run_operation(rollout: Rollout, operation: Operation, lease: Lease, carrying: Carrying, back: str = "") -> Result:
+    """Execute, or go on with, a rollout's operation; a failure turns it round, and so does `back`, which says why."""
     return await execute(
         rollout.context.store,
         operation.id,
         rollout.fleet,
         ROLLOUT_KINDS,
         lease,
-        on_failure=turning_round(rollout.context.store, rollout.order),
+        on_failure=turning_round(rollout.context.store, rollout.order, back),
         tell=carrying.tell,
         stop=carrying.stop,
         chaos=carrying.chaos,
+        back=back,
     )
 
 
-def turning_round(store: Store, order: RolloutOrder) -> OnFailure[Fleet]:
-    """Return what plans the way back from the steps that were begun."""
+def turning_round(store: Store, order: RolloutOrder, back: str = "") -> OnFailure[Fleet]:
+    """Return what plans the way back from the steps that were begun; where nothing failed, for the reason `back`, which is no fault of the release."""
 
     async def plan(operation: Operation, failed: Sequence[StepRow], ports: Fleet) -> Sequence[Planned[Fleet]] | None:
         rows = await store.read(journal.steps, operation.id)
-        begun = [ROLLOUT_KINDS.decode(row) for row in rows if row.intent_at is not None and row.plan == 0]
-        return plan_return(order, begun, await blame(order, rows, ports, ROLLOUT_KINDS, operation.deadline))
+        if back and not failed:
+            return plan_wished_return(order, rows, back)
+        return plan_return(order, begun_forward(rows), await blame(order, rows, ports, ROLLOUT_KINDS, operation.deadline))
 
     return plan
+
+
+def plan_wished_return(order: RolloutOrder, rows: Iterable[StepRow], why: str) -> list[Planned[Fleet]]:
+    """Return the way back of a rollout that has not failed and is not to be finished: its release is not blamed."""
+    return plan_return(order, begun_forward(rows), Failure(why, is_of_release=False, spared=why))
+
+
+def begun_forward(rows: Iterable[StepRow]) -> list[Step[Fleet]]:
+    """Return the steps of the forward plan that were begun."""
+    return [ROLLOUT_KINDS.decode(row) for row in rows if row.intent_at is not None and row.plan == 0]
+
+
+async def is_certified_by(store: Store, operation: Operation) -> bool:
+    """Tell whether a rollout has certified its release: all that is left of it is to end."""
+    lines = await store.read(releases.certifications, operation.environment, operation.service)
+    return any(line.operation == operation.id and line.standing is Standing.CERTIFIED for line in lines)
 
 
 async def resumed_rollout(context: Context, operation: Operation) -> Rollout:

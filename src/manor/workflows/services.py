@@ -1,4 +1,4 @@
-"""Services as they are: in which environments, which release, how many instances; and a restart of one.
+"""Services as they are: in which environments, which release, how many instances; and a restart of one, and its end.
 
 Invariant: a restart is an ordinary rollout of the same artifact under the present configuration: no request is lost, and there is a receipt.
 """
@@ -9,11 +9,16 @@ from dataclasses import dataclass
 
 from manor.errors import UsageError
 from manor.estate.layout import short
+from manor.operations.planning import Result
 from manor.state import releases
 from manor.workflows.context import Context
 from manor.workflows.delivery import Delivered, finish, heard_in
+from manor.workflows.removing import VERB as REMOVAL
+from manor.workflows.removing import begin_removal, require_undeclared
 from manor.workflows.rolling import Carrying, Rollout, carry_out_rollout, prepare_rollout
-from manor.workflows.taking_over import take_over
+from manor.workflows.taking_over import coming_to, take_over
+
+RESTART = "restart"
 
 
 @dataclass(frozen=True)
@@ -50,9 +55,9 @@ async def service_row(context: Context, environment: str, service: str) -> Servi
 
 async def restart_service(context: Context, service: str, environment: str, carrying: Carrying) -> Delivered:
     """Replace every instance by a new one of the certified artifact. Raises UsageError if nothing is certified, and what a rollout raises."""
-    await take_over(context, f"{environment}/{service}", carrying)
+    await take_over(context, coming_to(context, RESTART, environment, service), carrying)
     rollout = await prepare_restart(context, service, environment)
-    return await finish(context, environment, await carry_out_rollout(rollout, heard_in(carrying, environment), "restart"), rollout.order.release)
+    return await finish(context, environment, await carry_out_rollout(rollout, heard_in(carrying, environment), RESTART), rollout.order.release)
 
 
 async def prepare_restart(context: Context, service: str, environment: str) -> Rollout:
@@ -61,3 +66,13 @@ async def prepare_restart(context: Context, service: str, environment: str) -> R
     if certified is None:
         raise UsageError(f"nothing of {service} is certified in {environment} yet; `manor ship {service}` brings the first release")
     return await prepare_rollout(context, environment, service, certified.artifact)
+
+
+async def remove_service(context: Context, service: str, environment: str, carrying: Carrying) -> Result | None:
+    """Remove a service after what was left of it; None if there is nothing of it. Raises UsageError while it is declared, and what its steps mean."""
+    require_undeclared(context, service, environment)
+    await take_over(context, coming_to(context, REMOVAL, environment, service), carrying)
+    result = await begin_removal(context, service, environment, carrying)
+    if result is not None:
+        result.raise_unless_done()
+    return result

@@ -27,10 +27,11 @@ from manor.workflows.applying import question_of
 from manor.workflows.context import Context
 from manor.workflows.deliveries import find_orphans
 from manor.workflows.needs import needs_of
+from manor.workflows.orphans import APPLY
 from manor.workflows.probing import LocalProber
 from manor.workflows.receipts import VERBS_WITH_RECEIPT
 from manor.workflows.resuming import unfinished
-from manor.workflows.retrying import APPLY, bad_hosts
+from manor.workflows.retrying import bad_hosts
 
 LOOKED_BACK = 200
 """How many operations of an environment are looked through for the last one of each service."""

@@ -1,32 +1,122 @@
-"""Goes on with what an executor that is gone left behind, before a verb does its own (docs/operations.md, adoption)."""
+"""Takes over what an executor that is gone left in a service's way, before a verb does its own (docs/operations.md, adoption).
+
+Invariant: nothing is taken over before all that stands in the way was decided about; what waits for a person keeps the verb from beginning.
+"""
 
 from __future__ import annotations
 
-from manor.errors import FencedOff, ManorError
+from dataclasses import dataclass
+
+from manor.errors import FencedOff, ManorError, NotRestored, Paused
 from manor.operations.adoption import find_orphans
 from manor.operations.events import Event, What
-from manor.state.leases import exclude
+from manor.operations.planning import Result
+from manor.state import deliveries, operations
+from manor.state.operations import Operation
+from manor.state.words import DeliveryState, OperationState
 from manor.workflows.context import Context
-from manor.workflows.resuming import resume_operation
+from manor.workflows.orphans import ROLLBACK, Coming, Fate, fate_of, refusal
+from manor.workflows.resuming import require_ended_well, resume_operation
 from manor.workflows.rolling import Carrying
 
+TURNED_ROUND = "a rollback was asked for while nobody carried it out"
+"""Why a rollout is turned round that has not failed; what the journal and the receipt say."""
 
-async def take_over(context: Context, name: str, carrying: Carrying) -> None:
-    """Go on with the operations that nobody carries out and whose leases exclude the lease `name`; what fails is told.
 
-    What was paused waits for a person, and what could not be ended stands in the way of whatever comes next. Raises FencedOff.
+@dataclass(frozen=True)
+class Left:
+    """An operation in the way of a verb that nobody carries out, and what becomes of it."""
+
+    operation: Operation
+    fate: Fate
+
+
+def coming_to(context: Context, verb: str, environment: str, service: str) -> Coming:
+    """Return a verb that is about to change a service."""
+    return Coming(verb, environment, service, context.estate.digest)
+
+
+async def find_left(context: Context, coming: Coming) -> tuple[Left, ...]:
+    """Return what was left in the way of a verb, oldest first."""
+    orphans = {one.id for one in await find_orphans(context.store)}
+    found = await context.store.read(operations.unfinished, coming.lease)
+    return tuple(Left(one, fate_of(one, coming)) for one in found if one.state is OperationState.PAUSED or one.id in orphans)
+
+
+def require_decided(left: tuple[Left, ...], coming: Coming) -> None:
+    """Raise Paused, saying how to go on, if anything that was left waits for a person."""
+    for one in left:
+        if one.fate is Fate.WAIT:
+            raise Paused(refusal(one.operation, coming))
+
+
+async def take_over(context: Context, coming: Coming, carrying: Carrying) -> tuple[Result, ...]:
+    """Bring to an end what was left in a verb's way, and return how each ended; what was turned round and serves as before is told, and keeps nobody.
+
+    Raises Paused, before anything is done, for what waits for a person; NotRestored and Paused for what ends so; FencedOff.
     """
-    for operation in await find_orphans(context.store):
-        if not exclude(operation.lease, name):
+    require_decided(await find_left(context, coming), coming)
+    return await take_over_own(context, coming, carrying)
+
+
+async def take_over_own(context: Context, coming: Coming, carrying: Carrying) -> tuple[Result, ...]:
+    """Do the same, leaving what waits for a person to whoever comes to it. Raises NotRestored, Paused, FencedOff.
+
+    Who asked that nothing new be begun is heard between two of them, and before the verb does its own; a rollback may have been done by then.
+    """
+    ended, is_begun = [], False
+    for one in await find_left(context, coming):
+        if one.fate is Fate.WAIT:
             continue
+        if is_begun:
+            require_not_stopped(coming, carrying)
+        is_begun = True
+        result = await end_one(context, one, coming, carrying)
+        ended += [result] if result is not None else []
+    if is_begun and coming.verb != ROLLBACK:
+        require_not_stopped(coming, carrying)
+    return tuple(ended)
 
-        def say(text: str, identifier: str = operation.id) -> None:
-            carrying.tell(Event(What.SAID, context.store.clock.now(), identifier, text))
 
-        say(f"{operation.verb} {operation.lease}, operation {operation.id}: nobody carries it out any more; it is gone on with first")
-        try:
-            await resume_operation(context, operation, carrying)
-        except FencedOff:
-            raise
-        except ManorError as error:
-            say(f"{operation.verb} {operation.lease}, operation {operation.id}: {error}")
+def require_not_stopped(coming: Coming, carrying: Carrying) -> None:
+    """Raise Paused if somebody asked meanwhile that nothing new be begun."""
+    if carrying.stop is not None and carrying.stop.is_requested:
+        raise Paused(f"{carrying.stop.reason}; nothing of the {coming.verb} itself was begun: `manor status` shows what serves")
+
+
+async def end_one(context: Context, left: Left, coming: Coming, carrying: Carrying) -> Result | None:
+    """Bring one operation to its end and return how it ended; None: that failed and is told. Raises NotRestored, Paused, FencedOff."""
+    operation, is_back = left.operation, left.fate is Fate.TURN_ROUND
+
+    def say(text: str) -> None:
+        told = f"{operation.verb} {operation.lease}, operation {operation.id}: {text}"
+        carrying.tell(Event(What.SAID, context.store.clock.now(), operation.id, told))
+
+    now = f"it is turned round: {coming.verb} does not finish it" if is_back else "it is gone on with first"
+    say(f"nobody carries it out any more; {now}")
+    try:
+        result = await resume_operation(context, operation, carrying, back=TURNED_ROUND if is_back else "")
+        if is_back:
+            await end_delivery(context, result)
+        if not is_as_wished(result, is_back=is_back):
+            require_ended_well(result)
+    except (FencedOff, NotRestored, Paused):
+        raise
+    except ManorError as error:
+        say(str(error))
+        return None
+    return result
+
+
+def is_as_wished(result: Result, *, is_back: bool) -> bool:
+    """Tell whether an end is no failure: what was to be turned round was, or a person gave it up meanwhile."""
+    state = result.operation.state
+    return state is OperationState.ABANDONED or (is_back and state is OperationState.REVERTED)
+
+
+async def end_delivery(context: Context, result: Result) -> None:
+    """End the delivery that a rollout was part of which was turned round: it goes into no further environment."""
+    operation = result.operation
+    if operation.delivery and operation.state.is_final and operation.state is not OperationState.DONE:
+        summary = f"{operation.environment} was rolled back"
+        await context.store.write(deliveries.end, operation.delivery, DeliveryState.FAILED, summary, at=context.store.clock.now())
