@@ -14,7 +14,7 @@ from manor.reconcile.site import Site
 from manor.state import places
 from manor.state.places import EnvironmentPlace, HostPlace
 from manor.workflows.context import Context
-from manor.workflows.needs import live_needs
+from manor.workflows.needs import at_work, live_needs
 from manor.workflows.status import ServiceStatus, environment_status, has_place
 
 REST_SECONDS = 30.0
@@ -36,6 +36,8 @@ class Seen:
     services: tuple[ServiceStatus, ...] = ()
     needs: tuple[str, ...] = ()
     """What of its hosts and services needs a person."""
+    at_work: frozenset[str] = frozenset()
+    """The services of which an operation is unfinished."""
     problem: str = ""
     """Why nothing was seen."""
 
@@ -74,7 +76,7 @@ class Watching:
             return Seen(self._now(), problem=f"{name} could not be looked at within {LOOK_SECONDS:.0f} s")
         except ManorError as error:
             return Seen(self._now(), problem=f"{name} could not be looked at: {error}")
-        return Seen(self._now(), status.services, live_needs(status))
+        return Seen(self._now(), status.services, live_needs(status), at_work(status))
 
     async def _site(self, name: str) -> Site:
         """Return an environment's site; it is worked out anew only when the estate or its addresses changed."""
