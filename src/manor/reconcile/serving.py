@@ -206,8 +206,8 @@ def notice_seconds(health: Health) -> float:
     return min(health.interval * health.fails + health.timeout, LONGEST_SECONDS)
 
 
-async def require_foreseen(ports: Site, changed: TierNode, served: Iterable[Served]) -> None:
-    """Ask what is on the air as it will be asked by the declared files, before a tier is changed. Raises ApplyFailed with what would be off the air.
+async def require_foreseen(ports: Site, changed: TierNode, served: Iterable[Served], say: Say) -> None:
+    """Ask what is on the air as it will be asked by the declared files, before a tier is changed. Raises ApplyFailed where too little would be left.
 
     Through a web tier that is about to change itself nothing is asked: its new files may be what answers.
     """
@@ -215,11 +215,11 @@ async def require_foreseen(ports: Site, changed: TierNode, served: Iterable[Serv
     async def ask(one: Served) -> Mapping[str, str]:
         return await ask_all(ports, one, lambda asking, _seen: asking.foreseen(one, is_asked=changed.is_switching))
 
-    raise_off(await asyncio.gather(*(wait_for(ports, one, ask, notice_seconds, told_later) for one in served)))
+    raise_off(await asyncio.gather(*(wait_for(ports, one, ask, notice_seconds, say) for one in served)))
 
 
 async def require_serving(ports: Site, served: Iterable[Served], say: Say) -> None:
-    """Wait until everything that was on the air is so again; fewer servers than before are told. Raises ApplyFailed with what is off the air, and why."""
+    """Wait until everything that was on the air is so again; fewer servers than before are told. Raises ApplyFailed where too few are left, and why."""
 
     async def ask(one: Served) -> Mapping[str, str]:
         return await ask_all(ports, one, Asking.problem)
@@ -234,19 +234,15 @@ def raise_off(problems: Iterable[str]) -> None:
         raise ApplyFailed(told)
 
 
-def told_later(_text: str) -> None:
-    """Say nothing of fewer servers before a change: after it that is told."""
-
-
 async def wait_for(ports: Site, one: Served, ask: Ask, seconds: Callable[[Health], float], say: Say) -> str:
-    """Wait until nothing is known against a service's servers; return why it is off the air, if it is."""
+    """Wait until nothing is known against a service's servers; return why too few are left, if so."""
     balancer, view = at_stake(ports, one)
     clock = ports.store.clock
     limit = clock.now() + seconds(view.health)
     while True:
         problems = await ask(one)
         if clock.now() >= limit or not any(problems.values()):
-            return judged(one, problems, say, is_http=asks_http(balancer, view))
+            return judged(one, problems, say, least=least_of(ports, one), is_http=asks_http(balancer, view))
         await clock.sleep(ASK_SECONDS)
 
 
@@ -267,15 +263,26 @@ async def ask_all(ports: Site, one: Served, question: Callable[[Asking, ServerVi
     return {each.server.name: problem for each, problem in zip(asking, problems, strict=True)}
 
 
-def judged(one: Served, problems: Mapping[str, str], say: Say, *, is_http: bool) -> str:
-    """Return why a service is off the air; empty if some server serves, and those that don't are told."""
+def least_of(ports: Site, one: Served) -> int:
+    """Return how many of the servers that served have to be left: as many as a rollout would leave, and one at the least."""
+    return max(1, ports.wiring.environment.services[one.service].rollout.least_healthy(len(one.servers)))
+
+
+def judged(one: Served, problems: Mapping[str, str], say: Say, *, least: int, is_http: bool) -> str:
+    """Return why too few servers of a service are left; empty if enough serve, and those that don't are told."""
     bad = [problem for problem in problems.values() if problem]
+    left, where = len(problems) - len(bad), f"at {one.host} {one.key}"
     if not bad:
         return ""
-    if len(bad) < len(problems):
-        say(f"warning: {one.service} has {len(problems) - len(bad)} of {len(problems)} servers left at {one.host} {one.key}: {'; '.join(bad)}")
+    if left >= least:
+        say(f"warning: {one.service} has {left} of {len(problems)} servers left {where}: {'; '.join(bad)}")
         return ""
-    return f"it would take {one.service} off the air at {one.host} {one.key}: {'; '.join(bad)}; {way_out(one, is_http=is_http)}"
+    lost = (
+        f"leave {one.service} {left} of {len(problems)} servers {where}, {least} are needed (min_healthy)"
+        if left
+        else f"take {one.service} off the air {where}"
+    )
+    return f"it would {lost}: {'; '.join(bad)}; {way_out(one, is_http=is_http)}"
 
 
 def way_out(one: Served, *, is_http: bool) -> str:
@@ -283,25 +290,30 @@ def way_out(one: Served, *, is_http: bool) -> str:
     if one.moved:
         return "it runs at another port than is declared: take `run.port` back, and let a second service with the new port take its routes over"
     if is_http:
-        return "if `health` has changed: ship a release that answers both paths first, then change health, then apply"
+        way = "ship a release that answers both paths first, then change health, then apply"
+        return f"if `health` has changed: {way}; else see why it fails with `manor logs {one.service}`"
     return "what serves has to accept connections first"
 
 
 async def require_back(ports: Site, served: Sequence[Served], *, is_settled: bool = False) -> None:
     """Wait until what was on the air is so, as the switching tiers see it after their checks; settled ones had the time for these. Raises ApplyFailed."""
     found = await asyncio.gather(*(wait_back(ports, one, is_settled=is_settled) for one in served))
-    off = [one for one, is_back in zip(served, found, strict=True) if not is_back]
+    off = [
+        f"{one.service} does not serve again at {one.host} {one.key}: {count} of {len(one.servers)} servers do, {least_of(ports, one)} are needed"
+        for one, count in zip(served, found, strict=True)
+        if count < least_of(ports, one)
+    ]
     if off:
-        raise ApplyFailed("; ".join(f"{one.service} does not serve again at {one.host} {one.key}" for one in off))
+        raise ApplyFailed("; ".join(off))
 
 
-async def wait_back(ports: Site, one: Served, *, is_settled: bool) -> bool:
-    """Wait until a switching tier takes a server for healthy, after it had time to notice that it is none; tell whether it does."""
+async def wait_back(ports: Site, one: Served, *, is_settled: bool) -> int:
+    """Wait until a switching tier takes enough servers for healthy, after it had time to notice that they are not; return how many it does."""
     balancer, view = at_stake(ports, one)
     clock, runner = ports.store.clock, ports.runners[one.host]
     earliest, limit = clock.now() + (0.0 if is_settled else notice_seconds(view.health)), clock.now() + patience_seconds(view.health)
     while True:
-        is_back = any(map(is_serving, await servers_now(balancer, view, runner)))
-        if clock.now() >= limit or (is_back and clock.now() >= earliest):
-            return is_back
+        count = sum(map(is_serving, await servers_now(balancer, view, runner)))
+        if clock.now() >= limit or (count >= least_of(ports, one) and clock.now() >= earliest):
+            return count
         await clock.sleep(ASK_SECONDS)
