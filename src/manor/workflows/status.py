@@ -16,14 +16,14 @@ from manor.reconcile.ending import BEFORE_CHANGES
 from manor.reconcile.parts import part_problem
 from manor.reconcile.site import Site
 from manor.rollout.live import LiveFleet
-from manor.state import deliveries, leases, operations, places, releases
+from manor.state import deliveries, leases, operations, releases
 from manor.state.deliveries import Delivery
 from manor.state.holder import this_process
 from manor.state.leases import Lease
 from manor.state.operations import Operation
 from manor.state.words import DeliveryState, OperationState
 from manor.workflows.applying import question_of
-from manor.workflows.context import Context
+from manor.workflows.context import Context, has_place
 from manor.workflows.deliveries import find_orphans
 from manor.workflows.health import SeenAt, all_agree, seen_at
 from manor.workflows.needs import needs_of
@@ -142,12 +142,6 @@ async def environment_status(context: Context, name: str, site: Site | None = No
         tuple(operation.id for operation in begun if is_carried_out(context, operation, held)),
         is_up,
     )
-
-
-async def has_place(context: Context, name: str) -> bool:
-    """Tell whether an environment's local hosts were ever given addresses; others have theirs from the declaration."""
-    is_local = any(host.address is None for host in context.environment(name).hosts.values())
-    return not is_local or await context.store.read(places.find_environment, name) is not None
 
 
 async def live_status(context: Context, site: Site) -> tuple[tuple[HostStatus, ...], tuple[ServiceStatus, ...]]:

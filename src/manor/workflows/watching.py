@@ -17,9 +17,9 @@ from manor.errors import ManorError
 from manor.reconcile.site import Site
 from manor.state import places
 from manor.state.places import EnvironmentPlace, HostPlace
-from manor.workflows.context import Context
+from manor.workflows.context import Context, has_place
 from manor.workflows.needs import at_work, live_needs
-from manor.workflows.status import ServiceStatus, environment_status, has_place
+from manor.workflows.status import ServiceStatus, environment_status
 
 log = logging.getLogger(__name__)
 
