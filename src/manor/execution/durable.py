@@ -175,6 +175,11 @@ def beside(path: Path) -> Path:
     return path.with_name(f".{path.name}.manor-{os.getpid()}-{next(_count)}")
 
 
+def is_rest(name: str) -> bool:
+    """Tell whether a name is one that `beside` gave: of what is not finished yet, or is to be gone."""
+    return name.startswith(".") and TEMPORARY.search(name) is not None
+
+
 def sweep(disk: Disk, path: Path) -> None:
     """Take away what a controller that was killed in the middle of an act left beside this path. What can't be removed is told, and hinders nothing."""
     prefix = f".{path.name}.manor-"
