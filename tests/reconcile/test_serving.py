@@ -79,6 +79,15 @@ async def test_a_service_that_the_new_files_took_off_the_air_is_on_it_again_by_t
     assert not (await toy.plan()).is_empty
 
 
+async def test_a_program_that_does_not_listen_is_told_as_in_a_rollout(toy: Toy) -> None:
+    await serving(toy, A)
+    answers(toy, 502)
+    toy.runner.reply("connect to 10.0.0.1:8300", Unreachable("refused"))
+    result = await apply(toy)
+    with pytest.raises(ApplyFailed, match="web-1-a: not listening yet on port 8300"):
+        raise_unless_applied(result)
+
+
 async def test_what_was_put_back_is_taken_over_anew_by_the_next_apply(toy: Toy) -> None:
     await serving(toy, A)
     fails_by_the_new_files(toy)

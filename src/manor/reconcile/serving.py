@@ -9,7 +9,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from functools import partial
+from typing import TypeAlias, TypeVar
 
 from pydantic import TypeAdapter
 
@@ -17,8 +18,8 @@ from manor.errors import ApplyFailed, CommandFailed, ManorError, Unreachable
 from manor.estate.model import Health
 from manor.estate.topology import ServiceView, SlotServer, TierNode, TrafficState
 from manor.execution.base import Runner
-from manor.execution.values import Connect, HttpRequest
 from manor.integrations.proxies.base import ServerView
+from manor.observe.health import http_problem, refusal
 from manor.reconcile.desired import DesiredTier
 from manor.reconcile.site import Site
 
@@ -45,6 +46,7 @@ class Served:
 
 
 Say: TypeAlias = Callable[[str], None]
+Seen = TypeVar("Seen")
 Ask: TypeAlias = Callable[[Served], Awaitable[Mapping[str, str]]]
 """What is known against each server of a service."""
 SERVED: TypeAdapter[tuple[Served, ...]] = TypeAdapter(tuple[Served, ...])
@@ -144,7 +146,7 @@ class Asking:
 
     async def accepts(self, port: int) -> bool:
         """Tell whether something accepts connections at a port of its address."""
-        return not await self._refusal(port)
+        return not await refusal(self.runner, self.view, self.server, port)
 
     async def problem(self, seen: ServerView | None) -> str:
         """Return why it does not serve; empty: it does."""
@@ -160,7 +162,7 @@ class Asking:
         name = self.server.name
         if name in one.moved:
             return f"{name} stands at another port than {self.port}, which is declared"
-        told = await self._http() if is_asked and self._is_http else ""
+        told = await http_problem(self.runner, self.view, self.server) if is_asked and self._is_http else ""
         return f"{name}: {told}" if told else ""
 
     @property
@@ -169,26 +171,8 @@ class Asking:
 
     async def _answer(self) -> str:
         """Return what is wrong with its answer to what its switching tier asks. One that checks nothing only has to lead somewhere."""
-        if self._is_http:
-            return await self._http()
-        return await self._refusal(self.port) or await self._refusal(self.server.port)
-
-    async def _http(self) -> str:
-        health, server = self.view.health, self.server
-        headers = {"Host": self.view.health_host, "X-Manor-Service": self.view.name, "Connection": "close"}
-        request = HttpRequest("GET", f"http://{server.address}:{server.port}{health.http}", headers, timeout_seconds=health.timeout)
-        try:
-            code = (await self.runner.request(request)).code
-        except (Unreachable, CommandFailed) as error:
-            return str(error)
-        return "" if code == health.status else f"{health.http} answers {code}, not {health.status}"
-
-    async def _refusal(self, port: int) -> str:
-        try:
-            await self.runner.connect(Connect(self.server.address, port, timeout_seconds=self.view.health.timeout))
-        except (Unreachable, CommandFailed) as error:
-            return str(error)
-        return ""
+        asked = self.runner, self.view, self.server
+        return await http_problem(*asked) if self._is_http else await refusal(*asked, self.port) or await refusal(*asked, self.server.port)
 
 
 def asks_http(balancer: DesiredTier, view: ServiceView) -> bool:
@@ -237,12 +221,19 @@ def raise_off(problems: Iterable[str]) -> None:
 async def wait_for(ports: Site, one: Served, ask: Ask, seconds: Callable[[Health], float], say: Say) -> str:
     """Wait until nothing is known against a service's servers; return why too few are left, if so."""
     balancer, view = at_stake(ports, one)
+    problems = await until(ports, partial(ask, one), lambda problems: not any(problems.values()), seconds(view.health))
+    return judged(one, problems, say, least=least_of(ports, one), is_http=asks_http(balancer, view))
+
+
+async def until(ports: Site, look: Callable[[], Awaitable[Seen]], is_enough: Callable[[Seen], bool], seconds: float, least_seconds: float = 0.0) -> Seen:
+    """Look again and again until that is enough, but for `least_seconds` at the least and `seconds` at the most; return what was seen last."""
     clock = ports.store.clock
-    limit = clock.now() + seconds(view.health)
+    begun = clock.now()
     while True:
-        problems = await ask(one)
-        if clock.now() >= limit or not any(problems.values()):
-            return judged(one, problems, say, least=least_of(ports, one), is_http=asks_http(balancer, view))
+        seen = await look()
+        passed = clock.now() - begun
+        if passed >= seconds or (passed >= least_seconds and is_enough(seen)):
+            return seen
         await clock.sleep(ASK_SECONDS)
 
 
@@ -310,10 +301,9 @@ async def require_back(ports: Site, served: Sequence[Served], *, is_settled: boo
 async def wait_back(ports: Site, one: Served, *, is_settled: bool) -> int:
     """Wait until a switching tier takes enough servers for healthy, after it had time to notice that they are not; return how many it does."""
     balancer, view = at_stake(ports, one)
-    clock, runner = ports.store.clock, ports.runners[one.host]
-    earliest, limit = clock.now() + (0.0 if is_settled else notice_seconds(view.health)), clock.now() + patience_seconds(view.health)
-    while True:
-        count = sum(map(is_serving, await servers_now(balancer, view, runner)))
-        if clock.now() >= limit or (count >= least_of(ports, one) and clock.now() >= earliest):
-            return count
-        await clock.sleep(ASK_SECONDS)
+    least_seconds = 0.0 if is_settled else notice_seconds(view.health)
+
+    async def count() -> int:
+        return sum(map(is_serving, await servers_now(balancer, view, ports.runners[one.host])))
+
+    return await until(ports, count, lambda found: found >= least_of(ports, one), patience_seconds(view.health), least_seconds)
