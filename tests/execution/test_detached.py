@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 
 import pytest
@@ -139,6 +140,24 @@ async def test_a_controller_that_dies_after_its_claim_has_started_it(runner: Loc
     left_alone(wrapper)
     assert (await runner.start(one)).code == 4
     assert (tmp_path / "count").read_text() == "x\n"
+
+
+class FullDisk(Disk):
+    """Takes half of a file."""
+
+    def write(self, path: Path, chunks: Iterable[bytes], mode: int) -> None:
+        super().write(path, [next(iter(chunks))[:5]], mode)
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+
+async def test_a_claim_for_which_the_disk_has_no_room_leaves_nothing(tmp_path: Path) -> None:
+    one = step(tmp_path, "true")
+    wrapper = waiting_wrapper(one)
+    with pytest.raises(OSError, match="No space left on device"):
+        detached.claim(FullDisk(), one, wrapper.pid)
+    left_alone(wrapper)
+    assert [path.name for path in Path(one.folder).iterdir() if path.name.startswith(".pid")] == []
+    assert detached.stand(one).started is False
 
 
 async def test_a_wrapper_whose_folder_is_another_s_starts_nothing(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from manor.execution import detached, files, reading
 from manor.execution.durable import Disk
 from manor.execution.guard import Guard
 from manor.execution.local import LOOKS_AT_ONCE, LocalRunner, in_thread
-from manor.execution.values import FileAct, HostPath, MakeFolder, PutFile, PutLink, PutTree, Remove
+from manor.execution.values import Command, Detached, DetachedState, FileAct, HostPath, MakeFolder, PutFile, PutLink, PutTree, Remove
 from tests.execution.contract import RunnerContract, Stage, archive, guard_for
 
 
@@ -56,6 +56,21 @@ async def test_what_hangs_takes_no_place_from_what_comes_after(stage: Stage, mon
     stage.runner.read_seconds = 5.0
     assert await stage.runner.listing(stage.root) == ()
     answered.set()
+
+
+async def test_the_time_of_a_start_begins_when_its_turn_comes(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk is not blamed for the time in which others had their turn."""
+    turn = asyncio.Semaphore(1)
+    runner = LocalRunner("prod/web-1", stage.runner.guard, limit=turn)
+    monkeypatch.setattr(runner, "_start_one", lambda _disk, _step: DetachedState(started=True))
+    runner.step_seconds = 0.0
+    await turn.acquire()
+    starting = asyncio.ensure_future(runner.start(Detached("op/1", stage.root / "ops", Command(("true",)))))
+    await asyncio.wait([starting], timeout=0.02)
+    assert not starting.done()
+    turn.release()
+    with pytest.raises(TimedOut):
+        await starting
 
 
 async def test_modes_are_as_asked_whatever_the_umask(stage: Stage) -> None:

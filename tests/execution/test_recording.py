@@ -12,7 +12,7 @@ from manor.execution.bounded import Begin
 from manor.execution.guard import Guard
 from manor.execution.memory import Link
 from manor.execution.recording import RecordingRunner, Reply
-from manor.execution.values import Command, Completed, Effect, FileAct, HostPath, HttpRequest, PutFile, Remove, SocketCommand, Touch
+from manor.execution.values import Command, Completed, Detached, Effect, FileAct, HostPath, HttpRequest, PutFile, Remove, SocketCommand, Touch
 from tests.execution.contract import CommandContract, RunnerContract, Stage, guard_for
 
 ROOT, FOREIGN = HostPath("/srv/manor"), HostPath("/opt/foreign")
@@ -44,9 +44,14 @@ class TestContract(RunnerContract, CommandContract):
             begin(acts[0])
             await answered.wait()
 
-        for name in ("_read", "_digest", "_listings", "_attach", "_log", "_start", "_cancel"):
+        async def started(_step: Detached, begin: Callable[[], None]) -> None:
+            begin()
+            await answered.wait()
+
+        for name in ("_read", "_digest", "_listings", "_attach", "_log", "_cancel"):
             monkeypatch.setattr(stage.runner, name, nothing)
         monkeypatch.setattr(stage.runner, "_change", begun)
+        monkeypatch.setattr(stage.runner, "_start", started)
         return answered.set
 
 

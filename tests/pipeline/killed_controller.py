@@ -54,9 +54,9 @@ class CountingStore(Store):
 class CountingRunner(LocalRunner):
     """A runner whose starts are boundaries."""
 
-    async def _start(self, step: Detached) -> DetachedState:
+    async def _start(self, step: Detached, begin: Callable[[], None]) -> DetachedState:
         Boundaries.cross()
-        state = await super()._start(step)
+        state = await super()._start(step, begin)
         Boundaries.cross()
         return state
 

@@ -135,7 +135,7 @@ class ModelRunner(RecordingRunner):
         self.world = world
         self.life = life
 
-    async def _start(self, step: Detached) -> DetachedState:
+    async def _start(self, step: Detached, begin: Callable[[], None]) -> DetachedState:
         self.life.cross()
         self.world.start(step)
         self.life.cross()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,6 +30,10 @@ ADVICE = "ship a release that answers both paths first, then change health, then
 def here(say: Callable[[str], None] = lambda text: None) -> Here:
     """Where a step is carried out."""
     return Here("op", 1, "key", 1, 1, 1e12, say)
+
+
+def silent(_text: str) -> None:
+    """Hear nothing."""
 
 
 def answers(toy: Toy, code: int, port: int = 18300) -> None:
@@ -75,6 +79,15 @@ async def test_a_service_that_the_new_files_took_off_the_air_is_on_it_again_by_t
     assert not (await toy.plan()).is_empty
 
 
+async def test_a_program_that_does_not_listen_is_told_as_in_a_rollout(toy: Toy) -> None:
+    await serving(toy, A)
+    answers(toy, 502)
+    toy.runner.reply("connect to 10.0.0.1:8300", Unreachable("refused"))
+    result = await apply(toy)
+    with pytest.raises(ApplyFailed, match="web-1-a: not listening yet on port 8300"):
+        raise_unless_applied(result)
+
+
 async def test_what_was_put_back_is_taken_over_anew_by_the_next_apply(toy: Toy) -> None:
     await serving(toy, A)
     fails_by_the_new_files(toy)
@@ -98,9 +111,9 @@ async def test_what_a_web_tier_answers_by_its_new_files_is_not_asked_for_before(
     many = ManyToys(many_wiring(tmp_path, 1, 1), toy.store)
     site, served = many.site, (Served("edge-1", EDGE, "echo", ("web-01-a",)),)
     many.runners["web-01"].reply("/healthz", Completed(404))
-    await require_foreseen(site, site.tier("web-01", WEB).node, served)
+    await require_foreseen(site, site.tier("web-01", WEB).node, served, silent)
     with pytest.raises(ApplyFailed, match="it would take echo off the air at edge-1"):
-        await require_foreseen(site, site.tier("edge-1", EDGE).node, served)
+        await require_foreseen(site, site.tier("edge-1", EDGE).node, served, silent)
 
 
 @pytest.mark.parametrize("traffic", [{}, {A: "drain"}, {A: "maint", B: "maint"}], ids=str)
@@ -112,13 +125,56 @@ async def test_what_was_not_on_the_air_is_not_waited_for(toy: Toy, traffic: dict
     assert toy.config == b"new"
 
 
-async def test_fewer_servers_than_before_are_told_and_no_failure(toy: Toy) -> None:
+def needs_share(toy: Toy, share: float) -> None:
+    """Have the service be declared with this share of its instances healthy at any moment."""
+    services = toy.wiring.environment.services
+    echo = services["echo"]
+    changed = echo.model_copy(update={"rollout": echo.rollout.model_copy(update={"min_healthy": share})})
+    services["echo"] = changed
+
+
+async def test_fewer_servers_than_before_are_told_before_and_after_and_no_failure_while_enough_are_left(toy: Toy) -> None:
     await serving(toy, A, B)
+    needs_share(toy, 0.5)
     answers(toy, 503, port=18301)
     told: list[str] = []
     await ChangeTier("web-1", toy.key).act(toy.site, here(told.append))
-    assert told == [f"warning: echo has 1 of 2 servers left at web-1 {toy.key}: web-1-b: /healthz answers 503, not 200"]
+    assert told == [f"warning: echo has 1 of 2 servers left at web-1 {toy.key}: web-1-b: /healthz answers 503, not 200"] * 2
     assert toy.config == b"new"
+
+
+async def test_a_change_that_leaves_too_few_servers_is_refused_before_it_is_made(toy: Toy) -> None:
+    await serving(toy, A, B)
+    answers(toy, 503, port=18301)
+    result = await apply(toy)
+    told = rf"it would leave echo 1 of 2 servers at web-1 {toy.key}, 2 are needed \(min_healthy\): web-1-b: /healthz answers 503, not 200; if `health` has"
+    with pytest.raises(ApplyFailed, match=f"{toy.key} was not changed: {told}") as failed:
+        raise_unless_applied(result)
+    assert failed.value.exit_code == 5
+    assert toy.config == b"old"
+
+
+async def test_too_few_servers_by_the_new_files_bring_the_old_ones_back(toy: Toy) -> None:
+    await serving(toy, A, B)
+    toy.runner.reply(":18301/healthz", lambda _act: Completed(200 if toy.config == b"old" else 404))
+    result = await apply(toy)
+    with pytest.raises(ApplyFailed, match="it would leave echo 1 of 2 servers") as failed:
+        raise_unless_applied(result)
+    assert "the old ones are back and it runs with them" in str(failed.value)
+    assert (failed.value.exit_code, toy.config) == (5, b"old")
+
+
+@pytest.mark.parametrize(("answering", "is_refused"), [(1, True), (7, True), (8, False)])
+async def test_only_the_canary_of_ten_knows_the_new_path(tmp_path: Path, toy: Toy, answering: int, is_refused: bool) -> None:
+    many = ManyToys(many_wiring(tmp_path, 1, 10), toy.store)
+    names = [f"web-{number:02d}" for number in range(1, 11)]
+    for name in names[answering:]:
+        many.runners[name].reply("/healthz", Completed(404))
+    served, told = (Served("edge-1", EDGE, "echo", tuple(f"{name}-a" for name in names)),), list[str]()
+    refused = pytest.raises(ApplyFailed, match=f"it would leave echo {answering} of 10 servers at edge-1 {EDGE}, 8 are needed")
+    with refused if is_refused else nullcontext():
+        await require_foreseen(many.site, many.site.tier("edge-1", EDGE).node, served, told.append)
+    assert [text.startswith("warning: echo has 8 of 10 servers left") for text in told] == ([] if is_refused else [True])
 
 
 async def test_a_service_has_the_time_of_its_checks(toy: Toy) -> None:

@@ -16,15 +16,24 @@ from manor.web.pages import Pages
 from manor.web.readings import EnvironmentFacts, Readings
 from manor.web.sessions import Sessions, session_key
 from manor.web.tokens import token_check
-from manor.web.views import EnvironmentView, Health, InstanceView, ServiceView, SlotView, StatusPage, Tone, slot_tone, slot_words
-from manor.workflows.status import ServiceStatus, SlotStatus
+from manor.web.views import EnvironmentView, InstanceView, ServiceView, SlotView, StatusPage, Tone, slot_tone, slot_words
+from manor.workflows.health import Health, SeenAt
+from manor.workflows.needs import service_needs
+from manor.workflows.status import ServiceStatus, SlotStatus, slot_status
 from manor.workflows.watching import Seen
 
 RELEASE = "7017c718fb88"
-WELL = SlotStatus("web-1-a", "web-1", RELEASE, "ready", "ready", True, 0)
-SICK, UNSURE, UNSEEN = replace(WELL, is_healthy=False), replace(WELL, is_healthy=None), replace(WELL, seen="", is_healthy=None)
-IDLE = SlotStatus("web-1-b", "web-1", "", "none", "maint", None, 0)
-OTHER = replace(WELL, server="web-2-a", host="web-2")
+UP, DOWN, UNSURE, DRAIN, OUT = ("ready", True), ("ready", False), ("ready", None), ("drain", True), ("maint", None)
+
+
+def slot(*edges: tuple[str, bool | None], name: str = "web-1-a") -> SlotStatus:
+    """Return a slot that is to serve, as edge-1, edge-2, … treat it."""
+    at = tuple(SeenAt(f"edge-{number}", *said) for number, said in enumerate(edges, 1))
+    return slot_status(name, name[:-2], SlotRow("prod", "shop", f"shop@{name[:-2]}#1", Slot(name[-1]), RELEASE, Traffic.READY, "op", 1.0), at)
+
+
+WELL, SICK, OTHER = slot(UP), slot(DOWN), slot(UP, name="web-2-a")
+IDLE = replace(slot(OUT, name="web-1-b"), remembered="none")
 VIEW = ServiceView(name="shop", state="certified", instances=(InstanceView(host="web-1", slots=(SlotView(slot="a", traffic="serving"),)),))
 
 
@@ -38,15 +47,36 @@ def seen(*slots: SlotStatus, problem: str = "") -> Seen:
     [
         ((WELL, IDLE, OTHER), "well"),
         ((SICK, IDLE, OTHER), "degraded"),
-        ((SICK, replace(OTHER, is_healthy=False)), "outage"),
-        ((replace(WELL, seen="maint", is_healthy=None),), "outage"),
-        ((UNSURE, OTHER), "unknown"),
-        ((UNSEEN,), "unknown"),
+        ((SICK, slot(DOWN, name="web-2-a")), "outage"),
+        ((slot(OUT),), "outage"),
+        ((slot(UNSURE), OTHER), "unknown"),
+        ((slot(),), "unknown"),
+        ((slot(DRAIN, UP),), "partial"),
+        ((slot(DOWN, UP),), "partial"),
+        ((slot(DOWN, UP), slot(UP, UP, name="web-2-a")), "degraded"),
+        ((slot(DRAIN, UP), slot(UP, DRAIN, name="web-2-a")), "well"),
+        ((slot(DOWN, DRAIN),), "outage"),
+        ((slot(DOWN, UNSURE),), "partial"),
     ],
 )
 def test_health_in_a_word(slots: tuple[SlotStatus, ...], health: Health) -> None:
     (status,) = seen(*slots).services
-    assert health_of(status) == health
+    assert health_of(status, is_at_work=False) == health
+
+
+@pytest.mark.parametrize(("certified", "is_at_work", "health"), [(RELEASE, False, "outage"), (RELEASE, True, ""), ("", False, "")])
+def test_what_is_not_to_serve_has_no_outage(certified: str, is_at_work: bool, health: Health) -> None:
+    status = ServiceStatus("shop", certified, (IDLE,))
+    assert health_of(status, is_at_work=is_at_work) == health
+    needs = tuple(service_needs("prod", status, is_at_work=is_at_work))
+    assert any("serves nowhere" in need for need in needs) is (health == "outage"), "the page and `manor status` say the same"
+
+
+def test_a_slot_on_which_balancers_disagree_says_who_says_what() -> None:
+    view = with_health(VIEW, seen(slot(DOWN, UP)))
+    shown = view.instances[0].slots[0]
+    assert (shown.is_healthy, shown.is_disputed, shown.detail) == (None, True, "unhealthy to edge-1, healthy to edge-2")
+    assert (slot_tone(shown, view.health), slot_words(shown, view.health)) == ("bad", "serving · balancers disagree")
 
 
 @pytest.mark.parametrize(("found", "health"), [(None, "unknown"), (Seen(1.0), "unknown"), (seen(WELL, problem="edge-2 is silent"), "degraded")])
@@ -84,17 +114,22 @@ async def test_an_outage_is_in_the_readings_and_at_the_top(tmp_path: Path, monke
     assert page.problems == ("prod: shop serves nowhere",)
 
 
-def test_the_page_says_an_outage_in_red_and_in_words(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [(SICK, "outage: nothing healthy serves"), (slot(DOWN, UP), "outage in part: not every balancer has something healthy")],
+    ids=["outage", "partial"],
+)
+def test_the_page_says_an_outage_in_red_and_in_words(tmp_path: Path, found: SlotStatus, words: str) -> None:
     async def status() -> StatusPage:
         return StatusPage(estate="acme", at=1.0)
 
     with Store.open(tmp_path / "state") as store:
         pages = Pages(status, token_check(store), Sessions(session_key(tmp_path / "key")))
-    down = with_health(VIEW, seen(SICK))
+    down = with_health(VIEW, seen(found))
     page = StatusPage(estate="acme", at=1.0, environments=(EnvironmentView(name="prod", services=(down,)),))
     text = bytes(pages._render("status.html", page=page, who="ada", form_key="").body).decode()
-    assert '<strong class="state bad">outage: nothing healthy serves</strong>' in text
+    assert f'<strong class="state bad">{words}</strong>' in text
     assert '<span class="state">certified</span>' in text
     assert 'class="slot bad"' in text
-    assert "serving · unhealthy" in text
+    assert f"serving · {'unhealthy' if found is SICK else 'balancers disagree'}" in text
     assert "good" not in text.partition('<main id="main">')[2]

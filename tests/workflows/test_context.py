@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,8 @@ from manor.execution import machine
 from manor.execution.guard import Manage
 from manor.execution.values import Command, Effect, HostPath, PutFile, Touch
 from manor.state import places
-from manor.workflows.context import Context, find_estate, open_context, state_folder
+from manor.workflows.context import Context, find_estate, has_place, open_context, state_folder
+from manor.workflows.rolling import require_up
 from tests.workflows.conftest import ESTATE
 
 NETWORK = machine.NETWORKS[0]
@@ -160,3 +162,13 @@ def test_a_host_where_files_alone_may_be_put_has_no_supervisor(file: Path) -> No
     assert not host.is_supervised
     assert (host.supervised.programs, host.supervisor_files) == ((), ())
     assert host.beside == (HostPath("/etc/nginx/conf.d/manor-acme-health-dev.conf"),)
+
+
+@pytest.mark.parametrize(("addressed", "is_up"), [((), False), (("web-1",), False), (("edge-1", "web-1", "web-2"), True)], ids=["local", "both", "addressed"])
+async def test_whether_an_environment_is_up_is_the_same_to_who_looks_and_to_who_ships(context: Context, addressed: tuple[str, ...], is_up: bool) -> None:
+    hosts = context.environment("prod").hosts
+    hosts.update({name: hosts[name].model_copy(update={"address": f"10.0.0.{number}"}) for number, name in enumerate(addressed, 1)})
+    assert await has_place(context, "prod") is is_up
+    refused = nullcontext() if is_up else pytest.raises(UsageError, match=r"^prod is not up; first `manor up -e prod`$")
+    with refused:
+        await require_up(context, "prod")

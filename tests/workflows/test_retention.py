@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import shutil
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,11 +13,13 @@ import sqlalchemy as sa
 
 from manor.errors import ManorError, NotOurs, TimedOut, Unreachable
 from manor.estate.layout import short
+from manor.execution import durable, files
 from manor.execution.local import LocalRunner
 from manor.execution.values import HostPath
 from manor.state import audit, leases, operations, receipts, releases
 from manor.state.holder import process_start, this_process
-from manor.state.operations import NewOperation
+from manor.state.leases import Lease
+from manor.state.operations import NewOperation, Operation
 from manor.state.receipts import ReceiptRow
 from manor.state.releases import Artifact
 from manor.state.words import OperationState, Slot, Standing, Traffic
@@ -135,7 +138,7 @@ async def test_a_part_that_fails_keeps_no_other_from_its_turn(opened: Context, p
     monkeypatch.setattr(retention, "clean_hosts", full)
     old = await recorded(opened, KEPT_SECONDS / DAY + 1)
     assert await clean(opened) == [
-        "releases on hosts: not all could be looked at: [Errno 28] No space left on device",
+        "releases on hosts: not all could be done: [Errno 28] No space left on device",
         f"dev/shop: removed the recording of the probe of {old}",
     ]
     assert lying(opened, "web-1") == set(placed)
@@ -168,3 +171,75 @@ async def test_recordings_go_after_thirty_days_and_receipts_never(opened: Contex
     assert {path.name for path in retention.recordings(opened).iterdir()} == {young, without, "unknown"}
     assert opened.store.read_now(receipts.find, old) is not None
     assert [line.before for line in opened.store.read_now(audit.lines, operation=old) if line.verb == "retention"] == [f"recording of the probe of {old}"]
+
+
+@pytest.fixture
+def stubborn(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Have the file system hold on to every folder in whose name a word is; the empty word: to none."""
+    held = [""]
+    remove_tree, each = shutil.rmtree, durable.remove_each
+
+    def tree(path: Path) -> None:
+        if held[0] and held[0] in path.name:
+            raise PermissionError(1, "Operation not permitted", str(path / "of-root"))
+        remove_tree(path)
+
+    def stays(path: Path) -> list[OSError]:
+        return [PermissionError(1, "Operation not permitted", str(path / "of-root"))] if held[0] and held[0] in path.name else each(path)
+
+    monkeypatch.setattr(shutil, "rmtree", tree)
+    for module in (files, retention):
+        monkeypatch.setattr(module, "remove_each", stays)
+    return lambda word: held.__setitem__(0, word)
+
+
+async def test_a_release_that_goes_only_in_part_is_told_so_and_its_rest_goes_later(opened: Context, placed: list[str], stubborn: Callable[[str], None]) -> None:
+    bad = placed[KEPT_RELEASES]
+    stubborn(bad)
+    said = await clean(opened)
+    folder = Path(opened.site("prod").hosts["web-1"].layout.release("shop", bad)).parent
+    (rest,) = folder.glob(f".{bad}.manor-*")
+    part = f"prod/shop: web-1: release {bad} of shop was removed in part, the rest stays: {folder / bad} is gone from its place, but {rest}/of-root stays "
+    assert [line.startswith(part) for line in said] == [False, True, False, False]
+    assert bad not in said[0], "the others went"
+    lines = [line for line in opened.store.read_now(audit.lines, object="prod/shop") if line.before == f"web-1: release {bad} of shop"]
+    assert [line.after.startswith("removed in part, the rest stays: ") for line in lines] == [True]
+    again = await clean(opened)
+    assert [path.name for path in folder.glob(".*.manor-*")] == [rest.name], "it gets no further name"
+    assert all("/of-root stays (Operation not permitted)" in line for line in again)
+    stubborn("")
+    assert await clean(opened) == []
+    assert list(folder.glob(".*")) == []
+
+
+async def test_a_recording_that_can_not_be_removed_keeps_no_other_from_its_turn(opened: Context, stubborn: Callable[[str], None]) -> None:
+    first, second = sorted([await recorded(opened, KEPT_SECONDS / DAY + 1), await recorded(opened, KEPT_SECONDS / DAY + 2)])
+    stubborn(first)
+    said = await clean(opened)
+    assert said[0].startswith(f"dev/shop: the recording of the probe of {first} was removed in part, the rest stays: ")
+    assert said[1] == f"dev/shop: removed the recording of the probe of {second}"
+    (rest,) = retention.recordings(opened).iterdir()
+    assert said[2] == f"{rest}: {rest}/of-root stays (Operation not permitted)"
+    assert [line.after.partition(":")[0] for line in opened.store.read_now(audit.lines, operation=first) if line.verb == "retention"] == [
+        "removed",
+        "removed in part, the rest stays",
+    ]
+    stubborn("")
+    assert await clean(opened) == []
+    assert list(retention.recordings(opened).iterdir()) == []
+
+
+async def test_what_raises_at_one_recording_is_told_and_the_next_goes(opened: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = sorted([await recorded(opened, KEPT_SECONDS / DAY + 1), await recorded(opened, KEPT_SECONDS / DAY + 2)])
+    real = retention.remove_recording
+
+    async def broken(context: Context, operation: Operation, held: Sequence[Lease]) -> list[str]:
+        if operation.id == first:
+            raise OSError(5, "Input/output error")
+        return await real(context, operation, held)
+
+    monkeypatch.setattr(retention, "remove_recording", broken)
+    assert await clean(opened) == [
+        f"dev/shop: recording of the probe of {first}: not all could be done: [Errno 5] Input/output error",
+        f"dev/shop: removed the recording of the probe of {second}",
+    ]

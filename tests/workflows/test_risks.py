@@ -14,7 +14,7 @@ from manor.workflows.context import Context
 from manor.workflows.risks import find_risks
 from manor.workflows.snapshots import keep_estate
 
-HEALTH = "services.shop.health has changed, and shop runs: no tier is changed while its release does not answer the new check"
+HEALTH = "services.shop.health has changed, and shop runs: no tier is changed while too few of its instances answer the new check"
 PORT = "services.shop.run.port has changed, and shop runs at the old one: no tier is changed while it does"
 
 

@@ -25,10 +25,12 @@ class Looks:
     names: list[str]
     now: float = 1000.0
     error: BaseException | None = None
+    only: str = ""
+    """The environment of which the error is; empty: of each."""
 
     async def status(self, _context: Context, name: str, _site: Site) -> EnvironmentStatus:
         self.names.append(name)
-        if self.error:
+        if self.error and self.only in ("", name):
             raise self.error
         return EnvironmentStatus(name, (), (SHOP,), (), (), ())
 
@@ -39,7 +41,7 @@ def looks(opened: Context, monkeypatch: pytest.MonkeyPatch) -> Looks:
         opened.site(name)
     made = Looks(Watching(lambda: opened), [])
     monkeypatch.setattr(watching, "environment_status", made.status)
-    monkeypatch.setattr(Watching, "_now", lambda _: made.now)
+    made.watching._now = lambda: made.now
     return made
 
 
@@ -78,6 +80,34 @@ async def test_a_look_that_fails_says_why(looks: Looks, error: BaseException) ->
     found = looks.watching.seen()["prod"]
     assert found.services == ()
     assert found.problem.startswith("prod could not be looked at")
+
+
+async def test_what_nobody_foresaw_in_one_environment_hides_no_other(looks: Looks, caplog: pytest.LogCaptureFixture) -> None:
+    looks.error, looks.only = ValueError("not a row of `show servers state`: hunter2"), "dev"
+    for _ in range(2):
+        looks.watching.seen()
+        await looks.watching.look()
+    found = looks.watching.seen()
+    assert found["dev"].problem == "dev could not be looked at: something unforeseen happened; it is in the controller's log"
+    assert found["prod"].services == (SHOP,)
+    (record,) = caplog.records
+    assert "see whether `manor status -e dev` says the same" in record.message
+    assert record.exc_info is not None
+
+
+async def test_a_clock_that_is_set_back_makes_nothing_new(opened: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An interval is measured by a clock that nobody sets, not by the store's."""
+    opened.site("dev")
+    monotonic = 5.0
+    watch = Watching(lambda: opened, lambda: monotonic)
+    monkeypatch.setattr(watching, "environment_status", Looks(watch, []).status)
+    await watch.look()
+    assert list(watch.seen()) == ["dev"], "the first look comes at once, however short the machine has been up"
+    monkeypatch.setattr(opened.store.clock, "now", lambda: 0.0)
+    monotonic += OLD_SECONDS + 1.0
+    assert watch.seen() == {}
+    await watch.look()
+    assert list(watch.seen()) == ["dev"]
 
 
 async def test_an_environment_that_is_not_up_is_not_looked_at(opened: Context) -> None:

@@ -7,6 +7,7 @@ Invariant: nothing here reads a file or knows a product's name.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from functools import cached_property
 from ipaddress import ip_address
@@ -173,6 +174,10 @@ class RolloutRules(Part):
     drain_policy: Literal["extend", "cut", "abort"] = Field("extend", description="what happens when old work is not finished in time")
     settle: Annotated[Duration, within("0s", "1h")] = Field(1.0, description="pause between the last finished request and the stop of the old instance")
     longest_outage: Annotated[Duration, within("0s", "1d")] | None = Field(None, description="interrupt only: how long the service may be away")
+
+    def least_healthy(self, count: int) -> int:
+        """Return how many of so many instances must be healthy at any moment."""
+        return math.ceil(count * self.min_healthy)
 
 
 class Probe(Part):

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from manor.execution.bounded import CHANGE_SECONDS, READ_SECONDS, STEP_SECONDS, Begin, act_by_act, bounded
+from manor.execution.bounded import CHANGE_SECONDS, READ_SECONDS, STEP_SECONDS, Begin, act_by_act, bounded, bounded_when_begun
 from manor.execution.guard import Guard
 from manor.execution.values import Act, Command, Completed, Connect, Detached, DetachedState, FileAct, HostPath, HttpRequest, PutTree, Remove, SocketCommand
 
@@ -97,7 +97,7 @@ class Runner(ABC):
     async def start(self, step: Detached) -> DetachedState:
         """Start a detached program unless its key was started before, and return how it stands. Raises NotOurs, TimedOut, ManorError."""
         self._check_step(step)
-        return await bounded(self._start(step), self.step_seconds, self.host, "start", [step.folder])
+        return await bounded_when_begun(lambda begin: self._start(step, begin), self.step_seconds, self.host, "start", [step.folder])
 
     async def attach(self, step: Detached) -> DetachedState:
         """Return how a detached program stands. Raises NotOurs, TimedOut."""
@@ -148,7 +148,7 @@ class Runner(ABC):
     @abstractmethod
     async def _listings(self, folders: Sequence[HostPath]) -> Mapping[HostPath, Sequence[str]]: ...
     @abstractmethod
-    async def _start(self, step: Detached) -> DetachedState: ...
+    async def _start(self, step: Detached, begin: Callable[[], None]) -> DetachedState: ...
     @abstractmethod
     async def _attach(self, step: Detached) -> DetachedState: ...
     @abstractmethod

@@ -31,9 +31,22 @@ Begin: TypeAlias = Callable[[FileAct], None]
 
 async def bounded(work: Awaitable[Answer], seconds: float, host: str, what: str, paths: Sequence[HostPath]) -> Answer:
     """Wait for a read, or for what is done in a step's folder, at most so long. Raises TimedOut with host and path."""
+
+    async def at_once(begin: Callable[[], None]) -> Answer:
+        begin()
+        return await work
+
+    return await bounded_when_begun(at_once, seconds, host, what, paths)
+
+
+async def bounded_when_begun(
+    work: Callable[[Callable[[], None]], Awaitable[Answer]], seconds: float, host: str, what: str, paths: Sequence[HostPath]
+) -> Answer:
+    """Wait for it at most so long from when it says that it begins: a disk is not blamed for the time in which others had their turn. Raises TimedOut."""
+    loop = asyncio.get_running_loop()
     try:
-        async with asyncio.timeout(seconds):
-            return await work
+        async with asyncio.timeout(None) as limit:
+            return await work(lambda: limit.reschedule(loop.time() + seconds))
     except TimeoutError as error:
         raise TimedOut(f"{host}: {what} {named(paths)}: no answer within {seconds:g} s; is the disk or share that it lies on still there?") from error
 

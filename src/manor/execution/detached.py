@@ -86,13 +86,19 @@ def claim(disk: Disk, step: Detached, pid: int) -> bool:
     identity = Identity(pid, look_at(pid)[1], boot_id())
     durable.sweep(disk, target)
     new = durable.beside(target)
-    disk.write(new, [f"{identity.pid} {identity.started_ticks} {identity.boot}\n{step.key}".encode()], 0o600)
+    try:
+        disk.write(new, [f"{identity.pid} {identity.started_ticks} {identity.boot}\n{step.key}".encode()], 0o600)
+        return _is_named(disk, new, target)
+    finally:
+        durable.discard(disk, new)
+
+
+def _is_named(disk: Disk, new: Path, target: Path) -> bool:
+    """Give the file its name, and tell whether that was free."""
     try:
         disk.name(new, target)
     except FileExistsError:
         return False
-    finally:
-        disk.unlink(new)
     return True
 
 

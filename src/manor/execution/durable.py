@@ -165,7 +165,7 @@ def put(disk: Disk, path: Path, create: Callable[[Path], None]) -> None:
         create(new)
         disk.rename(new, path)
     except BaseException:
-        _discard(disk, new)
+        discard(disk, new)
         raise
     disk.sync(path.parent)
 
@@ -173,6 +173,11 @@ def put(disk: Disk, path: Path, create: Callable[[Path], None]) -> None:
 def beside(path: Path) -> Path:
     """Return a new hidden name in the same folder, which no tool reads by its ending; it tells whose it is."""
     return path.with_name(f".{path.name}.manor-{os.getpid()}-{next(_count)}")
+
+
+def is_rest(name: str) -> bool:
+    """Tell whether a name is one that `beside` gave: of what is not finished yet, or is to be gone."""
+    return name.startswith(".") and TEMPORARY.search(name) is not None
 
 
 def sweep(disk: Disk, path: Path) -> None:
@@ -183,12 +188,13 @@ def sweep(disk: Disk, path: Path) -> None:
             match = TEMPORARY.search(left.name) if left.name.startswith(prefix) else None
             if match and not Path("/proc", match["pid"]).exists():
                 try:
-                    _discard(disk, left)
+                    discard(disk, left)
                 except OSError as error:
                     log.warning("%s: was left by an act that was killed, and can't be removed: %s", left, error)
 
 
-def _discard(disk: Disk, path: Path) -> None:
+def discard(disk: Disk, path: Path) -> None:
+    """Take away what an act made for itself, if it is there."""
     with suppress(FileNotFoundError):
         if is_folder(path):
             disk.remove_tree(path)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from manor.errors import NotRestored
 from manor.execution.archives import unpack
-from manor.execution.durable import Disk, beside, is_folder, put, remove_each, sweep, told_stays, write_file
+from manor.execution.durable import Disk, beside, is_folder, is_rest, put, remove_each, sweep, told_stays, write_file
 from manor.execution.values import FileAct, HostPath, MakeFolder, PutFile, PutLink, PutTree, Remove
 
 FOLDER_MODE = 0o755
@@ -79,9 +79,11 @@ def _remove(disk: Disk, path: Path) -> None:
         disk.unlink(path)
         disk.sync(path.parent)
         return
-    gone = beside(path)
-    disk.rename(path, gone)
-    disk.sync(path.parent)
+    gone = path
+    if not is_rest(path.name):  # a rest of an earlier removal is out of its place already
+        gone = beside(path)
+        disk.rename(path, gone)
+        disk.sync(path.parent)
     try:
         disk.remove_tree(gone)
     except OSError as error:

@@ -95,8 +95,9 @@ class LocalRunner(Runner):
     async def _listings(self, folders: Sequence[HostPath]) -> Mapping[HostPath, Sequence[str]]:
         return await self._look(lambda: reading.listings(self._readable_where_they_lie(folders, files.followed)))
 
-    async def _start(self, step: Detached) -> DetachedState:
+    async def _start(self, step: Detached, begin: Callable[[], None]) -> DetachedState:
         async with self._limit:
+            begin()
             disk = LeashedDisk(self._disk)
             return await in_kept_thread(lambda: self._start_one(disk, step), disk.give_up, self.leave_seconds)
 

@@ -120,7 +120,8 @@ class RecordingRunner(Runner):
         kept = self._unhidden({folder / name: name for name in below}).values()
         return tuple(sorted({*kept, *self.files.listing(folder)}))
 
-    async def _start(self, step: Detached) -> DetachedState:
+    async def _start(self, step: Detached, begin: Callable[[], None]) -> DetachedState:
+        begin()
         if step.key not in self.steps:
             completed = await self._answer(step.command)
             self.steps[step.key] = DetachedState(started=True, code=completed.code, log_bytes=len(completed.out))

@@ -9,7 +9,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from functools import partial
+from typing import TypeAlias, TypeVar
 
 from pydantic import TypeAdapter
 
@@ -17,8 +18,8 @@ from manor.errors import ApplyFailed, CommandFailed, ManorError, Unreachable
 from manor.estate.model import Health
 from manor.estate.topology import ServiceView, SlotServer, TierNode, TrafficState
 from manor.execution.base import Runner
-from manor.execution.values import Connect, HttpRequest
 from manor.integrations.proxies.base import ServerView
+from manor.observe.health import http_problem, refusal
 from manor.reconcile.desired import DesiredTier
 from manor.reconcile.site import Site
 
@@ -45,6 +46,7 @@ class Served:
 
 
 Say: TypeAlias = Callable[[str], None]
+Seen = TypeVar("Seen")
 Ask: TypeAlias = Callable[[Served], Awaitable[Mapping[str, str]]]
 """What is known against each server of a service."""
 SERVED: TypeAdapter[tuple[Served, ...]] = TypeAdapter(tuple[Served, ...])
@@ -144,7 +146,7 @@ class Asking:
 
     async def accepts(self, port: int) -> bool:
         """Tell whether something accepts connections at a port of its address."""
-        return not await self._refusal(port)
+        return not await refusal(self.runner, self.view, self.server, port)
 
     async def problem(self, seen: ServerView | None) -> str:
         """Return why it does not serve; empty: it does."""
@@ -160,7 +162,7 @@ class Asking:
         name = self.server.name
         if name in one.moved:
             return f"{name} stands at another port than {self.port}, which is declared"
-        told = await self._http() if is_asked and self._is_http else ""
+        told = await http_problem(self.runner, self.view, self.server) if is_asked and self._is_http else ""
         return f"{name}: {told}" if told else ""
 
     @property
@@ -169,26 +171,8 @@ class Asking:
 
     async def _answer(self) -> str:
         """Return what is wrong with its answer to what its switching tier asks. One that checks nothing only has to lead somewhere."""
-        if self._is_http:
-            return await self._http()
-        return await self._refusal(self.port) or await self._refusal(self.server.port)
-
-    async def _http(self) -> str:
-        health, server = self.view.health, self.server
-        headers = {"Host": self.view.health_host, "X-Manor-Service": self.view.name, "Connection": "close"}
-        request = HttpRequest("GET", f"http://{server.address}:{server.port}{health.http}", headers, timeout_seconds=health.timeout)
-        try:
-            code = (await self.runner.request(request)).code
-        except (Unreachable, CommandFailed) as error:
-            return str(error)
-        return "" if code == health.status else f"{health.http} answers {code}, not {health.status}"
-
-    async def _refusal(self, port: int) -> str:
-        try:
-            await self.runner.connect(Connect(self.server.address, port, timeout_seconds=self.view.health.timeout))
-        except (Unreachable, CommandFailed) as error:
-            return str(error)
-        return ""
+        asked = self.runner, self.view, self.server
+        return await http_problem(*asked) if self._is_http else await refusal(*asked, self.port) or await refusal(*asked, self.server.port)
 
 
 def asks_http(balancer: DesiredTier, view: ServiceView) -> bool:
@@ -206,8 +190,8 @@ def notice_seconds(health: Health) -> float:
     return min(health.interval * health.fails + health.timeout, LONGEST_SECONDS)
 
 
-async def require_foreseen(ports: Site, changed: TierNode, served: Iterable[Served]) -> None:
-    """Ask what is on the air as it will be asked by the declared files, before a tier is changed. Raises ApplyFailed with what would be off the air.
+async def require_foreseen(ports: Site, changed: TierNode, served: Iterable[Served], say: Say) -> None:
+    """Ask what is on the air as it will be asked by the declared files, before a tier is changed. Raises ApplyFailed where too little would be left.
 
     Through a web tier that is about to change itself nothing is asked: its new files may be what answers.
     """
@@ -215,11 +199,11 @@ async def require_foreseen(ports: Site, changed: TierNode, served: Iterable[Serv
     async def ask(one: Served) -> Mapping[str, str]:
         return await ask_all(ports, one, lambda asking, _seen: asking.foreseen(one, is_asked=changed.is_switching))
 
-    raise_off(await asyncio.gather(*(wait_for(ports, one, ask, notice_seconds, told_later) for one in served)))
+    raise_off(await asyncio.gather(*(wait_for(ports, one, ask, notice_seconds, say) for one in served)))
 
 
 async def require_serving(ports: Site, served: Iterable[Served], say: Say) -> None:
-    """Wait until everything that was on the air is so again; fewer servers than before are told. Raises ApplyFailed with what is off the air, and why."""
+    """Wait until everything that was on the air is so again; fewer servers than before are told. Raises ApplyFailed where too few are left, and why."""
 
     async def ask(one: Served) -> Mapping[str, str]:
         return await ask_all(ports, one, Asking.problem)
@@ -234,19 +218,22 @@ def raise_off(problems: Iterable[str]) -> None:
         raise ApplyFailed(told)
 
 
-def told_later(_text: str) -> None:
-    """Say nothing of fewer servers before a change: after it that is told."""
-
-
 async def wait_for(ports: Site, one: Served, ask: Ask, seconds: Callable[[Health], float], say: Say) -> str:
-    """Wait until nothing is known against a service's servers; return why it is off the air, if it is."""
+    """Wait until nothing is known against a service's servers; return why too few are left, if so."""
     balancer, view = at_stake(ports, one)
+    problems = await until(ports, partial(ask, one), lambda problems: not any(problems.values()), seconds(view.health))
+    return judged(one, problems, say, least=least_of(ports, one), is_http=asks_http(balancer, view))
+
+
+async def until(ports: Site, look: Callable[[], Awaitable[Seen]], is_enough: Callable[[Seen], bool], seconds: float, least_seconds: float = 0.0) -> Seen:
+    """Look again and again until that is enough, but for `least_seconds` at the least and `seconds` at the most; return what was seen last."""
     clock = ports.store.clock
-    limit = clock.now() + seconds(view.health)
+    begun = clock.now()
     while True:
-        problems = await ask(one)
-        if clock.now() >= limit or not any(problems.values()):
-            return judged(one, problems, say, is_http=asks_http(balancer, view))
+        seen = await look()
+        passed = clock.now() - begun
+        if passed >= seconds or (passed >= least_seconds and is_enough(seen)):
+            return seen
         await clock.sleep(ASK_SECONDS)
 
 
@@ -267,15 +254,26 @@ async def ask_all(ports: Site, one: Served, question: Callable[[Asking, ServerVi
     return {each.server.name: problem for each, problem in zip(asking, problems, strict=True)}
 
 
-def judged(one: Served, problems: Mapping[str, str], say: Say, *, is_http: bool) -> str:
-    """Return why a service is off the air; empty if some server serves, and those that don't are told."""
+def least_of(ports: Site, one: Served) -> int:
+    """Return how many of the servers that served have to be left: as many as a rollout would leave, and one at the least."""
+    return max(1, ports.wiring.environment.services[one.service].rollout.least_healthy(len(one.servers)))
+
+
+def judged(one: Served, problems: Mapping[str, str], say: Say, *, least: int, is_http: bool) -> str:
+    """Return why too few servers of a service are left; empty if enough serve, and those that don't are told."""
     bad = [problem for problem in problems.values() if problem]
+    left, where = len(problems) - len(bad), f"at {one.host} {one.key}"
     if not bad:
         return ""
-    if len(bad) < len(problems):
-        say(f"warning: {one.service} has {len(problems) - len(bad)} of {len(problems)} servers left at {one.host} {one.key}: {'; '.join(bad)}")
+    if left >= least:
+        say(f"warning: {one.service} has {left} of {len(problems)} servers left {where}: {'; '.join(bad)}")
         return ""
-    return f"it would take {one.service} off the air at {one.host} {one.key}: {'; '.join(bad)}; {way_out(one, is_http=is_http)}"
+    lost = (
+        f"leave {one.service} {left} of {len(problems)} servers {where}, {least} are needed (min_healthy)"
+        if left
+        else f"take {one.service} off the air {where}"
+    )
+    return f"it would {lost}: {'; '.join(bad)}; {way_out(one, is_http=is_http)}"
 
 
 def way_out(one: Served, *, is_http: bool) -> str:
@@ -283,25 +281,29 @@ def way_out(one: Served, *, is_http: bool) -> str:
     if one.moved:
         return "it runs at another port than is declared: take `run.port` back, and let a second service with the new port take its routes over"
     if is_http:
-        return "if `health` has changed: ship a release that answers both paths first, then change health, then apply"
+        way = "ship a release that answers both paths first, then change health, then apply"
+        return f"if `health` has changed: {way}; else see why it fails with `manor logs {one.service}`"
     return "what serves has to accept connections first"
 
 
 async def require_back(ports: Site, served: Sequence[Served], *, is_settled: bool = False) -> None:
     """Wait until what was on the air is so, as the switching tiers see it after their checks; settled ones had the time for these. Raises ApplyFailed."""
     found = await asyncio.gather(*(wait_back(ports, one, is_settled=is_settled) for one in served))
-    off = [one for one, is_back in zip(served, found, strict=True) if not is_back]
+    off = [
+        f"{one.service} does not serve again at {one.host} {one.key}: {count} of {len(one.servers)} servers do, {least_of(ports, one)} are needed"
+        for one, count in zip(served, found, strict=True)
+        if count < least_of(ports, one)
+    ]
     if off:
-        raise ApplyFailed("; ".join(f"{one.service} does not serve again at {one.host} {one.key}" for one in off))
+        raise ApplyFailed("; ".join(off))
 
 
-async def wait_back(ports: Site, one: Served, *, is_settled: bool) -> bool:
-    """Wait until a switching tier takes a server for healthy, after it had time to notice that it is none; tell whether it does."""
+async def wait_back(ports: Site, one: Served, *, is_settled: bool) -> int:
+    """Wait until a switching tier takes enough servers for healthy, after it had time to notice that they are not; return how many it does."""
     balancer, view = at_stake(ports, one)
-    clock, runner = ports.store.clock, ports.runners[one.host]
-    earliest, limit = clock.now() + (0.0 if is_settled else notice_seconds(view.health)), clock.now() + patience_seconds(view.health)
-    while True:
-        is_back = any(map(is_serving, await servers_now(balancer, view, runner)))
-        if clock.now() >= limit or (is_back and clock.now() >= earliest):
-            return is_back
-        await clock.sleep(ASK_SECONDS)
+    least_seconds = 0.0 if is_settled else notice_seconds(view.health)
+
+    async def count() -> int:
+        return sum(map(is_serving, await servers_now(balancer, view, ports.runners[one.host])))
+
+    return await until(ports, count, lambda found: found >= least_of(ports, one), patience_seconds(view.health), least_seconds)

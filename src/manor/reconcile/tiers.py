@@ -163,7 +163,7 @@ class ChangeTier(HostStep):
     async def _require_harmless(self, tier: DesiredTier, served: tuple[Served, ...], ports: Site, here: Here) -> None:
         """See that nothing is known beforehand against the change; that may have taken its time. Raises ApplyFailed, FencedOff."""
         try:
-            await require_foreseen(ports, tier.node, served)
+            await require_foreseen(ports, tier.node, served, here.say)
         except ApplyFailed as error:
             raise ApplyFailed(f"{self.host}: {self.key} was not changed: {error}") from error
         await ports.fence(self.host, here.token)

@@ -5,7 +5,6 @@ Invariant: pure, and fixed when the rollout is planned; the way back is planned 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -73,7 +72,7 @@ class RolloutOrder:
     @property
     def others_needed(self) -> int:
         """Healthy servers that must be there whenever one is taken out."""
-        return math.ceil(self.count * self.rules.min_healthy)
+        return self.rules.least_healthy(self.count)
 
     @property
     def count(self) -> int:

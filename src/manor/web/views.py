@@ -9,8 +9,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from manor.workflows.health import Health
+
 Tone = Literal["good", "busy", "bad", "quiet"]
-Health = Literal["", "well", "degraded", "outage", "unknown"]
 
 TONES: dict[str, Tone] = {
     "passed": "good",
@@ -43,13 +44,15 @@ def slot_tone(slot: SlotView, health: Health) -> Tone:
     """Return how a slot is to be taken: one that serves is good only if it was seen to be healthy, where anybody looks."""
     if slot.traffic != "serving" or not health:
         return tone(slot.traffic)
-    return "bad" if slot.is_healthy is False else "good" if slot.is_healthy else "quiet"
+    return "bad" if slot.is_healthy is False or slot.is_disputed else "good" if slot.is_healthy else "quiet"
 
 
 def slot_words(slot: SlotView, health: Health) -> str:
     """Return what a slot does, and how it is if it serves."""
     if slot.traffic != "serving" or not health:
         return slot.traffic
+    if slot.is_disputed:
+        return f"{slot.traffic} · balancers disagree"
     return f"{slot.traffic} · {'health not known' if slot.is_healthy is None else 'healthy' if slot.is_healthy else 'unhealthy'}"
 
 
@@ -67,7 +70,9 @@ class SlotView(View):
     traffic: str
     """The store's word: `serving`, `idle`, `draining`, …"""
     is_healthy: bool | None = None
-    """What every balancer's checks said a few seconds ago, of a slot that serves; null: not known, or not asked."""
+    """What every balancer's checks said a few seconds ago, of a slot that serves; null: not known, not asked, or they disagree."""
+    is_disputed: bool = False
+    """One balancer takes it for healthy and another does not; `detail` says which."""
     detail: str = ""
 
 
@@ -86,7 +91,8 @@ class ServiceView(View):
     """What is certified, or else deployed."""
     state: str = ""
     health: Health = ""
-    """`outage`: nothing that has traffic is healthy; `degraded`: some is not; `unknown`: it could not be seen; empty: nothing has traffic."""
+    """`outage`: to no balancer is anything in traffic healthy; `partial`: to some; `degraded`: all serve, but some slot is unhealthy or something could
+    not be seen; `unknown`: nothing could; empty: it is not to serve."""
     url: str = ""
     instances: tuple[InstanceView, ...] = ()
 

@@ -155,6 +155,12 @@ class Context:
         return Site(wiring, hosts, runners, self.store, self.store.state_id, lease_name(name, service))
 
 
+async def has_place(context: Context, name: str) -> bool:
+    """Tell whether an environment's local hosts were ever given addresses, i.e. whether it is up; others have theirs from the declaration."""
+    is_local = any(host.address is None for host in context.environment(name).hosts.values())
+    return not is_local or await context.store.read(places.find_environment, name) is not None
+
+
 def require_environment(estate: Estate, name: str) -> Environment:
     """Return an environment. Raises UsageError if it is not declared."""
     if name not in estate.environments:

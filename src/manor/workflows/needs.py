@@ -1,6 +1,6 @@
 """What in an environment needs a person, one line a reason, each with the command that mends it (docs/verbs/status.md).
 
-Invariant: decides from values alone; what somebody is carrying out needs nobody.
+Invariant: decides from values alone; what somebody is carrying out needs nobody, but that a service does not serve is told whoever is at work.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from manor.estate.layout import short
 from manor.state.operations import Operation, ways_on
 from manor.state.words import OperationState
+from manor.workflows.health import READY, Judgement, is_disputed, judge, sick_at, told_dispute
 
 if TYPE_CHECKING:
     from manor.workflows.status import DeliveryStatus, EnvironmentStatus, HostStatus, LeftStatus, ServiceStatus, SlotStatus
@@ -25,10 +26,15 @@ def needs_of(status: EnvironmentStatus) -> tuple[str, ...]:
 
 def live_needs(status: EnvironmentStatus) -> tuple[str, ...]:
     """Return the reasons that hosts and services give."""
-    at_work = {operation.service for operation in status.unfinished}
-    services = [need for service in status.services for need in service_needs(status.name, service, is_at_work=service.name in at_work)]
+    busy = at_work(status)
+    services = [need for service in status.services for need in service_needs(status.name, service, is_at_work=service.name in busy)]
     hosts = [need for host in status.hosts for need in host_needs(status.name, host)]
     return (*services, *hosts, *map(left_need, status.left))
+
+
+def at_work(status: EnvironmentStatus) -> frozenset[str]:
+    """Return the services of which an operation is unfinished, whoever carries it out or does not."""
+    return frozenset(operation.service for operation in status.unfinished)
 
 
 def unfinished_needs(status: EnvironmentStatus) -> tuple[str, ...]:
@@ -46,39 +52,59 @@ def host_needs(environment: str, host: HostStatus) -> Iterator[str]:
 
 
 def service_needs(environment: str, service: ServiceStatus, *, is_at_work: bool) -> Iterator[str]:
-    """Yield the reasons at a service; while a rollout of it is unfinished, that is what is to be ended first."""
+    """Yield the reasons at a service; while a rollout of it is unfinished, only that customers are hurt."""
     if service.problem:
         yield f"{service.name}: {service.problem}"
     yield from service.taken_out
-    is_seen = any(slot.seen for slot in service.slots)
-    if is_at_work or not service.certified or not is_seen:
-        return
-    sick = [slot for slot in service.slots if is_sick(slot)]
-    if not any(slot.seen == "ready" and not is_sick(slot) for slot in service.slots):
-        yield f"{service.name} serves nowhere{told_sick(sick)}; {look_and_mend(environment, service)}"
-    elif sick:
-        yield f"{service.name}{told_sick(sick)}; {look_and_mend(environment, service)}"
-    yield from old_ones(environment, service)
-
-
-def is_sick(slot: SlotStatus) -> bool:
-    """Tell whether a slot that is to have traffic fails its balancers' checks."""
-    return slot.seen == "ready" and slot.is_healthy is False
+    found = judge(service, is_at_work=is_at_work)
+    sick = [slot for slot in service.slots if sick_at(slot)]
+    if found.health == "outage":
+        yield f"{service.name} serves nowhere{told_sick(sick)}; {way_out(environment, service, sick, is_at_work=is_at_work)}"
+    elif found.health == "partial":
+        yield f"{service.name} serves only in part: {told_parts(service, found)}; {way_out(environment, service, sick, is_at_work=is_at_work)}"
+    elif sick and found.health and not is_at_work:
+        yield f"{service.name}{told_sick(sick)}; {way_out(environment, service, sick, is_at_work=False)}"
+    if service.certified and not is_at_work:
+        yield from old_ones(environment, service)
 
 
 def told_sick(sick: list[SlotStatus]) -> str:
-    """Return which slots are unhealthy, as the rest of a sentence."""
-    return f": {', '.join(slot.server for slot in sick)} {'is' if len(sick) == 1 else 'are'} unhealthy" if sick else ""
+    """Return which slots are unhealthy, as the rest of a sentence; of one on which balancers disagree, to whom."""
+    disputed = [f"{slot.server} is {told_dispute(slot)}" for slot in sick if is_disputed(slot)]
+    agreed = [slot.server for slot in sick if not is_disputed(slot)]
+    told = [f"{', '.join(agreed)} {'is' if len(agreed) == 1 else 'are'} unhealthy"] if agreed else []
+    return f": {'; '.join((*told, *disputed))}" if sick else ""
+
+
+def told_parts(service: ServiceStatus, found: Judgement) -> str:
+    """Return which balancers serve a service and which do not, and why not."""
+    dead = [f"{name}: nothing {'healthy' if any(name in sick_at(slot) for slot in service.slots) else 'in traffic'}" for name in found.dead]
+    return "; ".join((*dead, *(f"{name} serves" for name in found.serving), *(f"{name} does not answer" for name in service.silent)))
+
+
+def way_out(environment: str, service: ServiceStatus, sick: list[SlotStatus], *, is_at_work: bool) -> str:
+    """Return what to do for a service that does not serve as it should. A restart is advised only where it could mend that."""
+    if is_at_work:
+        return "an operation of it is unfinished: let that end first"
+    if service.silent:
+        return f"have {', '.join(service.silent)} answer first: `manor up -e {environment}`"
+    if service.taken_out:
+        return "first return what was taken out of traffic"
+    if disputed := [slot for slot in sick if is_disputed(slot)]:
+        edges = dict.fromkeys(name for slot in disputed for name in sick_at(slot))
+        looks = ", ".join(f"`manor logs --host {name} -e {environment}`" for name in edges)
+        return f"other balancers find the same programs healthy: look at the way to them, with {looks}"
+    return look_and_mend(environment, service)
 
 
 def look_and_mend(environment: str, service: ServiceStatus) -> str:
-    """Return the commands for a service that does not serve as it should."""
+    """Return the commands for a service whose programs do not work."""
     return f"look with `manor logs {service.name} -e {environment}`, then `manor service restart {service.name} -e {environment}`"
 
 
 def old_ones(environment: str, service: ServiceStatus) -> Iterator[str]:
     """Yield the reason where hosts serve what is not certified, while nothing is under way."""
-    others = [slot for slot in service.slots if slot.seen == "ready" and slot.release and slot.release != service.certified]
+    others = [slot for slot in service.slots if any(view.traffic == READY for view in slot.at) and slot.release and slot.release != service.certified]
     if others:
         told = ", ".join(f"{slot.host} serves {slot.release}" for slot in others)
         yield f"{service.name}: {told}, not the certified {service.certified}; `manor service restart {service.name} -e {environment}`"

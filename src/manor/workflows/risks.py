@@ -41,7 +41,7 @@ def risks(name: str, before: Service, now: Service) -> tuple[str, ...]:
     """Return what of a service has changed that it can't follow while it runs."""
     found = []
     if before.health.model_dump(include=ASKED) != now.health.model_dump(include=ASKED):
-        found.append(f"services.{name}.health has changed, and {name} runs: no tier is changed while its release does not answer the new check")
+        found.append(f"services.{name}.health has changed, and {name} runs: no tier is changed while too few of its instances answer the new check")
     if slot_ports(before) != slot_ports(now):
         key = "run.port" if now.run is not None else "port"
         found.append(f"services.{name}.{key} has changed, and {name} runs at the old one: no tier is changed while it does")

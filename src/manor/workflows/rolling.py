@@ -32,14 +32,14 @@ from manor.rollout.release import Release, make_release
 from manor.rollout.room import hosts_without
 from manor.rollout.story import told_end
 from manor.rollout.wayback import Failure, plan_return
-from manor.state import journal, operations, places, releases
+from manor.state import journal, operations, releases
 from manor.state.journal import StepRow
 from manor.state.leases import Lease
 from manor.state.operations import NewOperation, Operation
 from manor.state.store import Connection, Store
 from manor.state.words import OperationState, Standing
 from manor.workflows.artifacts import is_kept, require_file, require_kept
-from manor.workflows.context import Context
+from manor.workflows.context import Context, has_place
 from manor.workflows.probing import LocalProber
 from manor.workflows.snapshots import context_at, keep_estate
 
@@ -126,10 +126,8 @@ async def require_at_hand(context: Context, environment: str, release: Release, 
 
 
 async def require_up(context: Context, environment: str) -> None:
-    """Raise UsageError if an environment of local hosts has no place on this machine: nothing runs there."""
-    known = {place.name for place in await context.store.read(places.environments)}
-    is_local = all(host.address is None for host in context.environment(environment).hosts.values())
-    if is_local and environment not in known:
+    """Raise UsageError if an environment has local hosts and no place on this machine: nothing runs there."""
+    if not await has_place(context, environment):
         raise UsageError(f"{environment} is not up; first `manor up -e {environment}`")
 
 

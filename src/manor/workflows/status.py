@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 
 from manor.errors import ManorError
 from manor.estate.layout import short
-from manor.integrations.proxies.base import ServerView
 from manor.integrations.supervisors.base import ProgramStatus
 from manor.observe.hosts import ObservedHost, observe_host
 from manor.observe.slots import read_slots
@@ -17,15 +16,16 @@ from manor.reconcile.ending import BEFORE_CHANGES
 from manor.reconcile.parts import part_problem
 from manor.reconcile.site import Site
 from manor.rollout.live import LiveFleet
-from manor.state import deliveries, leases, operations, places, releases
+from manor.state import deliveries, leases, operations, releases
 from manor.state.deliveries import Delivery
 from manor.state.holder import this_process
 from manor.state.leases import Lease
 from manor.state.operations import Operation
 from manor.state.words import DeliveryState, OperationState
 from manor.workflows.applying import question_of
-from manor.workflows.context import Context
+from manor.workflows.context import Context, has_place
 from manor.workflows.deliveries import find_orphans
+from manor.workflows.health import SeenAt, all_agree, seen_at
 from manor.workflows.needs import needs_of
 from manor.workflows.orphans import APPLY
 from manor.workflows.probing import LocalProber
@@ -49,7 +49,10 @@ class SlotStatus:
     seen: str
     """What the balancers say: one word if they agree."""
     is_healthy: bool | None
+    """What their checks say with one voice; else `at` tells who says what."""
     in_flight: int | None
+    at: tuple[SeenAt, ...] = ()
+    """How each balancer that answered treats it."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,8 @@ class ServiceStatus:
     problem: str = ""
     taken_out: tuple[str, ...] = ()
     """What a person took out of traffic: where, and how to end it."""
+    silent: tuple[str, ...] = ()
+    """The balancers that do not answer."""
 
 
 @dataclass(frozen=True)
@@ -138,12 +143,6 @@ async def environment_status(context: Context, name: str, site: Site | None = No
         tuple(operation.id for operation in begun if is_carried_out(context, operation, held)),
         is_up,
     )
-
-
-async def has_place(context: Context, name: str) -> bool:
-    """Tell whether an environment's local hosts were ever given addresses; others have theirs from the declaration."""
-    is_local = any(host.address is None for host in context.environment(name).hosts.values())
-    return not is_local or await context.store.read(places.find_environment, name) is not None
 
 
 async def live_status(context: Context, site: Site) -> tuple[tuple[HostStatus, ...], tuple[ServiceStatus, ...]]:
@@ -224,38 +223,42 @@ async def service_status(context: Context, site: Site, service: str) -> ServiceS
     fleet = LiveFleet(
         site, service, {}, context.store.folder.artifacts, LocalProber(context, environment, service), patience_seconds=0.0
     )  # who looks is told what does not answer, at once
-    seen: dict[str, list[ServerView]] = {}
-    problem, taken_out = "", tuple[str, ...]()
+    seen, problems = await seen_by_each(fleet)
+    taken_out: tuple[str, ...] = ()
     try:
-        for balancer in fleet.balancers:
-            for view in await fleet.traffic(balancer, service):
-                seen.setdefault(view.name, []).append(view)
         taken_out = tuple((await fleet.held(service)).values())
     except ManorError as error:
-        problem = str(error)
+        problems.setdefault("", str(error))
     held = {(row.instance, str(row.slot)): row for row in rows}
-    slots = tuple(slot_status(server.name, server.host, held.get((server.instance, server.slot)), seen.get(server.name, [])) for server in fleet.view.servers)
-    return ServiceStatus(service, short(certified.id) if certified else "", slots, problem, taken_out)
+    slots = tuple(slot_status(server.name, server.host, held.get((server.instance, server.slot)), seen.get(server.name, ())) for server in fleet.view.servers)
+    silent = tuple(name for name in problems if name)
+    return ServiceStatus(service, short(certified.id) if certified else "", slots, "; ".join(dict.fromkeys(problems.values())), taken_out, silent)
 
 
-def slot_status(server: str, host: str, row: releases.SlotRow | None, seen: list[ServerView]) -> SlotStatus:
+async def seen_by_each(fleet: LiveFleet) -> tuple[dict[str, tuple[SeenAt, ...]], dict[str, str]]:
+    """Return how each balancer treats each slot, and why a balancer does not say."""
+    seen: dict[str, tuple[SeenAt, ...]] = {}
+    problems: dict[str, str] = {}
+    for balancer in fleet.balancers:
+        try:
+            views = await fleet.traffic(balancer, fleet.service)
+        except ManorError as error:
+            problems[balancer.host] = str(error)
+        else:
+            seen |= {view.name: (*seen.get(view.name, ()), seen_at(balancer.host, view)) for view in views}
+    return seen, problems
+
+
+def slot_status(server: str, host: str, row: releases.SlotRow | None, at: tuple[SeenAt, ...]) -> SlotStatus:
     """Return how one slot stands."""
-    words = sorted({view.traffic.value for view in seen})
-    healthy = all_agree([view.is_healthy for view in seen])
-    counts = [view.in_flight for view in seen if view.in_flight is not None]
+    counts = [view.in_flight for view in at if view.in_flight is not None]
     return SlotStatus(
         server,
         host,
         short(row.release) if row else "",
         str(row.traffic) if row else "none",
-        " ≠ ".join(words),
-        healthy,
+        " ≠ ".join(sorted({view.traffic for view in at})),
+        all_agree([view.is_healthy for view in at]),
         sum(counts) if counts else None,
+        at,
     )
-
-
-def all_agree(said: list[bool | None]) -> bool | None:
-    """Return whether every balancer's checks pass; None while some have not agreed and none fails, or nothing was asked."""
-    if False in said:
-        return False
-    return None if None in said or not said else True

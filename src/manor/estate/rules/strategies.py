@@ -32,7 +32,7 @@ def _check(service: Service, count: int, environment: Environment, *, is_strict:
         if is_strict:
             advice = "add a host, choose rolling, or choose interrupt and say longest_outage"
             yield Finding(("strategy",), f"in_turn with the single host of {environment.name} would lose requests; {advice}")
-    elif count - 1 < math.ceil(count * rollout.min_healthy):
+    elif count - 1 < rollout.least_healthy(count):
         least = math.floor(100 * (count - 1) / count)
         wrong = f"in_turn takes one of {count} instances of {environment.name} away, which min_healthy forbids; write {least}% or less"
         yield Finding(("min_healthy",), wrong)
