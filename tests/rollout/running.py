@@ -215,7 +215,7 @@ def problems_of(run: Run, result: Result) -> list[str]:
     found += ["the maintenance page is on"] if world.is_maintained else []
     found += [f"{server} is still marked" for server in world.marks]
     found += [f"{server} is half placed" for server in world.half_placed]
-    found += ["the probe still runs"] if world.is_probed else []
+    found += ["the probe still runs"] if world.probe.is_asking else []
     found += [f"the lease is held: {lease}" for lease in run.store.read_now(leases.standing) if lease.name == run.lease]
     found += [f"lost {loss}" for loss in world.lost[:3]] + ([] if case.faults else [f"fault {loss}" for loss in world.losses if loss.is_fault][:3])
     is_spared = any(step.kind == "spare" for step in result.steps)

@@ -261,7 +261,8 @@ async def test_a_release_that_mends_a_service_is_not_turned_round_for_what_was_l
     (ended,) = (step for step in result.steps if step.kind == "stop-probe")
     seen = decode_evidence(ended, ProbeSummary)
     assert seen.lost_before > 5
-    assert (seen.lost - seen.lost_before) * seen.sent_before < seen.lost_before * (seen.sent - seen.sent_before)
+    assert seen.losses.verdict(0) == "not judged"
+    assert (seen.losses.lost_since > 5, seen.alone.sent > 5, seen.alone.lost) == (True, True, 0)
     assert run.world.standing["new"] == "certified"
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from manor.rollout.fleet import ProbeSummary
+from manor.rollout.losses import SoFar
 
 
 class Prober(Protocol):
@@ -15,6 +16,10 @@ class Prober(Protocol):
 
     async def start(self, operation: str) -> None:
         """Have the probe run; one that runs already goes on."""
+        ...
+
+    async def so_far(self, operation: str) -> SoFar:
+        """Return what it has seen until now; nothing where nothing is asked."""
         ...
 
     async def stop(self, operation: str) -> ProbeSummary:

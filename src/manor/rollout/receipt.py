@@ -6,6 +6,7 @@ Invariant: pure values. The three columns are never added up, a count that may b
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,11 +14,11 @@ from pydantic import TypeAdapter, ValidationError
 
 from manor.errors import ManorError
 from manor.observe.edge import EdgeCounts
-from manor.observe.probe.model import Loss, Target
+from manor.observe.probe.model import Loss, Outcome, Target
 from manor.observe.probe.results import Recording
 from manor.observe.probe.summary import Latency, Outage, judged, measured_outage, summarize
 from manor.observe.window import Window
-from manor.rollout.losses import Losses
+from manor.rollout.losses import NOTHING, Count, Losses
 from manor.rollout.spans import ProbeSpan
 
 RULE_OF_THREE = 3.0
@@ -46,23 +47,27 @@ class ProbeColumn:
     added: Latency | None = None
     """Against the baseline; None: there is none, or too little was answered in it."""
     baseline: Window | None = None
-    """From the first request to the first act on traffic."""
+    """From the first request to the first act on a host."""
     compared_with: int = 0
     """Requests that were answered in it."""
     lateness_p99: float | None = None
     outage: Outage | None = None
-    """The longest since something was moved."""
+    """The longest since something was touched."""
     sent_before: int = 0
     lost_before: int = 0
-    """Before anything was moved, by requests that had ended by then."""
+    """Before anything was touched, by requests that had ended by then."""
+    late: Count = NOTHING
+    """Of these, the ones that ended in the second half of the baseline."""
+    alone: Count = NOTHING
+    """Since the last slot was admitted or emptied."""
     incomplete: tuple[str, ...] = ()
     is_whole: bool = True
     """False: it does not cover what it had to; nothing was certified by it."""
 
     @property
     def all_losses(self) -> Losses:
-        """What was lost, before and since something was moved."""
-        return Losses(self.sent, self.lost, self.sent_before, self.lost_before)
+        """What was lost, before and since something was touched."""
+        return Losses(self.sent, self.lost, self.sent_before, self.lost_before, self.late, self.alone)
 
     @property
     def has_evidence(self) -> bool:
@@ -241,11 +246,13 @@ def probe_column(recording: Recording, span: ProbeSpan) -> ProbeColumn:
     """Return what a recording says, all of it, and what it lacks of what it had to cover."""
     moments = [outcome.due for outcome in recording.outcomes]
     window = Window(min(moments), max(max(moments) + 1e-6, min(span.window.end, recording.last_seen))) if moments else span.window
-    baseline = Window(window.begin, span.moved_at) if moments and span.moved_at is not None and span.moved_at > window.begin else None
+    baseline = Window(window.begin, span.touched_at) if moments and span.touched_at is not None and span.touched_at > window.begin else None
     gaps = probe_gaps(recording, span)
     outcomes = judged(recording.outcomes, recording.config, baseline)
     result = summarize(outcomes, recording.config, window, baseline)
     early = [each for each in outcomes if baseline and window.holds(each.due) and each.done < baseline.end]
+    late = [each for each in early if baseline and each.done >= baseline.middle]
+    alone = [each for each in outcomes if span.alone_at is not None and each.due >= span.alone_at and window.holds(each.due)]
     targets = recording.config.targets
     return ProbeColumn(
         requests=tuple(dict.fromkeys(f"{target.method} {path}" for target in targets for path in target.paths)),
@@ -261,10 +268,17 @@ def probe_column(recording: Recording, span: ProbeSpan) -> ProbeColumn:
         lateness_p99=None if math.isnan(result.lateness_p99) else result.lateness_p99,
         outage=measured_outage(set(outcomes) - set(early), window),
         sent_before=len(early),
-        lost_before=sum(each.kind is not None for each in early),
+        lost_before=count_of(early).lost,
+        late=count_of(late),
+        alone=count_of(alone),
         incomplete=(*gaps, *probe_notes(recording, span)),
         is_whole=not gaps,
     )
+
+
+def count_of(outcomes: Collection[Outcome]) -> Count:
+    """Return how many there are, and were lost."""
+    return Count(len(outcomes), sum(each.kind is not None for each in outcomes))
 
 
 def probe_gaps(recording: Recording, span: ProbeSpan) -> tuple[str, ...]:

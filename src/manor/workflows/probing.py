@@ -21,9 +21,11 @@ from manor.observe.edge import LogMark, mark_log
 from manor.observe.probe.model import Loss, ProbeConfig, Target
 from manor.observe.probe.process import argv
 from manor.observe.probe.results import Recording, read_results
+from manor.observe.window import Window
 from manor.reconcile.desired import DesiredTier
 from manor.rollout.fleet import ProbeSummary
-from manor.rollout.receipt import ProbeColumn, probe_column
+from manor.rollout.losses import SoFar
+from manor.rollout.receipt import ProbeColumn, count_of, probe_column
 from manor.rollout.receipt_text import KINDS
 from manor.rollout.spans import ProbeSpan, probe_span
 from manor.state import journal, operations
@@ -77,14 +79,14 @@ class LocalProber:
         await runner.change([MakeFolder(folder, 0o700), PutFile(folder / "config.json", config.model_dump_json(indent=1).encode())])
         await self._mark(operation)
         await runner.start(self._step(operation, deadline - now + WAIT_SECONDS))
-        await self._until_it_asks(operation)
+        await self._until_written(operation, 1)
 
-    async def _until_it_asks(self, operation: str) -> None:
-        """Wait for the head of its results: it is written when the first requests are on their way, so whoever sees it counts on them."""
+    async def _until_written(self, operation: str, lines: int) -> None:
+        """Wait for so many lines of its results. The head is written when the first requests are on their way, so whoever sees it counts on them."""
         runner, step, clock = self._runner(), self._step(operation), self.context.store.clock
         limit = clock.now() + BEGIN_SECONDS
         results = HostPath(self.folder(operation) / "results.jsonl")
-        while b"\n" not in (await runner.read([results])).get(results, b""):
+        while (await runner.read([results])).get(results, b"").count(b"\n") < lines:
             state = await runner.attach(step)
             if state.code is not None or state.lost:
                 words = (await runner.log(step))[-LAST_WORDS_BYTES:].decode("utf-8", "replace").strip()
@@ -108,6 +110,16 @@ class LocalProber:
         """Return how the outer two tiers' logs stood at the beginning, by `<host>/<tier>`."""
         path = self.folder(operation) / "marks.json"
         return MARKS.validate_json(path.read_bytes()) if path.exists() else {}
+
+    async def so_far(self, operation: str) -> SoFar:
+        """Return what it has written down, once it has written anything down. Raises ApplyFailed, TimedOut if it does not."""
+        if not (self.folder(operation) / "config.json").exists():
+            return SoFar()
+        await self._until_written(operation, 2)
+        seen = self.recording(operation)
+        middle = Window(min((each.due for each in seen.outcomes), default=seen.last_seen), seen.last_seen).middle
+        late = [each for each in seen.outcomes if each.done >= middle]
+        return SoFar(count_of(seen.outcomes), count_of(late), seen.in_flight)
 
     async def stop(self, operation: str) -> ProbeSummary:
         """End it and return what it saw."""
@@ -178,6 +190,11 @@ class LocalProber:
         targets = tuple(self._target(probe, view, host, len(doors), door) for probe in declared for host, door in doors.items())
         return ProbeConfig(targets=targets, results=str(folder / "results.jsonl"), stop_file=str(folder / "stop"), deadline=deadline)
 
+    def period_seconds(self) -> float:
+        """Return the time between two of the rarest requests; 0 where nothing is asked."""
+        config = self.config("")
+        return max((1 / target.rate for target in config.targets), default=0.0) if config else 0.0
+
     def _doors(self, wiring: Wiring) -> dict[str, Listener]:
         """Return a TLS listener of the first tier on each of its hosts that knows the service; the machine's own where there is one.
 
@@ -239,7 +256,7 @@ def summary_of(column: ProbeColumn) -> ProbeSummary:
     losses = tuple(loss_line(loss) for loss in since[:SHOWN_LOSSES])
     gap = "" if column.is_whole else "; ".join(column.incomplete)
     outage = column.outage.seconds if column.outage else 0.0
-    return ProbeSummary(column.sent, column.lost, losses, gap, outage, column.sent_before, column.lost_before)
+    return ProbeSummary(column.sent, column.lost, losses, gap, outage, column.sent_before, column.lost_before, column.late, column.alone)
 
 
 def loss_line(loss: Loss) -> str:

@@ -109,6 +109,7 @@ async def rollout_of(
         certified=short(certified.id) if certified else "",
         is_return=is_return,
         beside=len(every) - len(instances),
+        probe_period_seconds=LocalProber(context, environment, service).period_seconds(),
     )
     returned_to = [await load_release(context, certified.id)] if certified else []
     catalog = {entry.short: entry for entry in (release, *known, *returned_to)}
