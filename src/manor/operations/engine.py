@@ -33,7 +33,7 @@ PLANS_AT_MOST = 6
 HAD_FAILED = "the operation had failed"
 
 OnFailure: TypeAlias = Callable[[Operation, Sequence[StepRow], PortsT], Awaitable[Sequence[Planned[PortsT]] | None]]
-"""Asked after a failure beyond the budget, with the failed steps, or with none where it is wished: what brings things back (stages from 0), or None."""
+"""Asked after a failure beyond the budget, with the operation as it stands then and the failed steps, or none where it is wished: what brings things back."""
 
 
 async def no_revert(_operation: Operation, _failed: Sequence[StepRow], _ports: object) -> None:
@@ -115,7 +115,7 @@ class Execution(Generic[PortsT]):
             bad = [step for step in steps if step.is_bad and not wished]
             if not wished and not self._has_failed(operation.plan, steps) and not (bad and operation.plan):
                 return end_of(operation.plan), summary_of(bad) or await self._why_back(operation.plan)
-            if not await self._plan_revert(operation, bad):
+            if not await self._plan_revert(await self.store.read(operations.get, self.identifier), bad):
                 await self.store.write(give_up, self.identifier, self.attempts.lease.token, operation.plan, at=self.store.clock.now())
                 return OperationState.FAILED, summary_of(bad) or self.back
 
