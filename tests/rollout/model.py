@@ -451,7 +451,7 @@ class ModelFleet:
         return "" if self.world.is_maintained is on else self.balancers[0].host
 
     async def start_probe(self, service: str, here: Here) -> None:
-        self.world.probe.start()
+        self.world.probe.start(self.world.now, (await self.store.read(operations.get, here.operation)).deadline or 0.0)
         self.world.show()
         self.mutated()
 
@@ -460,10 +460,10 @@ class ModelFleet:
 
     async def stop_probe(self, service: str, here: Here) -> ProbeSummary:
         steps, lines = await self.store.read(journal.steps, here.operation), await self.store.read(journal.history, here.operation)
-        span = probe_span(steps, lines, self.world.now)
+        span = probe_span(steps, lines, self.world.now, await self.store.read(operations.pauses, here.operation))
         assert span is not None, "stopped, and never begun"
         self.world.show()
-        seen = self.world.probe.stop(span, self.world.losses)
+        seen = self.world.probe.stop(self.world.now, span, self.world.losses)
         self.mutated()
         return seen
 

@@ -267,14 +267,15 @@ async def test_a_release_that_mends_a_service_is_not_turned_round_for_what_was_l
 
 
 class DiesIn(Killer):
-    """The executor dies in the act of the first step of a kind."""
+    """The executor dies in the act of the first step of a kind, and something else happens before."""
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, before: Killer | None = None) -> None:
         super().__init__()
-        self.kind = kind
+        self.kind, self.before = kind, before or Killer()
 
     def __call__(self, seq: int, kind: str, point: Point) -> None:
         super().__call__(seq, kind, point)
+        self.before(seq, kind, point)
         if (kind, point) == (self.kind, Point.AFTER_INTENT):
             raise Killed
 

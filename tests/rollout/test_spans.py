@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from manor.observe.window import Window
+from manor.operations.step import adapter
+from manor.rollout.framing import Bake
 from manor.rollout.spans import ProbeSpan, probe_span
 from manor.state.journal import JournalRow, StepRow
+from manor.state.operations import Pause
 from manor.state.words import JournalEvent, Outcome
 
 PLAN = ("preflight", "start-probe", "place", "start", "warm", "admit", "drain", "stop", "bake", "stop-probe", "certify", "withhold")
@@ -87,3 +92,41 @@ def test_a_way_back_that_began_before_the_probe_ended_leaves_nothing_to_the_new_
 
 def test_a_probe_that_never_began_had_nothing_to_cover() -> None:
     assert probe_span(*journal(("preflight", 1, 2)), until=9.0) is None
+
+
+def begun_again(outcome: Outcome = Outcome.OK) -> tuple[list[StepRow], list[JournalRow]]:
+    """Return a rollout whose bake was begun at 10 and at 500, and watched for 30 s."""
+    rows, lines = journal(("start-probe", 3, 4), ("place", 5, 6), ("admit", 7, 8), ("bake", 10, None), ("bake", 500, 535), ("stop-probe", 536, 537))
+    bake = Bake("echo", "new", seconds=30.0)
+    payload = adapter(Bake).dump_json(bake).decode()
+    return [replace(row, attempt=2, payload=payload, outcome=outcome) if row.kind == "bake" else row for row in rows], lines
+
+
+def test_a_bake_that_begins_anew_has_to_be_probed_from_its_last_beginning_on() -> None:
+    span = probe_span(*begun_again(), until=600.0)
+    assert span is not None
+    assert (span.window, span.idle) == (Window(4.0, 536.0), (Window(10.0, 505.0),))
+    assert span.parts == (Window(4.0, 10.0), Window(505.0, 536.0))
+
+
+def test_a_bake_that_begins_anew_and_fails_claims_nothing() -> None:
+    span = probe_span(*begun_again(Outcome.FAILED), until=600.0)
+    assert span is not None
+    assert span.parts == (Window(4.0, 10.0), Window(535.0, 536.0))
+
+
+@pytest.mark.parametrize(
+    ("begin", "end", "may"),
+    [(10, 505, True), (11, 400, True), (9, 400, False), (11, 506, False), (1, 4, True), (1, 5, False), (510, 511, False)],
+)
+def test_nothing_has_to_be_asked_before_its_time_and_while_nobody_carries_the_rollout_out(begin: float, end: float, may: bool) -> None:
+    span = probe_span(*begun_again(), until=600.0)
+    assert span is not None
+    assert span.may_lack(begin, end) is may
+
+
+def test_a_pause_lasts_until_something_is_about_to_be_done_again() -> None:
+    rows, lines = journal(("start-probe", 3, 4), ("admit", 7, 8), ("drain", 9, None), ("drain", 105, 106), ("stop-probe", 120, 121))
+    span = probe_span(rows, lines, 130.0, [Pause(10.0, 100.0), Pause(20.0, 30.0)])
+    assert span is not None
+    assert (span.idle, span.parts) == ((Window(10.0, 105.0),), (Window(4.0, 10.0), Window(105.0, 120.0)))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Generic, TypeAlias
 
 import sqlalchemy as sa
@@ -40,6 +41,14 @@ async def no_revert(_operation: Operation, _failed: Sequence[StepRow], _ports: o
     """Plan nothing after a failure."""
 
 
+OnReturn: TypeAlias = Callable[[Operation, PortsT, Callable[[str], None]], Awaitable[None]]
+"""Asked before an operation is gone on with that was begun before; may tell the operator something."""
+
+
+async def nothing_first(_operation: Operation, _ports: object, _say: Callable[[str], None]) -> None:
+    """Go on at once."""
+
+
 async def execute(
     store: Store,
     operation: str,
@@ -48,6 +57,7 @@ async def execute(
     lease: Lease,
     *,
     on_failure: OnFailure[PortsT] = no_revert,
+    on_return: OnReturn[PortsT] = nothing_first,
     tell: Listener = silent,
     stop: Stop | None = None,
     chaos: Chaos = no_chaos,
@@ -63,11 +73,14 @@ async def execute(
 
     Raises FencedOff if somebody took over, UsageError if it has ended, ManorError if the store fails; then it is resumed.
     """
+    known = await store.read(operations.get, operation)
     begun = await store.write(operations.begin, operation, lease.token, at=store.clock.now())
     attempts = Attempts(store, begun, kinds, ports, lease, tell, chaos)
     execution = Execution(attempts, on_failure, stop or Stop(), budget, asyncio.Semaphore(concurrent), back)
     execution.tell(What.STARTED, f"{begun.verb} {begun.lease}")
     try:
+        if known.started_at is not None:
+            await on_return(begun, ports, partial(execution.tell, What.SAID))
         state, summary = await execution.run()
     except Paused as paused:
         state, summary = OperationState.PAUSED, str(paused)

@@ -211,7 +211,10 @@ class Fleet(Protocol):
         ...
 
     async def start_probe(self, service: str, here: Here) -> None:
-        """Have the outside probe run until it is stopped or its time is up, whatever becomes of this process."""
+        """Have the outside probe run until it is stopped or the operation's time is long up, whatever becomes of this process.
+
+        One that runs goes on, one that has ended is followed by another.
+        """
         ...
 
     async def probed(self, service: str, here: Here) -> SoFar:

@@ -187,8 +187,10 @@ class Bake(ServiceStep):
         return Holds.pre()
 
     async def act(self, ports: Fleet, here: Here) -> Evidence:
-        """Watch. Raises ApplyFailed when an instance is unhealthy for two checks in a row."""
+        """Watch. Raises ApplyFailed when an instance is unhealthy for two checks in a row, Unreachable if the probe that has ended can't be begun again."""
         await ports.set_phase("observing", here)
+        if here.attempt > 1:
+            await self._have_it_probed(ports, here)
         end, failures = ports.now() + self.seconds, dict.fromkeys(self.hosts, 0)
         while True:
             for host, slot in self.hosts:
@@ -200,6 +202,13 @@ class Bake(ServiceStep):
                 await ports.set_phase("deployed", here)
                 return f"{len(self.hosts)} healthy"
             await ports.sleep(min(BAKE_POLL_SECONDS, max(0.1, end - ports.now())))
+
+    async def _have_it_probed(self, ports: Fleet, here: Here) -> None:
+        """Have the probe ask: it ends with its machine, and when it is late enough. That it can't is no fault of the release."""
+        try:
+            await ports.start_probe(self.service, here)
+        except ApplyFailed as error:
+            raise Unreachable(f"{self.service}: what is to be watched can't be probed: {error}") from error
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ class Prober(Protocol):
     """Begins and ends the probe of one operation."""
 
     async def start(self, operation: str) -> None:
-        """Have the probe run; one that runs already goes on."""
+        """Have the probe run; one that runs already goes on, one that has ended is followed by another."""
         ...
 
     async def so_far(self, operation: str) -> SoFar:

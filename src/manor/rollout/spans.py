@@ -9,11 +9,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from manor.observe.window import Window
-from manor.rollout.framing import SetMaintenance, StartProbe, StopProbe
+from manor.operations.step import adapter
+from manor.rollout.framing import Bake, SetMaintenance, StartProbe, StopProbe
 from manor.rollout.moving import AdmitSlot, DrainSlot, WithholdSlots
 from manor.rollout.slots import PlaceRelease, StartSlot
 from manor.rollout.stopping import StopSlot
 from manor.state.journal import JournalRow, StepRow
+from manor.state.operations import Pause
 from manor.state.words import JournalEvent, Outcome
 
 MOVES = frozenset({AdmitSlot.kind, DrainSlot.kind, WithholdSlots.kind, SetMaintenance.kind, StopSlot.kind})
@@ -34,9 +36,22 @@ class ProbeSpan:
     """When the last slot was admitted or emptied; None: it did not come to that, or the way back began before the probe ended."""
     was_moved_later: bool = False
     """Traffic was moved after its end too."""
+    idle: tuple[Window, ...] = ()
+    """In which nothing had to be asked, in order: pauses, and a bake that nobody watched to its end and that began anew afterwards."""
+
+    @property
+    def parts(self) -> tuple[Window, ...]:
+        """The times in which it had to ask."""
+        begins = [self.window.begin, *(min(each.end, self.window.end) for each in self.idle)]
+        ends = [*(min(each.begin, self.window.end) for each in self.idle), self.window.end]
+        return tuple(Window(begin, end) for begin, end in zip(begins, ends, strict=True) if begin <= end)
+
+    def may_lack(self, begin: float, end: float) -> bool:
+        """Tell whether nothing had to be asked from one moment to another."""
+        return end <= self.window.begin or any(each.begin <= begin and end <= each.end for each in self.idle)
 
 
-def probe_span(rows: Sequence[StepRow], history: Iterable[JournalRow], until: float) -> ProbeSpan | None:
+def probe_span(rows: Sequence[StepRow], history: Sequence[JournalRow], until: float, pauses: Iterable[Pause] = ()) -> ProbeSpan | None:
     """Return what the probe of a rollout had to cover, at the latest `until`; None: it was never begun.
 
     A step that was begun again after a crash counts from its first intent.
@@ -51,7 +66,8 @@ def probe_span(rows: Sequence[StepRow], history: Iterable[JournalRow], until: fl
     first = min((begun[row.seq] for row in rows if row.kind in TOUCHES and row.seq in begun), default=None)
     touched_at = first if first is not None and first >= begun[start.seq] else None
     later = any(row.kind in MOVES and begun.get(row.seq, end) > end for row in rows)
-    return ProbeSpan(Window(min(begin, end), end), touched_at, alone_since(rows, end), later)
+    idle = merged([*unwatched(rows, begun, end), *(Window(pause.began, next_intent(history, pause.ended)) for pause in pauses)])
+    return ProbeSpan(Window(min(begin, end), end), touched_at, alone_since(rows, end), later, idle)
 
 
 def alone_since(rows: Sequence[StepRow], end: float) -> float | None:
@@ -61,6 +77,32 @@ def alone_since(rows: Sequence[StepRow], end: float) -> float | None:
     if is_back or any(row.outcome is not Outcome.OK for row in handed):
         return None
     return max((row.done_at for row in handed if row.done_at is not None), default=None)
+
+
+def unwatched(rows: Sequence[StepRow], begun: Mapping[int, float], end: float) -> list[Window]:
+    """Return from when a bake was not watched to its end until the one that counts had begun: so long before it was done. None if it did not begin anew."""
+    bake = next((row for row in rows if row.kind == Bake.kind and row.attempt > 1 and row.seq in begun), None)
+    if bake is None:
+        return []
+    over = end if bake.done_at is None else bake.done_at
+    watched = adapter(Bake).validate_json(bake.payload).seconds if bake.outcome is Outcome.OK else 0.0
+    return [Window(begun[bake.seq], max(begun[bake.seq], over - watched))]
+
+
+def next_intent(history: Iterable[JournalRow], since: float) -> float:
+    """Return when something was about to be done after a pause was over: whoever goes on has the probe ask first."""
+    return min((line.at for line in history if line.event is JournalEvent.INTENT and line.at >= since), default=since)
+
+
+def merged(windows: Iterable[Window]) -> tuple[Window, ...]:
+    """Return the same times in order, each once."""
+    found: list[Window] = []
+    for each in sorted(windows):
+        if found and each.begin <= found[-1].end:
+            found[-1] = Window(found[-1].begin, max(found[-1].end, each.end))
+        else:
+            found.append(each)
+    return tuple(found)
 
 
 def first_intents(history: Iterable[JournalRow]) -> Mapping[int, float]:

@@ -29,6 +29,7 @@ from manor.rollout.plan import InstanceNow, RolloutOrder, plan_rollout, total_se
 from manor.rollout.probing import Prober
 from manor.rollout.receipt import Gate
 from manor.rollout.release import Release, make_release
+from manor.rollout.returning import have_it_probed
 from manor.rollout.room import hosts_without
 from manor.rollout.story import told_end
 from manor.rollout.wayback import Failure, plan_return
@@ -236,6 +237,7 @@ async def run_operation(rollout: Rollout, operation: Operation, lease: Lease, ca
         ROLLOUT_KINDS,
         lease,
         on_failure=turning_round(rollout.context.store, rollout.order, back),
+        on_return=partial(have_it_probed, rollout.context.store, rollout.order.service),
         tell=carrying.tell,
         stop=carrying.stop,
         chaos=carrying.chaos,

@@ -11,6 +11,7 @@ import pytest
 
 from manor.errors import ManorError
 from manor.observe.probe import Lane, LossKind, Outcome, ProbeConfig, Recording, Target
+from manor.observe.probe.results import Break
 from manor.observe.probe.summary import LEAST_COMPARED
 from manor.observe.window import Window
 from manor.rollout.composing import AGAIN, ENDS, JUDGED, LOSSES, OUTAGE
@@ -124,6 +125,34 @@ def test_what_was_moved_after_the_probe_is_told() -> None:
     column = probe_column(recording(outcomes(100)), replace(SPAN, was_moved_later=True))
     assert column.is_whole
     assert column.incomplete == ("what was moved after it had ended, on the way back, was not probed",)
+
+
+ASLEEP = Break(104.0, 106.0, 2)
+
+
+def test_what_was_not_asked_while_nobody_carried_the_rollout_out_is_told_and_hinders_nothing() -> None:
+    made = replace(recording([each for each in outcomes(100, lost=range(39, 40)) if not 104.0 <= each.due < 106.0]), breaks=(ASLEEP,))
+    column = probe_column(made, replace(SPAN, idle=(Window(103.0, 106.5),)))
+    assert (column.is_whole, column.sent, column.unasked) == (True, 80, (Window(104.0, 106.0),))
+    assert column.incomplete == (
+        "it asked until 1970-01-01 00:01:44 UTC and again from 1970-01-01 00:01:46 UTC: not for 2 s in which nobody carried the rollout out "
+        "(2 requests were on their way then)",
+    )
+    assert column.outage is not None
+    assert column.outage.seconds == pytest.approx(0.1), "nobody knows of an outage while nothing is asked"
+
+
+@pytest.mark.parametrize("idle", [(), (Window(104.5, 106.5),), (Window(103.0, 105.0),)], ids=["never", "later", "not so long"])
+def test_what_was_not_asked_though_it_had_to_be_certifies_nothing(idle: tuple[Window, ...]) -> None:
+    made = replace(recording([each for each in outcomes(100) if not 104.0 <= each.due < 106.0]), breaks=(ASLEEP,))
+    column = probe_column(made, replace(SPAN, idle=idle))
+    assert (column.is_whole, column.incomplete) == (False, ("nothing was asked for 2 s from 1970-01-01 00:01:44 UTC on",))
+
+
+def test_requests_that_are_lacking_beside_such_a_time_certify_nothing() -> None:
+    made = replace(recording([each for each in outcomes(100) if not 102.0 <= each.due < 106.0]), breaks=(ASLEEP,))
+    column = probe_column(made, replace(SPAN, idle=(Window(103.0, 106.5),)))
+    assert (column.is_whole, column.incomplete[0]) == (False, "55 requests were sent, 65 were due")
 
 
 def slower(made: list[Outcome], since: float, seconds: float) -> list[Outcome]:
