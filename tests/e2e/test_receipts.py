@@ -73,8 +73,8 @@ def test_a_receipt_has_all_three_columns_and_the_added_latency(estate: LiveEstat
     assert (written.state, probe.lost, probe.is_whole, written.incomplete) == ("certified", 0, True, ())
     assert probe.added is not None, probe
     assert probe.baseline is not None
-    assert probe.baseline.end == min(row.intent_at or 0.0 for row in kept(estate).steps if row.kind in {"admit", "drain"})
-    assert "before anything was moved (n = " in estate.run("receipt", operation).stdout
+    assert probe.baseline.end == min(row.intent_at or 0.0 for row in kept(estate).steps if row.kind in {"place", "start", "admit", "drain"})
+    assert "before anything was touched (n = " in estate.run("receipt", operation).stdout
     assert receipt_of(tmp_path / "recorded") == written
     if update_golden:
         shutil.rmtree(RECORDED, ignore_errors=True)

@@ -17,11 +17,14 @@ from manor.integrations.proxies.base import ServerView
 from manor.integrations.supervisors.base import ProgramStatus, ProgramView
 from manor.operations.step import Here
 from manor.rollout.fleet import Balancer, Checked, ProbeSummary, SlotLetter, SlotRef
+from manor.rollout.losses import SoFar
 from manor.rollout.progress import last_progress
+from manor.rollout.spans import probe_span
 from manor.state import journal, operations
 from manor.state.store import Store
 from tests.rollout.balancers import Loss, ModelBalancer, ModelMark
 from tests.rollout.natures import Behaviour, Program
+from tests.rollout.probes import ModelProbe
 
 TICK = 0.1
 CHECK_TICKS = 4
@@ -77,10 +80,7 @@ class World:
         self.marks: dict[str, ModelMark] = {}
         self.returned: set[tuple[str, str]] = set()
         """Operation and server of all that guards ever returned."""
-        self.is_probed = False
-        self.before = (0, 0)
-        """Requests and losses before anything was moved; the model counts those in flight to neither."""
-        self.is_moved = True
+        self.probe = ModelProbe()
         self.is_expected = False
         """Somebody relies on it: requests without an answer are losses."""
         self.losses: list[Loss] = []
@@ -131,6 +131,7 @@ class World:
             self._guard()
             for balancer in self.balancers:
                 self._balance(balancer)
+            self.show()
 
     def _live(self) -> None:
         for server, program in self.programs.items():
@@ -193,7 +194,7 @@ class World:
             return
         server = balancer.choose()
         if server is None:
-            if self.is_expected or self.is_probed:
+            if self.is_expected or self.probe.is_asking:
                 ended = any(program.died_at is not None and program.traffic_since is not None for program in self.programs.values())
                 self.losses.append(Loss(self.now, "", f"{balancer.name.host}: no server", is_fault=ended))
             return
@@ -216,10 +217,9 @@ class World:
             self.losses.append(Loss(self.now, server, "stopped while an idle connection was open"))
         self.websockets.pop(server, None)
 
-    def move(self) -> None:
-        """Note what was seen before the first act on traffic."""
-        if not self.is_moved:
-            self.is_moved, self.before = True, (self.answered + len(self.losses), len(self.losses))
+    def show(self) -> None:
+        """Let the probe see how it stands."""
+        self.probe.see(self.now, self.answered, len(self.losses))
 
     @property
     def lost(self) -> list[Loss]:
@@ -403,8 +403,6 @@ class ModelFleet:
         return ServerView(name, state, known.healthy.get(name) if known.checks else checked, in_flight, websockets=opened)
 
     async def set_traffic(self, service: str, changes: Mapping[str, TrafficState], here: Here) -> None:
-        if any(TrafficState.READY in (state, self.world.remembered[server]) for server, state in changes.items()):
-            self.world.move()
         self.world.learn()
         for server, state in changes.items():
             self._act(f"{state} {server}", self.world.servers[server].host)
@@ -453,17 +451,21 @@ class ModelFleet:
         return "" if self.world.is_maintained is on else self.balancers[0].host
 
     async def start_probe(self, service: str, here: Here) -> None:
-        self.world.is_moved = self.world.is_probed and self.world.is_moved
-        self.world.is_probed = True
+        self.world.probe.start(self.world.now, (await self.store.read(operations.get, here.operation)).deadline or 0.0)
+        self.world.show()
         self.mutated()
 
+    async def probed(self, service: str, here: Here) -> SoFar:
+        return self.world.probe.so_far()
+
     async def stop_probe(self, service: str, here: Here) -> ProbeSummary:
-        self.world.is_probed = False
+        steps, lines = await self.store.read(journal.steps, here.operation), await self.store.read(journal.history, here.operation)
+        span = probe_span(steps, lines, self.world.now, await self.store.read(operations.pauses, here.operation))
+        assert span is not None, "stopped, and never begun"
+        self.world.show()
+        seen = self.world.probe.stop(self.world.now, span, self.world.losses)
         self.mutated()
-        sent, lost = self.world.answered + len(self.world.losses), len(self.world.losses)
-        sent_before, lost_before = self.world.before
-        shown = tuple(loss.why for loss in self.world.losses[lost_before:][:3])
-        return ProbeSummary(sent, lost, shown, sent_before=sent_before, lost_before=lost_before)
+        return seen
 
     async def active(self, service: str, host: str) -> SlotLetter | None:
         return self.world.active.get(host)

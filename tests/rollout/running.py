@@ -7,6 +7,7 @@ import itertools
 import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 import sqlalchemy as sa
@@ -19,6 +20,7 @@ from manor.operations.planning import Result, create, standing
 from manor.operations.stop import Stop
 from manor.rollout.looking import look_at_instances
 from manor.rollout.plan import RolloutOrder, plan_rollout, total_seconds
+from manor.rollout.returning import have_it_probed
 from manor.state import leases
 from manor.state.holder import Holder
 from manor.state.leases import Lease
@@ -168,7 +170,17 @@ class Run:
         fleet = ModelFleet(self.world, self.store, killer.pass_by)
         back = turning_round(self.store, self.order)
         try:
-            result = await execute(self.store, self.operation, fleet, ROLLOUT_KINDS, taken, on_failure=back, stop=self.stop, chaos=killer)
+            result = await execute(
+                self.store,
+                self.operation,
+                fleet,
+                ROLLOUT_KINDS,
+                taken,
+                on_failure=back,
+                on_return=partial(have_it_probed, self.store, "echo"),
+                stop=self.stop,
+                chaos=killer,
+            )
         except Killed:
             return None
         self.store.write_now(leases.release, self.lease, taken.token)
@@ -215,7 +227,7 @@ def problems_of(run: Run, result: Result) -> list[str]:
     found += ["the maintenance page is on"] if world.is_maintained else []
     found += [f"{server} is still marked" for server in world.marks]
     found += [f"{server} is half placed" for server in world.half_placed]
-    found += ["the probe still runs"] if world.is_probed else []
+    found += ["the probe still runs"] if world.probe.is_asking else []
     found += [f"the lease is held: {lease}" for lease in run.store.read_now(leases.standing) if lease.name == run.lease]
     found += [f"lost {loss}" for loss in world.lost[:3]] + ([] if case.faults else [f"fault {loss}" for loss in world.losses if loss.is_fault][:3])
     is_spared = any(step.kind == "spare" for step in result.steps)

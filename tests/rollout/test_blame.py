@@ -12,7 +12,7 @@ from manor.execution.values import Completed
 from manor.integrations.supervisors.base import ProgramStatus, ProgramView
 from manor.operations.chaos import Point
 from manor.rollout.disturbances import disturbances, parse_processes, word_of
-from manor.rollout.fleet import SlotRef
+from manor.rollout.fleet import Checked, SlotRef
 from manor.state import journal
 from manor.state.words import OperationState
 from tests.reconcile.test_parts import PartToy
@@ -22,7 +22,7 @@ from tests.rollout.cases import NATURES, case
 from tests.rollout.model import ModelFleet, World
 from tests.rollout.running import Case, InlineStore, Killer, Run, begin
 from tests.rollout.test_held import toy  # noqa: F401 - a fixture
-from tests.rollout.test_rules import told
+from tests.rollout.test_rules import DiesIn, told
 
 RESTARTED = "edge-1: tier-0-balancer-model was started again 2 s ago"
 
@@ -230,3 +230,27 @@ async def test_a_program_of_somebody_else_that_was_started_again_or_does_not_wor
     part.runner.reply("status", Unreachable("there is none"))
     alone = replace(part.site, hosts={"web-1": replace(part.host, is_supervised=False)})
     assert await disturbances(alone, 5.0) == (told,)
+
+
+async def test_an_absence_before_a_bake_that_was_watched_again_excuses_nothing_that_is_seen_in_it(
+    rollouts: InlineStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = ModelFleet.check
+
+    async def answers_500_now_and_then(fleet: ModelFleet, ref: SlotRef) -> Checked:
+        return Checked(passed=False, detail="/healthz answers 500, not 200") if ref.slot == "b" else await whole(fleet, ref)
+
+    async def answers(fleet: ModelFleet, ref: SlotRef) -> Checked:
+        return Checked(passed=True, detail="")
+
+    run = await begin(case("bakes", rules={"bake": 5.0}), rollouts)
+    assert await run.execute(DiesIn("bake")) is None
+    run.world.now += 500_000.0
+    for program in run.world.programs.values():
+        program.started_at += 500_000.0
+    monkeypatch.setattr(ModelFleet, "check", answers_500_now_and_then)
+    monkeypatch.setattr(ModelFleet, "check_program", answers)
+    result = await run.execute(Killer())
+    assert result is not None
+    assert (result.operation.state, run.world.standing.get("new")) == (OperationState.REVERTED, "burned")
+    assert "nobody carried the rollout out" not in told(run, result)

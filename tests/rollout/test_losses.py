@@ -4,24 +4,71 @@ from __future__ import annotations
 
 import pytest
 
-from manor.rollout.losses import Losses
+from manor.rollout.losses import Count, Losses, SoFar
+
+ALREADY = "when the service was failing already"
+FAILING = Losses(920, 40, 80, 33, Count(40, 16), Count(300, 0))
 
 
 @pytest.mark.parametrize(
-    ("losses", "budget", "is_within", "told"),
+    ("losses", "budget", "verdict", "told"),
     [
-        (Losses(100, 0), 0, True, "lost 0 of 100"),
-        (Losses(100, 1), 0, False, "lost 1 of 100"),
-        (Losses(100, 1), 1, True, "lost 1 of 100"),
-        (Losses(95, 33, 33, 33), 0, True, "lost 33 of 95, all of them before anything was moved, when the service was failing already"),
-        (Losses(95, 40, 33, 33), 0, True, "lost 40 of 95, 33 of them before anything was moved, when the service was failing already"),
-        (Losses(66, 66, 33, 33), 0, False, "lost 66 of 66, 33 of them before anything was moved, when the service was failing already"),
-        (Losses(200, 3, 100, 2), 0, False, "lost 3 of 200, 2 of them before anything was moved"),
-        (Losses(200, 2, 100, 2), 0, True, "lost 2 of 200, all of them before anything was moved"),
-        (Losses(200, 11, 40, 4), 0, False, "lost 11 of 200, 4 of them before anything was moved"),
-        (Losses(200, 30, 100, 10), 0, False, "lost 30 of 200, 10 of them before anything was moved, when the service was failing already"),
+        (Losses(100, 0), 0, "pass", "lost 0 of 100"),
+        (Losses(100, 1), 0, "fail", "lost 1 of 100"),
+        (Losses(100, 1), 1, "pass", "lost 1 of 100"),
+        (Losses(95, 33, 33, 33, Count(16, 16)), 0, "pass", f"lost 33 of 95, all of them before anything was touched, {ALREADY}"),
+        (Losses(95, 40, 33, 33, Count(16, 16), Count(40, 0)), 0, "not judged", f"lost 40 of 95, 33 of them before anything was touched, {ALREADY}"),
+        (Losses(95, 40, 33, 33, Count(16, 16), Count(40, 1)), 0, "fail", f"lost 40 of 95, 33 of them before anything was touched, {ALREADY}"),
+        (Losses(95, 40, 33, 33, Count(16, 16), Count(40, 1)), 1, "not judged", f"lost 40 of 95, 33 of them before anything was touched, {ALREADY}"),
+        (Losses(95, 40, 33, 33, Count(16, 16)), 0, "fail", f"lost 40 of 95, 33 of them before anything was touched, {ALREADY}"),
+        (Losses(66, 66, 33, 33, Count(16, 16), Count(9, 9)), 0, "fail", f"lost 66 of 66, 33 of them before anything was touched, {ALREADY}"),
+        (Losses(200, 3, 100, 2, Count(50, 2), Count(50, 0)), 0, "fail", "lost 3 of 200, 2 of them before anything was touched"),
+        (Losses(200, 2, 100, 2), 0, "pass", "lost 2 of 200, all of them before anything was touched"),
+        (Losses(200, 11, 40, 4, Count(20, 4), Count(50, 0)), 0, "fail", "lost 11 of 200, 4 of them before anything was touched"),
+        (Losses(1000, 200, 100, 25), 0, "fail", "lost 200 of 1,000, 25 of them before anything was touched"),
+        (Losses(1000, 200, 100, 25, Count(50, 1), Count(300, 0)), 0, "fail", "lost 200 of 1,000, 25 of them before anything was touched"),
+        (Losses(1000, 200, 100, 25, Count(50, 4), Count(300, 0)), 0, "fail", "lost 200 of 1,000, 25 of them before anything was touched"),
+    ],
+    ids=[
+        "none",
+        "one",
+        "allowed",
+        "all before",
+        "mended",
+        "mended all but one",
+        "within the budget",
+        "seen nothing alone",
+        "not mended",
+        "too few before",
+        "few and all before",
+        "too few to know",
+        "far above the budget",
+        "a blip at the beginning",
+        "too small a share at the end",
     ],
 )
-def test_losses(losses: Losses, budget: int, is_within: bool, told: str) -> None:
-    assert losses.is_within(budget) is is_within
+def test_losses(losses: Losses, budget: int, verdict: str, told: str) -> None:
+    assert losses.verdict(budget) == verdict
+    assert losses.is_within(budget) is (verdict != "fail")
     assert str(losses) == told
+
+
+def test_what_is_not_held_against_a_release_is_told_with_its_numbers() -> None:
+    assert FAILING.verdict(0) == "not judged"
+    assert FAILING.why_not_judged == "the service was failing before; since the new release serves alone 0 of 300 were lost"
+
+
+@pytest.mark.parametrize(
+    ("seen", "is_doubtful"),
+    [
+        (SoFar(), False),
+        (SoFar(Count(20, 0), Count(10, 0), 3), False),
+        (SoFar(Count(20, 1), Count(10, 0)), True),
+        (SoFar(Count(2, 0), Count(1, 0), 18), True),
+        (SoFar(Count(20, 20), Count(10, 10)), False),
+        (SoFar(Count(20, 8), Count(10, 0)), True),
+    ],
+    ids=["nothing asked", "works", "one lost", "hangs", "fails", "a blip"],
+)
+def test_who_asks_goes_on_until_it_is_known_whether_the_service_is_failing(seen: SoFar, is_doubtful: bool) -> None:
+    assert seen.is_doubtful is is_doubtful

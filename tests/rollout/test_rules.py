@@ -261,19 +261,21 @@ async def test_a_release_that_mends_a_service_is_not_turned_round_for_what_was_l
     (ended,) = (step for step in result.steps if step.kind == "stop-probe")
     seen = decode_evidence(ended, ProbeSummary)
     assert seen.lost_before > 5
-    assert (seen.lost - seen.lost_before) * seen.sent_before < seen.lost_before * (seen.sent - seen.sent_before)
+    assert seen.losses.verdict(0) == "not judged"
+    assert (seen.losses.lost_since > 5, seen.alone.sent > 5, seen.alone.lost) == (True, True, 0)
     assert run.world.standing["new"] == "certified"
 
 
 class DiesIn(Killer):
-    """The executor dies in the act of the first step of a kind."""
+    """The executor dies in the act of the first step of a kind, and something else happens before."""
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, before: Killer | None = None) -> None:
         super().__init__()
-        self.kind = kind
+        self.kind, self.before = kind, before or Killer()
 
     def __call__(self, seq: int, kind: str, point: Point) -> None:
         super().__call__(seq, kind, point)
+        self.before(seq, kind, point)
         if (kind, point) == (self.kind, Point.AFTER_INTENT):
             raise Killed
 

@@ -10,10 +10,11 @@ import sqlalchemy as sa
 from manor.estate.model import Health, Probe, RolloutRules
 from manor.estate.topology import RouteMatch
 from manor.observe.edge import EdgeCounts
-from manor.observe.probe.model import Lane, Outcome
+from manor.observe.probe.model import Lane, LossKind, Outcome
 from manor.observe.probe.results import ResultsFile, header_line, outcome_line
 from manor.operations.planning import create
 from manor.rollout.framing import StartProbe, StopProbe
+from manor.rollout.losses import Count, SoFar
 from manor.rollout.plan import InstanceNow, RolloutOrder, plan_rollout
 from manor.state import journal, tables
 from manor.state.operations import NewOperation
@@ -53,7 +54,7 @@ async def probed(prober: LocalProber) -> str:
     return operation
 
 
-def record(prober: LocalProber, operation: str, seconds: float, *, ended: bool = True, unsent: int = 0) -> None:
+def record(prober: LocalProber, operation: str, seconds: float, *, ended: bool = True, unsent: int = 0, lost: range = range(0)) -> None:
     """Write down what a probe does that asks so long."""
     folder = prober.folder(operation)
     folder.mkdir(parents=True)
@@ -62,9 +63,10 @@ def record(prober: LocalProber, operation: str, seconds: float, *, ended: bool =
     (folder / "config.json").write_text(config.model_dump_json())
     rate = config.targets[0].rate
     moments = [BEGAN + number / rate for number in range(round(seconds * rate))]
+    made = [Outcome(0, Lane.NEW, at, at, at + 0.01, 200, LossKind.RESET if n in lost else None) for n, at in enumerate(moments)]
     file = ResultsFile(folder / "results.jsonl")
     file.append(header_line(config, BEGAN))
-    file.append(outcome_line(BEGAN + seconds, [Outcome(0, Lane.NEW, at, at, at + 0.01, 200, None) for at in moments], 0, unsent, ended=ended))
+    file.append(outcome_line(BEGAN + seconds, made, 0, unsent, ended=ended))
     file.close()
 
 
@@ -87,6 +89,14 @@ async def test_a_recording_must_cover_what_the_journal_says(seconds: float, ende
     assert (seen.lost, seen.gap, seen.is_whole) == (0, gap, not gap)
     column = await prober.column(operation, TOLD_TO_END + 9)
     assert (column.sent, column.is_whole) == (seen.sent, not gap)
+
+
+async def test_what_was_seen_so_far_is_read_from_what_was_written_down(prober: LocalProber) -> None:
+    operation = await probed(prober)
+    assert await prober.so_far(operation) == SoFar()
+    record(prober, operation, 2.0, lost=range(15, 20))
+    assert await prober.so_far(operation) == SoFar(Count(40, 5), Count(20, 0))
+    assert prober.period_seconds() == pytest.approx(0.05)
 
 
 async def test_a_probe_that_wrote_nothing_down_covers_nothing(prober: LocalProber) -> None:

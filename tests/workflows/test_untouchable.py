@@ -31,6 +31,7 @@ from manor.reconcile.tiers import ChangeTier, CheckTier, ConfirmTier, TellTier, 
 from manor.rollout.fleet import ProbeSummary, SlotLetter
 from manor.rollout.framing import Bake, BurnRelease, Certify, Conclude, Preflight, SetMaintenance, SpareRelease, StartProbe, StopProbe
 from manor.rollout.live import LiveFleet
+from manor.rollout.losses import SoFar
 from manor.rollout.moving import AdmitSlot, DrainSlot, ForgetSlot, KeepOut, WithholdSlots
 from manor.rollout.release import make_release
 from manor.rollout.slots import PlaceRelease, StartSlot, WarmSlot
@@ -153,6 +154,9 @@ class Probing:
 
     async def start(self, operation: str) -> None:
         self.asked.append("start")
+
+    async def so_far(self, operation: str) -> SoFar:
+        return SoFar()
 
     async def stop(self, operation: str) -> ProbeSummary:
         self.asked.append("stop")

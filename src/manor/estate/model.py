@@ -188,7 +188,7 @@ class Probe(Part):
     rate: float = Field(20.0, gt=0, le=5000, description="requests a second, open loop, half of them on new connections")
     body: str | None = Field(None, description="body of a POST")
     status: Whole | None = Field(
-        None, ge=100, le=599, description="the only status that is not a loss; default: below 400, and what it answered before anything was moved"
+        None, ge=100, le=599, description="the only status that is not a loss; default: below 400, and what it answered before anything was touched"
     )
 
 

@@ -19,6 +19,11 @@ class Window(NamedTuple):
         """Its length."""
         return self.end - self.begin
 
+    @property
+    def middle(self) -> float:
+        """The moment at which its second half begins."""
+        return (self.begin + self.end) / 2
+
     def holds(self, moment: float) -> bool:
         """Tell whether a moment lies in it."""
         return self.begin <= moment < self.end

@@ -7,7 +7,7 @@ Invariant: only `Exception`s are handled, so a kill in a test writes as little a
 from __future__ import annotations
 
 import traceback
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Generic
 
 from manor.errors import FencedOff, ManorError, Paused, Unreachable
@@ -58,12 +58,11 @@ class Attempts(Generic[PortsT]):
         return ended or await self._end(row, Outcome.SKIPPED, f"{NOT_DONE}{why}", JournalEvent.SKIPPED)
 
     async def _begin(self, step: Step[PortsT], row: StepRow) -> StepRow:
-        await self._put_off(step, row)
         deadline, now = self._deadline(step, row), self.store.clock.now()
         if deadline <= now:
             return await self._end(row, Outcome.FAILED, f"its deadline passed {now - deadline:.0f} s ago", JournalEvent.FAILED)
         self.chaos(row.seq, row.kind, Point.BEFORE_INTENT)
-        begun = await self.store.write(journal.intent, row.operation, row.seq, self.lease.token, deadline=deadline, at=now)
+        begun = await self._intend(step, row, deadline, now)
         self._tell(What.INTENT, begun, begun.text)
         self.chaos(row.seq, row.kind, Point.AFTER_INTENT)
         return await self._act(step, begun, self._here(begun, deadline))
@@ -138,12 +137,12 @@ class Attempts(Generic[PortsT]):
         self._tell(what, ended, told or evidence, seconds=now - ended.intent_at if ended.intent_at else 0.0)
         return ended
 
-    async def _put_off(self, step: Step[PortsT], row: StepRow) -> None:
-        """Move the operation's deadline by the time that a step was in vain which begins anew."""
-        if step.begins_anew and row.attempt and row.intent_at is not None and self.operation.deadline is not None:
-            seconds = self.store.clock.now() - row.intent_at
-            await self.store.write(operations.put_off, self.operation, seconds)
-            self.operation = replace(self.operation, deadline=self.operation.deadline + seconds)
+    async def _intend(self, step: Step[PortsT], row: StepRow, deadline: float, now: float) -> StepRow:
+        token = self.lease.token
+        begun = await self.store.write(journal.intent, row.operation, row.seq, token, deadline=deadline, at=now, begins_anew=step.begins_anew)
+        if step.begins_anew:  # what follows has the deadline that was put off
+            self.operation = await self.store.read(operations.get, row.operation)
+        return begun
 
     def _deadline(self, step: Step[PortsT], row: StepRow) -> float:
         """Return until when it must be done: fixed at the first intent; a step of a revert, or one that begins anew, gets its full time at each attempt."""

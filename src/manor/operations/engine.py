@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Generic, TypeAlias
 
 import sqlalchemy as sa
@@ -33,11 +34,19 @@ PLANS_AT_MOST = 6
 HAD_FAILED = "the operation had failed"
 
 OnFailure: TypeAlias = Callable[[Operation, Sequence[StepRow], PortsT], Awaitable[Sequence[Planned[PortsT]] | None]]
-"""Asked after a failure beyond the budget, with the failed steps, or with none where it is wished: what brings things back (stages from 0), or None."""
+"""Asked after a failure beyond the budget, with the operation as it stands then and the failed steps, or none where it is wished: what brings things back."""
 
 
 async def no_revert(_operation: Operation, _failed: Sequence[StepRow], _ports: object) -> None:
     """Plan nothing after a failure."""
+
+
+OnReturn: TypeAlias = Callable[[Operation, PortsT, Callable[[str], None]], Awaitable[None]]
+"""Asked before an operation is gone on with that was begun before; may tell the operator something."""
+
+
+async def nothing_first(_operation: Operation, _ports: object, _say: Callable[[str], None]) -> None:
+    """Go on at once."""
 
 
 async def execute(
@@ -48,6 +57,7 @@ async def execute(
     lease: Lease,
     *,
     on_failure: OnFailure[PortsT] = no_revert,
+    on_return: OnReturn[PortsT] = nothing_first,
     tell: Listener = silent,
     stop: Stop | None = None,
     chaos: Chaos = no_chaos,
@@ -63,11 +73,14 @@ async def execute(
 
     Raises FencedOff if somebody took over, UsageError if it has ended, ManorError if the store fails; then it is resumed.
     """
+    known = await store.read(operations.get, operation)
     begun = await store.write(operations.begin, operation, lease.token, at=store.clock.now())
     attempts = Attempts(store, begun, kinds, ports, lease, tell, chaos)
     execution = Execution(attempts, on_failure, stop or Stop(), budget, asyncio.Semaphore(concurrent), back)
     execution.tell(What.STARTED, f"{begun.verb} {begun.lease}")
     try:
+        if known.started_at is not None:
+            await on_return(begun, ports, partial(execution.tell, What.SAID))
         state, summary = await execution.run()
     except Paused as paused:
         state, summary = OperationState.PAUSED, str(paused)
@@ -115,7 +128,7 @@ class Execution(Generic[PortsT]):
             bad = [step for step in steps if step.is_bad and not wished]
             if not wished and not self._has_failed(operation.plan, steps) and not (bad and operation.plan):
                 return end_of(operation.plan), summary_of(bad) or await self._why_back(operation.plan)
-            if not await self._plan_revert(operation, bad):
+            if not await self._plan_revert(await self.store.read(operations.get, self.identifier), bad):
                 await self.store.write(give_up, self.identifier, self.attempts.lease.token, operation.plan, at=self.store.clock.now())
                 return OperationState.FAILED, summary_of(bad) or self.back
 

@@ -44,7 +44,7 @@ async def blame(order: RolloutOrder, rows: Iterable[StepRow], ports: Fleet, kind
     if not failure.is_of_release:
         return failure
     try:
-        excuse = await excuse_of(suspects(order, steps, kinds), (steps, deadline), ports)
+        excuse = await excuse_of(suspects(order, steps, kinds), steps, absences(steps, deadline, kinds), ports)
     except ManorError as error:
         if isinstance(error, FencedOff):
             raise
@@ -52,25 +52,25 @@ async def blame(order: RolloutOrder, rows: Iterable[StepRow], ports: Fleet, kind
     return spare(failure, excuse) if excuse else failure
 
 
-async def excuse_of(accused: Iterable[SlotRef], happened: tuple[tuple[StepRow, ...], float | None], ports: Fleet) -> str:
+async def excuse_of(accused: Iterable[SlotRef], steps: Iterable[StepRow], absent: Iterable[str], ports: Fleet) -> str:
     """Return what else the failure can have come from; empty: the release fails its own check somewhere, or nothing else was wrong.
 
     Raises ManorError if that can't be found out.
     """
-    steps, deadline = happened
     reached = {ref: await is_reached(ports, ref) for ref in accused}
     lost = dict.fromkeys(ref.host for ref, answered in reached.items() if not answered)
     otherwise = [f"{', '.join(lost)} can't be reached, so nobody can tell how it does there"] if lost else []
     otherwise += [] if lost else await ports.disturbed(disturbed_since(steps, ports.now()) - COMING_SECONDS)
-    otherwise += absences(steps, deadline)
+    otherwise += absent
     innocent = bool(otherwise) and all([await answers(ports, ref) for ref, answered in reached.items() if answered])
     return "; ".join(otherwise) if innocent else ""
 
 
-def absences(rows: Iterable[StepRow], deadline: float | None) -> list[str]:
-    """Return for how long nobody carried the rollout out, where that is why a step failed."""
+def absences(rows: Iterable[StepRow], deadline: float | None, kinds: StepKinds[Fleet]) -> list[str]:
+    """Return for how long nobody carried the rollout out, where that is why a step failed; one that began anew had its own full time."""
     last = math.inf if deadline is None else deadline
-    longest = max((row.done_at - min(row.deadline or last, last) for row in failed(rows) if row.done_at is not None), default=0.0)
+    ends = [(row.done_at, row.deadline or last, math.inf if kinds.decode(row).begins_anew else last) for row in failed(rows)]
+    longest = max((done - min(own, whole) for done, own, whole in ends if done is not None), default=0.0)
     return [f"nobody carried the rollout out until {longest:.0f} s after a deadline"] if longest > LATE_SECONDS else []
 
 

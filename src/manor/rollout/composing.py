@@ -153,11 +153,20 @@ def loss_gate(begun: Sequence[StepRow], order: RolloutOrder, probe: ProbeColumn)
     if row is None or row.outcome in (Outcome.PENDING, Outcome.SKIPPED):
         return Gate(name, "not judged", f"{numbers}; the rollout had ended before")
     if row.outcome is Outcome.OK:
-        return Gate(name, "pass" if probe.has_evidence else "not judged", numbers)
+        return passed_gate(name, numbers, order, probe)
     if row.outcome is Outcome.UNREACHABLE:
         return Gate(name, "inconclusive", f"{numbers}; not measured to its end")
     is_within = within_budget(probe, order.rules.strategy, order.loss_budget, order.rules.longest_outage)
     return Gate(name, "error", f"{numbers}; {row.evidence}") if is_within else Gate(name, "fail", numbers)
+
+
+def passed_gate(name: str, numbers: str, order: RolloutOrder, probe: ProbeColumn) -> Gate:
+    """Return the verdict of a rollout that went on: nothing too much was lost, or nothing is known of it, or the service was failing before."""
+    if not probe.has_evidence:
+        return Gate(name, "not judged", numbers)
+    if name == LOSSES and probe.all_losses.verdict(order.loss_budget) == "not judged":
+        return Gate(name, "not judged", f"{numbers}; {probe.all_losses.why_not_judged}")
+    return Gate(name, "pass", numbers)
 
 
 def seen_text(order: RolloutOrder, probe: ProbeColumn) -> str:

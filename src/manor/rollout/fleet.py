@@ -15,7 +15,7 @@ from manor.estate.topology import TrafficState
 from manor.integrations.proxies.base import ServerView
 from manor.integrations.supervisors.base import ProgramView
 from manor.operations.step import Here
-from manor.rollout.losses import Losses
+from manor.rollout.losses import NOTHING, Count, Losses, SoFar
 
 SlotLetter = Literal["a", "b"]
 
@@ -66,15 +66,19 @@ class ProbeSummary:
     gap: str = ""
     """Why the recording does not cover the rollout, so that nobody knows what was lost meanwhile; empty: it does."""
     outage_seconds: float = 0.0
-    """The longest stretch without an answer since something was moved."""
+    """The longest stretch without an answer since something was touched."""
     sent_before: int = 0
     lost_before: int = 0
-    """Before anything was moved."""
+    """Before anything was touched."""
+    late: Count = NOTHING
+    """Of these, the ones that ended in the second half of that time."""
+    alone: Count = NOTHING
+    """Since the new release serves alone."""
 
     @property
     def losses(self) -> Losses:
         """What it means for the rollout."""
-        return Losses(self.sent, self.lost, self.sent_before, self.lost_before)
+        return Losses(self.sent, self.lost, self.sent_before, self.lost_before, self.late, self.alone)
 
     @property
     def is_whole(self) -> bool:
@@ -83,7 +87,7 @@ class ProbeSummary:
 
     def __str__(self) -> str:
         """Return it for people."""
-        before = f", {self.lost_before} of them before anything was moved" if self.lost_before else ""
+        before = f", {self.lost_before} of them before anything was touched" if self.lost_before else ""
         return f"sent {self.sent}, lost {self.lost}{before}{f'; not measured to its end: {self.gap}' if self.gap else ''}"
 
 
@@ -207,7 +211,14 @@ class Fleet(Protocol):
         ...
 
     async def start_probe(self, service: str, here: Here) -> None:
-        """Have the outside probe run until it is stopped or its time is up, whatever becomes of this process."""
+        """Have the outside probe run until it is stopped or the operation's time is long up, whatever becomes of this process.
+
+        One that runs goes on, one that has ended is followed by another.
+        """
+        ...
+
+    async def probed(self, service: str, here: Here) -> SoFar:
+        """Return what the outside probe has seen so far, before anything is touched."""
         ...
 
     async def stop_probe(self, service: str, here: Here) -> ProbeSummary:

@@ -15,6 +15,7 @@ from manor.rollout.shown import show_page
 from manor.state.words import Standing
 
 BAKE_POLL_SECONDS = 1.0
+DOUBT_POLL_SECONDS = 1.0
 BAKE_SLACK_SECONDS = 300.0
 """So much longer than its time a bake may take, as one does whose last checks fail now and then."""
 
@@ -65,7 +66,9 @@ class StartProbe(ServiceStep):
     """Begin to ask from outside."""
 
     baseline_seconds: float = 0.0
-    """So long it asks before the next step: where nothing else is done first that moves no traffic."""
+    """So long it asks before anything is touched."""
+    longest_baseline_seconds: float = 0.0
+    """So long at the most while it is doubtful whether the service is failing already."""
     kind = "start-probe"
     precondition = "no probe of this operation asks"
     postcondition = "it asks from outside, and has asked for its baseline"
@@ -84,7 +87,10 @@ class StartProbe(ServiceStep):
         """Start it. Raises ApplyFailed, TimedOut if it does not begin to ask."""
         await ports.start_probe(self.service, here)
         if self.baseline_seconds:
+            until = ports.now() + self.longest_baseline_seconds
             await ports.sleep(self.baseline_seconds)
+            while ports.now() < until and (await ports.probed(self.service, here)).is_doubtful:
+                await ports.sleep(DOUBT_POLL_SECONDS)
         return "asks"
 
 
@@ -116,16 +122,18 @@ class StopProbe(ServiceStep):
         """Stop it. Raises ApplyFailed if more was lost than allowed, Unreachable if it did not measure to the end: that is no fault of the release."""
         seen = await ports.stop_probe(self.service, here)
         if self.judges:
-            self._judge(seen)
+            self._judge(seen, here)
         return seen
 
-    def _judge(self, seen: ProbeSummary) -> None:
+    def _judge(self, seen: ProbeSummary, here: Here) -> None:
         if self.longest_outage is None and not seen.losses.is_within(self.budget):
-            before = f" ({seen.lost_before} of them before anything was moved)" if seen.lost_before else ""
+            before = f" ({seen.lost_before} of them before anything was touched)" if seen.lost_before else ""
             raise ApplyFailed(f"{self.service}: the probe lost {seen.lost} of {seen.sent} requests{before}: {'; '.join(seen.first_losses)}")
         if not seen.is_whole:
             told = f"not measured to its end: {seen.gap}; {seen.sent} requests were seen"
             raise Unreachable(f"{self.service}: {told}; what was lost beside them nobody knows, so nothing is certified")
+        if self.longest_outage is None and seen.losses.verdict(self.budget) == "not judged":
+            here.say(f"{seen.losses}; not judged: {seen.losses.why_not_judged}")
         if self.longest_outage is not None and seen.outage_seconds > self.longest_outage:
             raise ApplyFailed(f"{self.service}: was away for {seen.outage_seconds:.1f} s, longest_outage is {self.longest_outage:g} s")
 
@@ -179,8 +187,10 @@ class Bake(ServiceStep):
         return Holds.pre()
 
     async def act(self, ports: Fleet, here: Here) -> Evidence:
-        """Watch. Raises ApplyFailed when an instance is unhealthy for two checks in a row."""
+        """Watch. Raises ApplyFailed when an instance is unhealthy for two checks in a row, Unreachable if the probe that has ended can't be begun again."""
         await ports.set_phase("observing", here)
+        if here.attempt > 1:
+            await self._have_it_probed(ports, here)
         end, failures = ports.now() + self.seconds, dict.fromkeys(self.hosts, 0)
         while True:
             for host, slot in self.hosts:
@@ -192,6 +202,13 @@ class Bake(ServiceStep):
                 await ports.set_phase("deployed", here)
                 return f"{len(self.hosts)} healthy"
             await ports.sleep(min(BAKE_POLL_SECONDS, max(0.1, end - ports.now())))
+
+    async def _have_it_probed(self, ports: Fleet, here: Here) -> None:
+        """Have the probe ask: it ends with its machine, and when it is late enough. That it can't is no fault of the release."""
+        try:
+            await ports.start_probe(self.service, here)
+        except ApplyFailed as error:
+            raise Unreachable(f"{self.service}: what is to be watched can't be probed: {error}") from error
 
 
 @dataclass(frozen=True)

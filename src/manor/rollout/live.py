@@ -32,6 +32,7 @@ from manor.rollout.connections import SOCKETS, open_connections
 from manor.rollout.declared import undeclared_tiers
 from manor.rollout.disturbances import disturbances
 from manor.rollout.fleet import Balancer, Checked, ProbeSummary, SlotLetter, SlotRef
+from manor.rollout.losses import SoFar
 from manor.rollout.placing import emptying_acts, oddity
 from manor.rollout.probing import Prober
 from manor.rollout.progress import last_progress
@@ -391,6 +392,10 @@ class LiveFleet:
     async def start_probe(self, service: str, here: Here) -> None:
         """Have the outside probe run."""
         await self.prober.start(here.operation)
+
+    async def probed(self, service: str, here: Here) -> SoFar:
+        """Return what the outside probe has seen so far."""
+        return await self.prober.so_far(here.operation)
 
     async def stop_probe(self, service: str, here: Here) -> ProbeSummary:
         """End the outside probe and return what it saw."""

@@ -18,6 +18,12 @@ from manor.rollout.stopping import StopSlot
 
 FAST_CHECK_SECONDS = 0.5
 BASELINE_SECONDS = 2.0
+SHORT_BASELINE_SECONDS = 1.0
+"""With two slots: enough to see whether the service works."""
+ANSWER_SECONDS = 0.5
+"""The last of the first requests of a slow probe has so long for its answer."""
+DOUBTFUL_SECONDS = 15.0
+"""So long the probe asks at the most until it is known whether the service is failing: a request that is never answered takes 10 s."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,8 @@ class RolloutOrder:
     """A return to a certified release: no waiting beyond the passes."""
     beside: int = 0
     """Instances that are left as they are."""
+    probe_period_seconds: float = 0.0
+    """Between two of the rarest requests of the probe: so long it takes until each was asked once."""
 
     @property
     def min_healthy_seconds(self) -> float:
@@ -88,8 +96,8 @@ def plan_rollout(order: RolloutOrder) -> list[Planned[Fleet]]:
     """Return the steps forward; steps of one stage run together."""
     strategies = {"rolling": rolling_waves, "in_turn": in_turn_waves, "interrupt": interrupt_waves}
     hosts = tuple((now.host, slot_for(order, now)) for now in order.instances)
-    served_before = any(now.active is not None for now in order.instances)
-    probe: Wave = [StartProbe(order.service, order.release, baseline_seconds(order))]
+    served_before = has_served(order)
+    probe: Wave = [StartProbe(order.service, order.release, baseline_seconds(order), longest_baseline_seconds(order))]
     before: list[Wave] = [[Preflight(order.service, order.release, hosts, is_strict=not order.is_return)], probe if served_before else []]
     after: list[Wave] = [
         [] if served_before else probe,
@@ -101,9 +109,19 @@ def plan_rollout(order: RolloutOrder) -> list[Planned[Fleet]]:
 
 
 def baseline_seconds(order: RolloutOrder) -> float:
-    """Return how long the probe asks before anything is done; with two slots there is time enough while the new one comes up beside the old one."""
-    served_before = any(now.active is not None for now in order.instances)
-    return BASELINE_SECONDS if served_before and order.rules.strategy != "rolling" else 0.0
+    """Return how long the probe asks before anything is touched; a first release has nothing before."""
+    least = SHORT_BASELINE_SECONDS if order.rules.strategy == "rolling" else BASELINE_SECONDS
+    return min(max(least, order.probe_period_seconds + ANSWER_SECONDS), DOUBTFUL_SECONDS) if has_served(order) else 0.0
+
+
+def longest_baseline_seconds(order: RolloutOrder) -> float:
+    """Return how long it asks at the most while it is doubtful whether the service is failing; what is interrupted is not judged by its losses."""
+    return DOUBTFUL_SECONDS if has_served(order) and order.rules.strategy != "interrupt" else 0.0
+
+
+def has_served(order: RolloutOrder) -> bool:
+    """Tell whether anything served before."""
+    return any(now.active is not None for now in order.instances)
 
 
 def outage_allowed(rules: RolloutRules) -> float | None:

@@ -6,18 +6,20 @@ Invariant: pure values. The three columns are never added up, a count that may b
 from __future__ import annotations
 
 import math
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Literal
 
 from pydantic import TypeAdapter, ValidationError
 
 from manor.errors import ManorError
 from manor.observe.edge import EdgeCounts
-from manor.observe.probe.model import Loss, Target
-from manor.observe.probe.results import Recording
+from manor.observe.probe.model import Loss, Outcome, Target
+from manor.observe.probe.results import Break, Recording
 from manor.observe.probe.summary import Latency, Outage, judged, measured_outage, summarize
 from manor.observe.window import Window
-from manor.rollout.losses import Losses
+from manor.rollout.losses import NOTHING, Count, Losses
 from manor.rollout.spans import ProbeSpan
 
 RULE_OF_THREE = 3.0
@@ -46,23 +48,29 @@ class ProbeColumn:
     added: Latency | None = None
     """Against the baseline; None: there is none, or too little was answered in it."""
     baseline: Window | None = None
-    """From the first request to the first act on traffic."""
+    """From the first request to the first act on a host."""
     compared_with: int = 0
     """Requests that were answered in it."""
     lateness_p99: float | None = None
+    unasked: tuple[Window, ...] = ()
+    """Between processes of the probe, while nobody carried the rollout out."""
     outage: Outage | None = None
-    """The longest since something was moved."""
+    """The longest since something was touched."""
     sent_before: int = 0
     lost_before: int = 0
-    """Before anything was moved, by requests that had ended by then."""
+    """Before anything was touched, by requests that had ended by then."""
+    late: Count = NOTHING
+    """Of these, the ones that ended in the second half of the baseline."""
+    alone: Count = NOTHING
+    """Since the last slot was admitted or emptied."""
     incomplete: tuple[str, ...] = ()
     is_whole: bool = True
     """False: it does not cover what it had to; nothing was certified by it."""
 
     @property
     def all_losses(self) -> Losses:
-        """What was lost, before and since something was moved."""
-        return Losses(self.sent, self.lost, self.sent_before, self.lost_before)
+        """What was lost, before and since something was touched."""
+        return Losses(self.sent, self.lost, self.sent_before, self.lost_before, self.late, self.alone)
 
     @property
     def has_evidence(self) -> bool:
@@ -241,11 +249,13 @@ def probe_column(recording: Recording, span: ProbeSpan) -> ProbeColumn:
     """Return what a recording says, all of it, and what it lacks of what it had to cover."""
     moments = [outcome.due for outcome in recording.outcomes]
     window = Window(min(moments), max(max(moments) + 1e-6, min(span.window.end, recording.last_seen))) if moments else span.window
-    baseline = Window(window.begin, span.moved_at) if moments and span.moved_at is not None and span.moved_at > window.begin else None
+    baseline = Window(window.begin, span.touched_at) if moments and span.touched_at is not None and span.touched_at > window.begin else None
     gaps = probe_gaps(recording, span)
     outcomes = judged(recording.outcomes, recording.config, baseline)
     result = summarize(outcomes, recording.config, window, baseline)
     early = [each for each in outcomes if baseline and window.holds(each.due) and each.done < baseline.end]
+    late = [each for each in early if baseline and each.done >= baseline.middle]
+    alone = [each for each in outcomes if span.alone_at is not None and each.due >= span.alone_at and window.holds(each.due)]
     targets = recording.config.targets
     return ProbeColumn(
         requests=tuple(dict.fromkeys(f"{target.method} {path}" for target in targets for path in target.paths)),
@@ -259,35 +269,72 @@ def probe_column(recording: Recording, span: ProbeSpan) -> ProbeColumn:
         baseline=baseline,
         compared_with=result.compared_with,
         lateness_p99=None if math.isnan(result.lateness_p99) else result.lateness_p99,
-        outage=measured_outage(set(outcomes) - set(early), window),
+        unasked=tuple(Window(each.begin, each.end) for each in recording.breaks),
+        outage=longest_outage(set(outcomes) - set(early), window, recording.breaks),
         sent_before=len(early),
-        lost_before=sum(each.kind is not None for each in early),
+        lost_before=count_of(early).lost,
+        late=count_of(late),
+        alone=count_of(alone),
         incomplete=(*gaps, *probe_notes(recording, span)),
         is_whole=not gaps,
     )
 
 
+def count_of(outcomes: Collection[Outcome]) -> Count:
+    """Return how many there are, and were lost."""
+    return Count(len(outcomes), sum(each.kind is not None for each in outcomes))
+
+
 def probe_gaps(recording: Recording, span: ProbeSpan) -> tuple[str, ...]:
     """Return why a recording does not cover what it had to: nothing may be certified by it."""
-    window, unsent = span.window, recording.unsent
-    sent = sum(window.holds(outcome.due) for outcome in recording.outcomes)
-    due = sum(requests_due(target, window) for target in recording.config.targets)
-    if recording.last_seen < window.end:
-        return (f"it ended {window.end - recording.last_seen:.0f} s before the rollout, with {recording.in_flight} requests on their way",)
+    unsent, targets = recording.unsent, recording.config.targets
+    sent = sum(part.holds(outcome.due) for outcome in recording.outcomes for part in span.parts)
+    due = sum(requests_due(target, part) for target in targets for part in span.parts)
+    if gaps := time_gaps(span, recording.breaks, recording.last_seen, recording.in_flight):
+        return gaps
     if not recording.ended:
         return (f"it was not stopped in order; what became of {recording.in_flight} requests is not known",)
     if unsent > UNSENT_SHARE * (len(recording.outcomes) + unsent):
         return (unsent_text(unsent),)
-    if sent + unsent < (1 - UNSENT_SHARE) * due - len(recording.config.targets):
+    if sent + unsent < (1 - UNSENT_SHARE) * due - len(targets) * len(span.parts):
         return (f"{sent} requests were sent, {due} were due",)
     return ()
+
+
+def time_gaps(span: ProbeSpan, breaks: Iterable[Break], last_seen: float, in_flight: int) -> tuple[str, ...]:
+    """Return when nothing was asked though it had to be."""
+    lacking = [each for each in breaks if not span.may_lack(each.begin, each.end)]
+    if lacking:
+        return tuple(f"nothing was asked for {each.end - each.begin:.0f} s from {moment(each.begin)} on" for each in lacking)
+    if last_seen < span.window.end:
+        return (f"it ended {span.window.end - last_seen:.0f} s before the rollout, with {in_flight} requests on their way",)
+    return ()
+
+
+def longest_outage(outcomes: Collection[Outcome], window: Window, breaks: Sequence[Break]) -> Outage | None:
+    """Return the longest outage; none lasts over a time in which nothing was asked."""
+    begins, ends = [window.begin, *(each.end for each in breaks)], [*(each.begin for each in breaks), window.end]
+    found = [measured_outage(outcomes, Window(begin, end)) for begin, end in zip(begins, ends, strict=True)]
+    return max((each for each in found if each), key=lambda each: each.seconds, default=None)
+
+
+def break_text(each: Break) -> str:
+    """Say from when to when nothing was asked, and why that hinders nothing."""
+    asked = f"it asked until {moment(each.begin)} and again from {moment(each.end)}"
+    return f"{asked}: not for {each.end - each.begin:.0f} s in which nobody carried the rollout out ({each.in_flight} requests were on their way then)"
+
+
+def moment(at: float) -> str:
+    """Return a date and time."""
+    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def probe_notes(recording: Recording, span: ProbeSpan) -> tuple[str, ...]:
     """Return what else a reader of the counts must know."""
     few = 0 < recording.unsent <= UNSENT_SHARE * (len(recording.outcomes) + recording.unsent)
     later = "what was moved after it had ended, on the way back, was not probed"
-    return (*([unsent_text(recording.unsent)] if few else []), *([later] if span.was_moved_later else []))
+    breaks = [break_text(each) for each in recording.breaks if span.may_lack(each.begin, each.end)]
+    return (*([unsent_text(recording.unsent)] if few else []), *breaks, *([later] if span.was_moved_later else []))
 
 
 def unsent_text(unsent: int) -> str:

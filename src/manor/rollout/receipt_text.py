@@ -101,8 +101,16 @@ def verdict(receipt: Receipt) -> str:
     unsure = "" if not probe.incomplete else " (incomplete)" if probe.is_whole else " (incomplete: not measured to its end)"
     if receipt.strategy == "interrupt":
         return f"{receipt.state}, {outage_text(receipt)}{unsure}"
-    budget = "" if receipt.is_within_budget else f", more than the {receipt.loss_budget} allowed"
-    return f"{receipt.state}, {probe.all_losses}{unsure}{budget}"
+    return f"{receipt.state}, {probe.all_losses}{unsure}{budget_text(receipt)}"
+
+
+def budget_text(receipt: Receipt) -> str:
+    """Say that more was lost than allowed, and where that is not held against the release."""
+    losses = receipt.probe.all_losses
+    word = losses.verdict(receipt.loss_budget)
+    if word == "pass":
+        return ""
+    return f", more than the {receipt.loss_budget} allowed{f'; not judged: {losses.why_not_judged}' if word == 'not judged' else ''}"
 
 
 def outage_text(receipt: Receipt) -> str:
@@ -151,10 +159,10 @@ def latency_text(probe: ProbeColumn) -> list[str]:
 
 
 def added_text(probe: ProbeColumn) -> list[str]:
-    """Return what was added to the latency once traffic was moved, or why that can't be said."""
+    """Return what was added to the latency once something was touched, or why that can't be said."""
     if probe.baseline is None:
         return []
-    before = f"the {probe.baseline.seconds:.1f} s before anything was moved"
+    before = f"the {probe.baseline.seconds:.1f} s before anything was touched"
     if probe.added is None:
         return [f"added latency: not known, {probe.compared_with} requests were answered in {before}"]
     return [f"against {before} (n = {probe.compared_with:,}): {quantiles(probe.added, sign='+')}"]

@@ -162,15 +162,22 @@ def history(connection: sa.Connection, operation: str) -> tuple[JournalRow, ...]
     return rows.all_of(connection, query, JournalRow)
 
 
-def intent(connection: sa.Connection, operation: str, seq: int, token: int, *, deadline: float, at: float) -> StepRow:
-    """Write that the step is about to be done; prolongs the lease. Raises FencedOff."""
+def intent(connection: sa.Connection, operation: str, seq: int, token: int, *, deadline: float, at: float, begins_anew: bool = False) -> StepRow:
+    """Write that the step is about to be done; prolongs the lease. One that begins anew puts the operation's deadline off. Raises FencedOff."""
     owner = operations.require_token(connection, operation, token)
     leases.renew(connection, lease_of(connection, owner, token), token, now=at)
     step = get(connection, operation, seq)
+    if begins_anew and step.intent_at is not None and owner.deadline is not None:
+        operations.change(connection, operation, deadline=owner.deadline + in_vain(connection, operation, step.intent_at, at))
     begun = replace(step, attempt=step.attempt + 1, deadline=deadline, intent_at=at)
     update(connection, operation, seq, attempt=begun.attempt, deadline=deadline, intent_at=at)
     write(connection, operation, seq, begun.attempt, JournalEvent.INTENT, token, at, deadline=deadline)
     return begun
+
+
+def in_vain(connection: sa.Connection, operation: str, since: float, at: float) -> float:
+    """Return how long an attempt was in vain that was begun then, without its pauses: deadlines were put off by those already."""
+    return at - since - sum(pause.seconds for pause in operations.pauses(connection, operation) if pause.began >= since)
 
 
 def done(

@@ -16,18 +16,20 @@ from manor.estate.wiring import Wiring
 from manor.execution.base import Runner
 from manor.execution.guard import Guard
 from manor.execution.local import LocalRunner
-from manor.execution.values import Command, Detached, Effect, HostPath, MakeFolder, PutFile, Touch
+from manor.execution.values import HostPath, MakeFolder, PutFile
 from manor.observe.edge import LogMark, mark_log
 from manor.observe.probe.model import Loss, ProbeConfig, Target
-from manor.observe.probe.process import argv
 from manor.observe.probe.results import Recording, read_results
+from manor.observe.window import Window
 from manor.reconcile.desired import DesiredTier
 from manor.rollout.fleet import ProbeSummary
-from manor.rollout.receipt import ProbeColumn, probe_column
+from manor.rollout.losses import SoFar
+from manor.rollout.receipt import ProbeColumn, count_of, probe_column
 from manor.rollout.receipt_text import KINDS
 from manor.rollout.spans import ProbeSpan, probe_span
 from manor.state import journal, operations
 from manor.workflows.context import Context
+from manor.workflows.probe_runs import ProbeRun, runs_in
 
 MARKS: TypeAdapter[dict[str, LogMark]] = TypeAdapter(dict[str, LogMark])
 LONGEST_SECONDS = 3600.0 * 4
@@ -59,32 +61,45 @@ class LocalProber:
     def _runner(self) -> LocalRunner:
         return LocalRunner("controller", Guard("controller"))
 
-    def _step(self, operation: str, longest_seconds: float = LONGEST_SECONDS) -> Detached:
-        folder = self.folder(operation)
-        command = Command(argv(str(folder / "config.json")), Touch(effect=Effect.RUNTIME), timeout_seconds=longest_seconds)
-        return Detached(f"{operation}-probe", HostPath(folder / "process"), command, timeout_seconds=longest_seconds)
+    def _runs(self, operation: str) -> tuple[ProbeRun, ...]:
+        return runs_in(self.folder(operation), operation)
 
     async def start(self, operation: str) -> None:
         """Have the probe run and ask; one that runs already goes on. A service without a way in is not probed. Raises ApplyFailed, TimedOut."""
         now = self.context.store.clock.now()
         total = (await self.context.store.read(operations.get, operation)).deadline or 0.0
-        deadline = max(now, total) + LONGEST_SECONDS
-        config = self.config(operation, deadline)
+        runs = self._runs(operation)
+        run = await self._lasting(runs[-1], total) if runs else ProbeRun(operation, self.folder(operation))
+        config = self.config(operation, max(now, total) + LONGEST_SECONDS, run)
         if config is None:
             return
-        folder = HostPath(self.folder(operation))
-        runner = self._runner()
-        await runner.change([MakeFolder(folder, 0o700), PutFile(folder / "config.json", config.model_dump_json(indent=1).encode())])
-        await self._mark(operation)
-        await runner.start(self._step(operation, deadline - now + WAIT_SECONDS))
-        await self._until_it_asks(operation)
+        if not (await self._runner().attach(run.step(LONGEST_SECONDS))).started:
+            await self._begin(run, config, max(now, total) - now + LONGEST_SECONDS + WAIT_SECONDS)
+        await self._until_written(run, 1)
 
-    async def _until_it_asks(self, operation: str) -> None:
-        """Wait for the head of its results: it is written when the first requests are on their way, so whoever sees it counts on them."""
-        runner, step, clock = self._runner(), self._step(operation), self.context.store.clock
-        limit = clock.now() + BEGIN_SECONDS
-        results = HostPath(self.folder(operation) / "results.jsonl")
-        while b"\n" not in (await runner.read([results])).get(results, b""):
+    async def _lasting(self, run: ProbeRun, until: float) -> ProbeRun:
+        """Return a process of it that asks for long enough, or is still to be begun; one that would end too early is ended. Raises TimedOut."""
+        state = await self._runner().attach(run.step(LONGEST_SECONDS))
+        if not state.started:
+            return run
+        if state.code is not None or state.lost:
+            return run.next
+        if run.deadline >= until:
+            return run
+        await self._end(run)
+        return run.next
+
+    async def _begin(self, run: ProbeRun, config: ProbeConfig, longest_seconds: float) -> None:
+        await self._runner().change([MakeFolder(HostPath(run.folder), 0o700), PutFile(HostPath(run.config), config.model_dump_json(indent=1).encode())])
+        await self._mark(run.operation)
+        await self._runner().start(run.step(longest_seconds))
+
+    async def _until_written(self, run: ProbeRun, lines: int) -> None:
+        """Wait for so many lines of its results. The head is written when the first requests are on their way, so whoever sees it counts on them."""
+        runner, step, clock = self._runner(), run.step(LONGEST_SECONDS), self.context.store.clock
+        limit, operation = clock.now() + BEGIN_SECONDS, run.operation
+        results = HostPath(run.results)
+        while (await runner.read([results])).get(results, b"").count(b"\n") < lines:
             state = await runner.attach(step)
             if state.code is not None or state.lost:
                 words = (await runner.log(step))[-LAST_WORDS_BYTES:].decode("utf-8", "replace").strip()
@@ -109,53 +124,66 @@ class LocalProber:
         path = self.folder(operation) / "marks.json"
         return MARKS.validate_json(path.read_bytes()) if path.exists() else {}
 
+    async def so_far(self, operation: str) -> SoFar:
+        """Return what it has written down, once it has written anything down. Raises ApplyFailed, TimedOut if it does not."""
+        runs = self._runs(operation)
+        if not runs:
+            return SoFar()
+        await self._until_written(runs[-1], 2)
+        seen = self.recording(operation)
+        middle = Window(min((each.due for each in seen.outcomes), default=seen.last_seen), seen.last_seen).middle
+        late = [each for each in seen.outcomes if each.done >= middle]
+        return SoFar(count_of(seen.outcomes), count_of(late), seen.in_flight)
+
     async def stop(self, operation: str) -> ProbeSummary:
         """End it and return what it saw."""
-        folder = self.folder(operation)
-        if not (folder / "config.json").exists():
+        runs = self._runs(operation)
+        if not runs:
             return ProbeSummary(0, 0)
-        runner = self._runner()
-        await runner.change([PutFile(HostPath(folder / "stop"), b"")])
-        await self._wait(operation)
+        await self._end(runs[-1])
         return summary_of(await self.column(operation, self.context.store.clock.now()))
 
     async def column(self, operation: str, until: float) -> ProbeColumn:
         """Return what it saw, and what it lacks of the rollout as the journal has it; `until` is when that ended at the latest."""
-        folder = self.folder(operation)
-        span = await self._span(operation, until)
+        span, runs = await self._span(operation, until), self._runs(operation)
         if span is None:
             return not_asked(NEVER_BEGAN)
-        if not (folder / "config.json").exists():
+        if not runs:
             return not_asked(self.why_not() or NEVER_BEGAN)
-        if not (folder / "results.jsonl").exists():
+        if not any(run.results.exists() for run in runs):
             return TOO_SHORT
         return probe_column(self.recording(operation), span)
 
     async def _span(self, operation: str, until: float) -> ProbeSpan | None:
         store = self.context.store
-        return probe_span(await store.read(journal.steps, operation), await store.read(journal.history, operation), until)
+        pauses = await store.read(operations.pauses, operation)
+        return probe_span(await store.read(journal.steps, operation), await store.read(journal.history, operation), until, pauses)
 
     async def end(self, operation: str) -> None:
         """End it if it still runs: an operation that was given up, or failed, may not have come to it. Raises TimedOut."""
-        if not (self.folder(operation) / "config.json").exists():
-            return
-        state = await self._runner().attach(self._step(operation))
-        if state.started and state.code is None and not state.lost:
-            await self._runner().change([PutFile(HostPath(self.folder(operation) / "stop"), b"")])
-            await self._wait(operation)
+        for run in self._runs(operation)[-1:]:
+            state = await self._runner().attach(run.step(LONGEST_SECONDS))
+            if state.started and state.code is None and not state.lost:
+                await self._end(run)
 
-    async def _wait(self, operation: str) -> None:
-        runner, step = self._runner(), self._step(operation)
+    async def _end(self, run: ProbeRun) -> None:
+        await self._runner().change([PutFile(HostPath(run.stop_file), b"")])
+        await self._wait(run)
+
+    async def _wait(self, run: ProbeRun) -> None:
+        """Wait until it has ended; one that was never begun has."""
+        runner, step = self._runner(), run.step(LONGEST_SECONDS)
         try:
             async with asyncio.timeout(WAIT_SECONDS):
-                while (state := await runner.attach(step)).code is None and not state.lost:
+                while (state := await runner.attach(step)).started and state.code is None and not state.lost:
                     await self.context.store.clock.sleep(POLL_SECONDS)
         except TimeoutError as error:
-            raise TimedOut(f"the probe of {operation} did not end within {WAIT_SECONDS:g} s of being told to") from error
+            raise TimedOut(f"the probe of {run.operation} did not end within {WAIT_SECONDS:g} s of being told to") from error
 
     def recording(self, operation: str) -> Recording:
-        """Return all that the probe has written."""
-        return read_results(self.folder(operation) / "results.jsonl")
+        """Return all that the probe has written. Raises ManorError if it has not written anything."""
+        first, *later = [run.results for run in self._runs(operation) if run.results.exists()]
+        return read_results(first, *later)
 
     def why_not(self) -> str:
         """Return why nothing can be asked from outside; empty: it can."""
@@ -167,16 +195,21 @@ class LocalProber:
             return NO_DOOR
         return "" if service.probe or default_probe(service, view) else NO_PATH
 
-    def config(self, operation: str, deadline: float | None = None) -> ProbeConfig | None:
+    def config(self, operation: str, deadline: float | None = None, run: ProbeRun | None = None) -> ProbeConfig | None:
         """Return what the probe asks: the declared probes, by default GET of the health path; None without a route or a path."""
         if self.why_not():
             return None
         wiring = self.context.wiring(self.environment)
         service, view = wiring.environment.services[self.service], wiring.service(self.service)
         declared, doors = service.probe or default_probe(service, view), self._doors(wiring)
-        folder = self.folder(operation)
+        run = run or ProbeRun(operation, self.folder(operation))
         targets = tuple(self._target(probe, view, host, len(doors), door) for probe in declared for host, door in doors.items())
-        return ProbeConfig(targets=targets, results=str(folder / "results.jsonl"), stop_file=str(folder / "stop"), deadline=deadline)
+        return ProbeConfig(targets=targets, results=str(run.results), stop_file=str(run.stop_file), deadline=deadline)
+
+    def period_seconds(self) -> float:
+        """Return the time between two of the rarest requests; 0 where nothing is asked."""
+        config = self.config("")
+        return max((1 / target.rate for target in config.targets), default=0.0) if config else 0.0
 
     def _doors(self, wiring: Wiring) -> dict[str, Listener]:
         """Return a TLS listener of the first tier on each of its hosts that knows the service; the machine's own where there is one.
@@ -239,7 +272,7 @@ def summary_of(column: ProbeColumn) -> ProbeSummary:
     losses = tuple(loss_line(loss) for loss in since[:SHOWN_LOSSES])
     gap = "" if column.is_whole else "; ".join(column.incomplete)
     outage = column.outage.seconds if column.outage else 0.0
-    return ProbeSummary(column.sent, column.lost, losses, gap, outage, column.sent_before, column.lost_before)
+    return ProbeSummary(column.sent, column.lost, losses, gap, outage, column.sent_before, column.lost_before, column.late, column.alone)
 
 
 def loss_line(loss: Loss) -> str:

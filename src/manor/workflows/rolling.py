@@ -29,6 +29,7 @@ from manor.rollout.plan import InstanceNow, RolloutOrder, plan_rollout, total_se
 from manor.rollout.probing import Prober
 from manor.rollout.receipt import Gate
 from manor.rollout.release import Release, make_release
+from manor.rollout.returning import have_it_probed
 from manor.rollout.room import hosts_without
 from manor.rollout.story import told_end
 from manor.rollout.wayback import Failure, plan_return
@@ -109,6 +110,7 @@ async def rollout_of(
         certified=short(certified.id) if certified else "",
         is_return=is_return,
         beside=len(every) - len(instances),
+        probe_period_seconds=LocalProber(context, environment, service).period_seconds(),
     )
     returned_to = [await load_release(context, certified.id)] if certified else []
     catalog = {entry.short: entry for entry in (release, *known, *returned_to)}
@@ -233,6 +235,7 @@ async def run_operation(rollout: Rollout, operation: Operation, lease: Lease, ca
         ROLLOUT_KINDS,
         lease,
         on_failure=turning_round(rollout.context.store, rollout.order, back),
+        on_return=partial(have_it_probed, rollout.context.store, rollout.order.service),
         tell=carrying.tell,
         stop=carrying.stop,
         chaos=carrying.chaos,

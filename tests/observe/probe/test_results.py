@@ -12,7 +12,7 @@ from manor.errors import ManorError
 from manor.observe.probe import Lane, LossKind, Outcome, ProbeConfig, read_results, summarize
 from manor.observe.probe import results as results_module
 from manor.observe.probe.process import main
-from manor.observe.probe.results import ResultsFile, header_line, outcome_line
+from manor.observe.probe.results import Break, ResultsFile, header_line, outcome_line
 from manor.observe.window import Window
 from tests.observe.probe.memory import target
 
@@ -53,6 +53,18 @@ def test_a_line_cut_anywhere_costs_only_itself(tmp_path: Path) -> None:
     again.append(outcome_line(103.0, [FINE], 0, 0, ended=True))
     again.close()
     assert len(read_results(path).outcomes) == 1
+
+
+def test_processes_that_follow_one_another_are_one_recording_with_breaks(tmp_path: Path) -> None:
+    written(tmp_path / "r").close()
+    later = ResultsFile(tmp_path / "r-2")
+    later.append(header_line(CONFIG, 500.0))
+    later.append(outcome_line(501.0, [FINE._replace(due=500.0, sent=500.0, done=500.1)], 0, 2, ended=True))
+    later.close()
+    (tmp_path / "r-3").write_bytes(b'{"torn')
+    recording = read_results(tmp_path / "r", tmp_path / "r-2", tmp_path / "r-3")
+    assert recording.breaks == (Break(101.0, 500.0, 3),)
+    assert (len(recording.outcomes), recording.unsent, recording.in_flight, recording.ended, recording.last_seen) == (3, 2, 0, True, 501.0)
 
 
 def test_a_full_disk_delays_lines_and_tears_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from manor.estate.model import Health, RolloutRules
 from manor.observe.probe.summary import Outage
 from manor.operations.planning import Result
 from manor.rollout.composing import Asked, Witnessed, compose_receipt, loss_gate
+from manor.rollout.losses import Count
 from manor.rollout.plan import RolloutOrder
 from manor.rollout.receipt import Gate, Origin, ProbeColumn
 from manor.state.journal import StepRow
@@ -69,9 +70,17 @@ CASES = [
     Case(
         "failing before",
         JUDGED,
-        replace(LOST, lost=40, sent_before=80, lost_before=40),
+        replace(LOST, lost=40, sent_before=80, lost_before=40, late=Count(40, 20)),
         "pass",
-        "lost 40 of 920, all of them before anything was moved, when the service was failing already; budget 0",
+        "lost 40 of 920, all of them before anything was touched, when the service was failing already; budget 0",
+    ),
+    Case(
+        "failing before, and mended",
+        JUDGED,
+        replace(LOST, lost=90, sent_before=80, lost_before=40, late=Count(40, 20), alone=Count(300, 0)),
+        "not judged",
+        "lost 90 of 920, 40 of them before anything was touched, when the service was failing already; budget 0; "
+        "the service was failing before; since the new release serves alone 0 of 300 were lost",
     ),
     Case("within the budget", JUDGED, LOST, "pass", "lost 4 of 920; budget 5", replace(ROLLING, loss_budget=5)),
     Case("not measured", (row("stop-probe", Outcome.UNREACHABLE),), SEEN, "inconclusive", "lost 0 of 920; budget 0; not measured to its end"),

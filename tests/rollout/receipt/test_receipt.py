@@ -11,9 +11,11 @@ import pytest
 
 from manor.errors import ManorError
 from manor.observe.probe import Lane, LossKind, Outcome, ProbeConfig, Recording, Target
+from manor.observe.probe.results import Break
 from manor.observe.probe.summary import LEAST_COMPARED
 from manor.observe.window import Window
 from manor.rollout.composing import AGAIN, ENDS, JUDGED, LOSSES, OUTAGE
+from manor.rollout.losses import Count
 from manor.rollout.receipt import DrainPolicy, Receipt, parse_receipt, probe_column, render_json
 from manor.rollout.receipt_text import POLICIES, probe_lines, render_text, verdict
 from manor.rollout.spans import ProbeSpan
@@ -125,25 +127,69 @@ def test_what_was_moved_after_the_probe_is_told() -> None:
     assert column.incomplete == ("what was moved after it had ended, on the way back, was not probed",)
 
 
+ASLEEP = Break(104.0, 106.0, 2)
+
+
+def test_what_was_not_asked_while_nobody_carried_the_rollout_out_is_told_and_hinders_nothing() -> None:
+    made = replace(recording([each for each in outcomes(100, lost=range(39, 40)) if not 104.0 <= each.due < 106.0]), breaks=(ASLEEP,))
+    column = probe_column(made, replace(SPAN, idle=(Window(103.0, 106.5),)))
+    assert (column.is_whole, column.sent, column.unasked) == (True, 80, (Window(104.0, 106.0),))
+    assert column.incomplete == (
+        "it asked until 1970-01-01 00:01:44 UTC and again from 1970-01-01 00:01:46 UTC: not for 2 s in which nobody carried the rollout out "
+        "(2 requests were on their way then)",
+    )
+    assert column.outage is not None
+    assert column.outage.seconds == pytest.approx(0.1), "nobody knows of an outage while nothing is asked"
+
+
+@pytest.mark.parametrize("idle", [(), (Window(104.5, 106.5),), (Window(103.0, 105.0),)], ids=["never", "later", "not so long"])
+def test_what_was_not_asked_though_it_had_to_be_certifies_nothing(idle: tuple[Window, ...]) -> None:
+    made = replace(recording([each for each in outcomes(100) if not 104.0 <= each.due < 106.0]), breaks=(ASLEEP,))
+    column = probe_column(made, replace(SPAN, idle=idle))
+    assert (column.is_whole, column.incomplete) == (False, ("nothing was asked for 2 s from 1970-01-01 00:01:44 UTC on",))
+
+
+def test_requests_that_are_lacking_beside_such_a_time_certify_nothing() -> None:
+    made = replace(recording([each for each in outcomes(100) if not 102.0 <= each.due < 106.0]), breaks=(ASLEEP,))
+    column = probe_column(made, replace(SPAN, idle=(Window(103.0, 106.5),)))
+    assert (column.is_whole, column.incomplete[0]) == (False, "55 requests were sent, 65 were due")
+
+
 def slower(made: list[Outcome], since: float, seconds: float) -> list[Outcome]:
     return [each._replace(done=each.done + seconds) if each.due >= since else each for each in made]
 
 
-def test_added_latency_is_against_what_was_before_anything_was_moved() -> None:
-    column = probe_column(recording(slower(outcomes(100), 103.0, 0.020)), replace(SPAN, moved_at=103.0))
+def test_added_latency_is_against_what_was_before_anything_was_touched() -> None:
+    column = probe_column(recording(slower(outcomes(100), 103.0, 0.020)), replace(SPAN, touched_at=103.0))
     assert column.baseline == Window(100.0, 103.0)
     assert column.compared_with == 30
     assert column.added is not None
     assert column.added.p50 == pytest.approx(0.020)
     told = "\n".join(probe_lines(replace(load("nothing_seen"), probe=column)))
-    assert "against the 3.0 s before anything was moved (n = 30): p50 +20.0 ms" in told
+    assert "against the 3.0 s before anything was touched (n = 30): p50 +20.0 ms" in told
 
 
 def test_too_little_to_compare_with_is_no_comparison() -> None:
-    column = probe_column(recording(outcomes(100)), replace(SPAN, moved_at=100.45))
+    column = probe_column(recording(outcomes(100)), replace(SPAN, touched_at=100.45))
     assert (column.added, column.compared_with) == (None, 5)
     told = "\n".join(probe_lines(replace(load("nothing_seen"), probe=column)))
-    assert "added latency: not known, 5 requests were answered in the 0.5 s before anything was moved" in told
+    assert "added latency: not known, 5 requests were answered in the 0.5 s before anything was touched" in told
+
+
+def test_what_ended_before_the_first_act_late_before_it_and_since_the_new_release_serves_alone_is_counted_apart() -> None:
+    made = recording(outcomes(100, lost=range(5, 35)))
+    column = probe_column(made, replace(SPAN, touched_at=102.0, alone_at=106.0))
+    assert (column.sent, column.lost, column.sent_before, column.lost_before) == (100, 30, 20, 15)
+    assert (column.late, column.alone) == (Count(10, 10), Count(40, 0))
+    receipt = replace(load("rolling_nothing_lost"), probe=column)
+    assert receipt.is_within_budget
+    assert verdict(receipt) == (
+        "certified, lost 30 of 100, 15 of them before anything was touched, when the service was failing already, more than the 0 allowed; "
+        "not judged: the service was failing before; since the new release serves alone 0 of 40 were lost"
+    )
+    later = replace(receipt, probe=probe_column(made, replace(SPAN, touched_at=102.0, alone_at=103.0)))
+    assert verdict(later).endswith("when the service was failing already, more than the 0 allowed")
+    assert not later.is_within_budget
 
 
 def answering(status: int, since: float, *, before: int = 200, follows: bool = True) -> Recording:
@@ -153,7 +199,7 @@ def answering(status: int, since: float, *, before: int = 200, follows: bool = T
 
 
 @pytest.mark.parametrize(
-    ("made", "moved_at", "lost"),
+    ("made", "touched_at", "lost"),
     [
         (answering(404, since=106.0), 103.0, 40),
         (answering(404, since=100.0), None, 100),
@@ -165,8 +211,8 @@ def answering(status: int, since: float, *, before: int = 200, follows: bool = T
     ],
     ids=["lost its route", "never had one", "always refused", "refused otherwise", "redirected", "got a route", "declared"],
 )
-def test_another_class_of_status_than_before_is_a_loss(made: Recording, moved_at: float | None, lost: int) -> None:
-    column = probe_column(made, replace(SPAN, moved_at=moved_at))
+def test_another_class_of_status_than_before_is_a_loss(made: Recording, touched_at: float | None, lost: int) -> None:
+    column = probe_column(made, replace(SPAN, touched_at=touched_at))
     assert column.lost == lost
     assert {loss.kind for loss in column.losses} <= {LossKind.BAD_STATUS}
 

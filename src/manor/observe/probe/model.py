@@ -69,7 +69,7 @@ class Target(BaseModel):
     expected: tuple[int, ...] | None = None
     """Statuses that are no loss; None: 200 to 399."""
     follows_baseline: bool = False
-    """Of the expected ones, a class above 399 counts as lost unless it was answered before anything was moved (`summary.judged`)."""
+    """Of the expected ones, a class above 399 counts as lost unless it was answered before anything was touched (`summary.judged`)."""
     timeout_seconds: float = Field(default=10.0, gt=0)
     idle_seconds: float = Field(default=20.0, gt=0)
     """A kept connection that was idle for longer is closed, not used; well below the first tier's 75 s."""

@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from manor.errors import ManorError
 from manor.observe.probe.model import Lane, LossKind, Outcome, ProbeConfig
@@ -22,9 +22,18 @@ LANES = (Lane.NEW, Lane.KEPT)
 KINDS = (None, *LossKind)
 
 
+class Break(NamedTuple):
+    """Between the last line of one process of a probe and the head of the next: nothing was asked, as far as anybody knows."""
+
+    begin: float
+    end: float
+    in_flight: int
+    """At its beginning."""
+
+
 @dataclass(frozen=True)
 class Recording:
-    """A results file as far as it goes."""
+    """Results files as far as they go."""
 
     config: ProbeConfig
     outcomes: tuple[Outcome, ...]
@@ -35,6 +44,7 @@ class Recording:
     """It was stopped in order."""
     last_seen: float
     """Time of the last line, seconds since 1970."""
+    breaks: tuple[Break, ...] = ()
 
 
 class ResultsFile:
@@ -98,26 +108,33 @@ def unpacked(row: list[Any], now: float) -> Outcome:
     return Outcome(target, LANES[lane], due + now, sent + now, done + now, status, KINDS[kind])
 
 
-def read_results(path: Path) -> Recording:
-    """Return what a probe process has recorded so far. Raises ManorError if it is no results file."""
-    content = path.read_bytes()
+def read_results(path: Path, *later: Path) -> Recording:
+    """Return what a probe's processes have recorded so far, one file each. Raises ManorError if one is no results file."""
     try:
-        header, *lines = [json.loads(line) for line in content[: whole_lines(content)].splitlines()]
-        return recording(header, [line for line in lines if "probe" not in line])
+        return recording([line for each in (path, *later) for line in lines_in(each)])
     except (ValueError, KeyError, TypeError, IndexError) as error:
         raise ManorError(f"{path}: no results of a probe: {error}") from error
 
 
-def recording(header: dict[str, Any], lines: list[dict[str, Any]]) -> Recording:
-    """Return the recording that a header and its lines say; a restarted probe has several headers, and the lines follow on."""
+def lines_in(path: Path) -> list[dict[str, Any]]:
+    """Return the whole lines of a file. Raises ValueError, OSError."""
+    content = path.read_bytes()
+    return [json.loads(line) for line in content[: whole_lines(content)].splitlines()]
+
+
+def recording(lines: list[dict[str, Any]]) -> Recording:
+    """Return the recording that lines say, of which a header begins each process's."""
+    heads = [number for number, line in enumerate(lines) if "probe" in line]
+    header, last = lines[0], lines[-1]
     if header["probe"] != FORMAT:
         raise ValueError(f"format {header['probe']}, this version reads {FORMAT}")
-    last = lines[-1] if lines else {"at": header["at"], "in_flight": 0, "unsent": 0, "ended": False}
+    ends = [lines[number - 1] for number in heads[1:]]
     return Recording(
         config=ProbeConfig.model_validate(header["config"]),
-        outcomes=tuple(unpacked(row, line["at"]) for line in lines for row in line["rows"]),
-        unsent=last["unsent"],
-        in_flight=last["in_flight"],
-        ended=last["ended"],
+        outcomes=tuple(unpacked(row, line["at"]) for line in lines for row in line.get("rows", ())),
+        unsent=sum(end.get("unsent", 0) for end in (*ends, last)),
+        in_flight=last.get("in_flight", 0),
+        ended=last.get("ended", False),
         last_seen=last["at"],
+        breaks=tuple(Break(end["at"], lines[head]["at"], end.get("in_flight", 0)) for end, head in zip(ends, heads[1:], strict=True)),
     )

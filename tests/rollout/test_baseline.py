@@ -1,0 +1,107 @@
+"""What is lost before the first act on a host is the service's own; all that is lost from then on counts against the rollout (docs/receipt.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from manor.estate.model import Health, RolloutRules
+from manor.operations.planning import Result
+from manor.operations.step import Here, decode_evidence
+from manor.rollout.fleet import ProbeSummary
+from manor.rollout.plan import DOUBTFUL_SECONDS, InstanceNow, RolloutOrder, baseline_seconds, longest_baseline_seconds
+from manor.state.words import OperationState
+from tests.rollout.balancers import Loss
+from tests.rollout.cases import GOOD, NATURES, case, world
+from tests.rollout.model import ModelFleet, World
+from tests.rollout.running import Case, InlineStore, Run, begin, quick
+from tests.rollout.test_blame import Disturber, lose
+
+
+async def disturbed(store: InlineStore, asked: Case, kind: str, happens: Callable[[World], None]) -> tuple[Run, Result]:
+    """Carry a rollout out in which something happens right before a kind of step."""
+    run = await begin(asked, store)
+    result = await run.execute(Disturber(run, kind, happens))
+    assert result is not None
+    return run, result
+
+
+def seen_in(result: Result) -> ProbeSummary:
+    """Return what the probe saw of a rollout that was certified."""
+    (ended,) = (step for step in result.steps if step.kind == "stop-probe")
+    return decode_evidence(ended, ProbeSummary)
+
+
+@pytest.mark.parametrize("kind", ["place", "start", "warm", "admit", "drain", "stop", "bake"])
+async def test_what_is_lost_from_the_first_act_on_a_host_on_is_held_against_the_rollout(rollouts: InlineStore, kind: str) -> None:
+    run, result = await disturbed(rollouts, case("lost", hosts=2), kind, lose)
+    assert (result.operation.state, run.world.standing.get("new")) == (OperationState.REVERTED, "burned"), result.operation.summary
+    assert "the probe lost 1 of" in result.operation.summary
+
+
+async def test_what_is_lost_before_is_not_and_the_probe_asks_on_until_it_is_known_what_that_was(rollouts: InlineStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = ModelFleet.start_probe
+
+    async def lossy(fleet: ModelFleet, service: str, here: Here) -> None:
+        await whole(fleet, service, here)
+        fleet.world.losses.append(Loss(fleet.world.now, "", "refused", is_fault=True))
+
+    monkeypatch.setattr(ModelFleet, "start_probe", lossy)
+    _, result = await disturbed(rollouts, case("before"), "", lose)
+    assert result.operation.state is OperationState.DONE, result.operation.summary
+    assert (seen_in(result).lost, seen_in(result).lost_before) == (1, 1)
+    (begun,) = (step for step in result.steps if step.kind == "start-probe")
+    assert (begun.done_at or 0.0) - (begun.intent_at or 0.0) >= DOUBTFUL_SECONDS
+
+
+def failing() -> World:
+    """A world in which the old release answers 500 everywhere."""
+    made = world(GOOD, 2, 1)
+    made.natures = {"old": NATURES["500s"], "new": GOOD}
+    made.serve("old")
+    made.balancers[0].healthy = dict.fromkeys(made.servers, False)
+    return made
+
+
+@pytest.mark.parametrize(("kind", "state"), [("warm", OperationState.DONE), ("bake", OperationState.REVERTED)])
+async def test_of_a_service_that_was_failing_the_new_release_has_to_lose_nothing_alone(rollouts: InlineStore, kind: str, state: OperationState) -> None:
+    _, result = await disturbed(rollouts, Case("mends", failing, state, quick()), kind, lose)
+    assert result.operation.state is state, result.operation.summary
+
+
+async def test_a_blip_before_does_not_excuse_what_is_lost_later(rollouts: InlineStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = ModelFleet.start_probe
+
+    def many(made: World) -> None:
+        made.losses += [Loss(made.now, "", "refused", is_fault=True)] * 25
+
+    async def blip(fleet: ModelFleet, service: str, here: Here) -> None:
+        await whole(fleet, service, here)
+        many(fleet.world)
+
+    monkeypatch.setattr(ModelFleet, "start_probe", blip)
+    _, result = await disturbed(rollouts, case("blip"), "warm", many)
+    assert result.operation.state is OperationState.REVERTED
+    assert "the probe lost 50 of" in result.operation.summary
+
+
+ORDER = RolloutOrder("echo", "new", (InstanceNow("web-1", "a", "old"),), RolloutRules(), Health(http="/healthz"), 30.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("order", "seconds", "longest"),
+    [
+        (ORDER, 1.0, 15.0),
+        (replace(ORDER, is_return=True), 1.0, 15.0),
+        (replace(ORDER, instances=(InstanceNow("web-1", None),)), 0.0, 0.0),
+        (replace(ORDER, rules=RolloutRules(strategy="in_turn")), 2.0, 15.0),
+        (replace(ORDER, rules=RolloutRules(strategy="interrupt", longest_outage=9.0)), 2.0, 0.0),
+        (replace(ORDER, probe_period_seconds=4.0), 4.5, 15.0),
+        (replace(ORDER, probe_period_seconds=100.0), 15.0, 15.0),
+    ],
+    ids=["two slots", "a rollback", "a first release", "one slot", "a singleton", "seldom", "hardly ever"],
+)
+def test_how_long_the_probe_asks_before_anything_is_touched(order: RolloutOrder, seconds: float, longest: float) -> None:
+    assert (baseline_seconds(order), longest_baseline_seconds(order)) == (seconds, longest)
