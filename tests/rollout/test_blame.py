@@ -13,12 +13,13 @@ from manor.integrations.supervisors.base import ProgramStatus, ProgramView
 from manor.operations.chaos import Point
 from manor.rollout.disturbances import disturbances, parse_processes, word_of
 from manor.rollout.fleet import Checked, SlotRef
+from manor.rollout.slots import LOOK_SECONDS
 from manor.state import journal
 from manor.state.words import OperationState
 from tests.reconcile.test_parts import PartToy
 from tests.reconcile.toys import Toy
 from tests.rollout.balancers import Loss
-from tests.rollout.cases import NATURES, case
+from tests.rollout.cases import GOOD, NATURES, case
 from tests.rollout.model import ModelFleet, World
 from tests.rollout.running import Case, InlineStore, Killer, Run, begin
 from tests.rollout.test_held import toy  # noqa: F401 - a fixture
@@ -254,3 +255,29 @@ async def test_an_absence_before_a_bake_that_was_watched_again_excuses_nothing_t
     assert result is not None
     assert (result.operation.state, run.world.standing.get("new")) == (OperationState.REVERTED, "burned")
     assert "nobody carried the rollout out" not in told(run, result)
+
+
+@pytest.mark.parametrize(
+    ("nature", "late", "standing", "words"),
+    [
+        ("", -0.7, None, "nobody went on with it for up to 7.3 s of its time"),
+        ("", 3.0, None, "nobody went on with it for up to 11.0 s of its time"),
+        ("", 30.0, None, "nobody carried the rollout out until 20 s after a deadline"),
+        ("500s", -0.7, "burned", ""),
+        ("500s", 3.0, "burned", ""),
+        ("500s", -7.0, "burned", ""),
+    ],
+)
+async def test_who_goes_on_too_late_for_a_step_does_not_blame_a_release_that_works(
+    nature: str, late: float, standing: str | None, words: str, rollouts: InlineStore
+) -> None:
+    """It has 8 s to become healthy, 4 s of them at a stretch."""
+    run = await begin(case(f"left{late}", NATURES.get(nature, GOOD), hosts=2, rules={"min_healthy_time": 4.0}), rollouts)
+    assert await run.execute(DiesIn("warm")) is None
+    (warm,) = (step for step in rollouts.read_now(journal.steps, run.operation) if step.kind == "warm" and step.is_open)
+    run.world.now = (warm.deadline or 0.0) - LOOK_SECONDS + late
+    result = await run.execute(Killer())
+    assert result is not None
+    assert (result.operation.state, run.world.standing.get("new")) == (OperationState.REVERTED, standing)
+    assert words in told(run, result)
+    assert words or "nobody" not in told(run, result)

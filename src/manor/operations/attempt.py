@@ -24,6 +24,8 @@ from manor.state.words import JournalEvent, Outcome
 OBSERVE_SECONDS = 60.0
 NOT_DONE = "not done: "
 """How the evidence of a step begins that was left out."""
+PASSED = "its deadline passed "
+"""How the evidence of a step begins for which no time was left."""
 TRACE_LINES = 12
 
 
@@ -60,7 +62,7 @@ class Attempts(Generic[PortsT]):
     async def _begin(self, step: Step[PortsT], row: StepRow) -> StepRow:
         deadline, now = self._deadline(step, row), self.store.clock.now()
         if deadline <= now:
-            return await self._end(row, Outcome.FAILED, f"its deadline passed {now - deadline:.0f} s ago", JournalEvent.FAILED)
+            return await self._end(row, Outcome.FAILED, f"{PASSED}{now - deadline:.0f} s ago", JournalEvent.FAILED)
         self.chaos(row.seq, row.kind, Point.BEFORE_INTENT)
         begun = await self._intend(step, row, deadline, now)
         self._tell(What.INTENT, begun, begun.text)

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from manor.errors import FencedOff, ManorError, Unreachable
+from manor.operations.attempt import PASSED
 from manor.operations.step import Step, StepKinds
 from manor.rollout.fleet import Fleet, SlotRef
 from manor.rollout.framing import SpareRelease, StartProbe, StopProbe
@@ -28,6 +29,8 @@ BETWEEN_SECONDS = 1.0
 """A program that was disturbed itself has so long to answer again."""
 COMING_SECONDS = 5.0
 """A tier that was started again so shortly before a step was begun may not have been up in it: its wrapper waits a second, and it reads its files."""
+TWICE = 2
+"""So often a step was begun at least whose executor died in it."""
 LATE_SECONDS = 10.0
 """What ended so long after its deadline was not carried out in that time: a step that is at work is ended by its deadline."""
 
@@ -69,9 +72,20 @@ async def excuse_of(accused: Iterable[SlotRef], steps: Iterable[StepRow], absent
 def absences(rows: Iterable[StepRow], deadline: float | None, kinds: StepKinds[Fleet]) -> list[str]:
     """Return for how long nobody carried the rollout out, where that is why a step failed; one that began anew had its own full time."""
     last = math.inf if deadline is None else deadline
-    ends = [(row.done_at, row.deadline or last, math.inf if kinds.decode(row).begins_anew else last) for row in failed(rows)]
+    bad = failed(rows)
+    ends = [(row.done_at, row.deadline or last, math.inf if kinds.decode(row).begins_anew else last) for row in bad]
     longest = max((done - min(own, whole) for done, own, whole in ends if done is not None), default=0.0)
-    return [f"nobody carried the rollout out until {longest:.0f} s after a deadline"] if longest > LATE_SECONDS else []
+    if longest > LATE_SECONDS or any(row.attempt and row.evidence.startswith(PASSED) for row in bad):
+        return [f"nobody carried the rollout out until {longest:.0f} s after a deadline"]
+    return [short for row in bad if (short := cut_short(row))][:1]
+
+
+def cut_short(row: StepRow) -> str:
+    """Return in words that more of a step's time had passed before somebody went on with it than it then took to fail; empty: it had not."""
+    if row.attempt < TWICE or row.intent_at is None or row.done_at is None or row.deadline is None:
+        return ""
+    gone = row.intent_at - (row.deadline - row.timeout_seconds)
+    return f"nobody went on with it for up to {gone:.1f} s of its time" if gone > row.done_at - row.intent_at else ""
 
 
 async def is_reached(ports: Fleet, ref: SlotRef) -> bool:
