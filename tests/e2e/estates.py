@@ -114,7 +114,7 @@ class LiveEstate:
 
     def front(self, environment: str, service: str = "echo") -> tuple[str, int]:
         """Return the host name and TLS port of a service on 127.0.0.1."""
-        row = next(row for row in self.results("up") if row["environment"] == environment)
+        row = next(row for row in self.results("up", "--wait", "30") if row["environment"] == environment)
         host, _, port = row["urls"][service].removeprefix("https://").rstrip("/").partition(":")
         return host, int(port.split("/")[0])
 

@@ -42,6 +42,8 @@ environments:
 """
 RATE = 30.0
 """Requests a second of each of GET and POST; half of them on new connections."""
+LEAST_SECONDS = 1.5
+"""So long is watched at least: something can be lost after a verb has ended, too."""
 
 WRAPPED = """\
 import os, sys
@@ -228,6 +230,7 @@ class Watch:
         self._thread = threading.Thread(target=self._sample, daemon=True)
         self._thread.start()
         wait_until(lambda: (self.folder / "results").exists() and self.releases, 10, "the probe runs")
+        self._began = time.monotonic()
 
     def _target(self, method: str, address: str, port: int) -> Target:
         return Target(
@@ -257,7 +260,8 @@ class Watch:
                 connection.close()
 
     def stop(self) -> None:
-        """End it and sum up."""
+        """End it and sum up; a verb that refuses at once is watched for a while all the same."""
+        time.sleep(max(0.0, self._began + LEAST_SECONDS - time.monotonic()))
         (self.folder / "stop").touch()
         self._process.wait(30)
         self._stopping.set()

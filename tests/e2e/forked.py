@@ -7,7 +7,6 @@ Source: https://docs.python.org/3/library/socket.html#socket.send_fds
 from __future__ import annotations
 
 import contextlib
-import functools
 import gc
 import importlib
 import json
@@ -20,6 +19,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -68,10 +68,16 @@ class Forker:
             return subprocess.CompletedProcess(list(words), CODE.unpack(answer)[0], text(out), text(err))
 
 
-@functools.cache
+FORKERS: list[Forker] = []
+BEGINNING = threading.Lock()
+
+
 def forker() -> Forker:
-    """Return the one of this process."""
-    return Forker()
+    """Return the one of this process; the first who asks starts it."""
+    with BEGINNING:
+        if not FORKERS:
+            FORKERS.append(Forker())
+    return FORKERS[0]
 
 
 def text(file: BinaryIO) -> str:
