@@ -20,7 +20,7 @@ from manor.reconcile.tiers import ChangeTier, ConfirmTier
 from manor.state.words import OperationState
 from tests.reconcile.many import EDGE, WEB, ManyToys, wiring_of
 from tests.rollout.model import ModelClock, World
-from tests.rollout.running import EVERY, InlineStore, Killed
+from tests.rollout.running import InlineStore, Killed
 
 MakeToys = Callable[[int, int], ManyToys]
 
@@ -225,9 +225,13 @@ FAILING_BOUNDARIES = 39
 """At the most of one in which the fourth host fails."""
 
 
+SAMPLED = 13
+"""The default run kills at one moment of so many."""
+
+
 def some(count: int) -> list[Any]:
     """Return the moments to kill at; the default run tries one of so many, `thorough` the others too."""
-    return [pytest.param(n, marks=[] if n % EVERY == 1 else [pytest.mark.thorough]) for n in range(1, count + 1)]
+    return [pytest.param(n, marks=[] if n % SAMPLED == 1 else [pytest.mark.thorough]) for n in range(1, count + 1)]
 
 
 def require_in_order(toys: ManyToys) -> None:

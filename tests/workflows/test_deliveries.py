@@ -134,7 +134,7 @@ EVERY = 82
 """More moments than a delivery through both environments has."""
 
 
-@pytest.mark.parametrize("n", [pytest.param(n, marks=() if n % 16 == 2 else pytest.mark.thorough) for n in range(2, EVERY)])
+@pytest.mark.parametrize("n", [pytest.param(n, marks=() if n % 27 == 2 else pytest.mark.thorough) for n in range(2, EVERY)])
 async def test_killed_at_any_moment_it_is_delivered_once(context: Context, n: int) -> None:
     killer = Killer(n)
     with suppress(Killed):
