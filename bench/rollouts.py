@@ -46,7 +46,8 @@ traffic: {chain: [{balancer: haproxy}, {web: nginx}]}
 """
 TIMINGS = (
     "1 edge with HAProxy, 2 hosts with nginx, one machine; health every 250 ms, 2 passes, min_healthy_time 0.5 s, settle 0.2 s; "
-    "the service listens 1 s after its start"
+    "the service listens 1 s after its start. Each rollout asks for 1 s before it touches anything, waits up to 1 s a host until idle connections to the old "
+    "slot are closed, and 1.5 s at its end until the tiers have written their logs, for the receipt"
 )
 PAUSE_SECONDS = 0.5
 """Between two changes."""
