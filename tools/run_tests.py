@@ -18,7 +18,7 @@ NO_TESTS = 5
 """pytest's exit code when nothing was collected: https://docs.pytest.org/en/stable/reference/exit-codes.html."""
 GRACE_SECONDS = 60
 """What fixtures get to end what they started, after the limit."""
-WORKERS = {"default": 2, "thorough": 2, "native": 3, "e2e": 3, "crash": 2}
+WORKERS = {"default": 2, "thorough": 2, "native": 3, "e2e": 4, "crash": 2}
 """Processes that share the tests on the two cores that everybody has: tests of real tools wait more than they work."""
 CHOSEN: dict[str, list[str]] = {
     "default": [],
