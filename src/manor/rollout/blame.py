@@ -31,6 +31,8 @@ COMING_SECONDS = 5.0
 """A tier that was started again so shortly before a step was begun may not have been up in it: its wrapper waits a second, and it reads its files."""
 TWICE = 2
 """So often a step was begun at least whose executor died in it."""
+GONE_SECONDS = 5.0
+"""So much of a step's time is gone at least where that is why it failed; who takes over at once loses less."""
 LATE_SECONDS = 10.0
 """What ended so long after its deadline was not carried out in that time: a step that is at work is ended by its deadline."""
 
@@ -77,15 +79,19 @@ def absences(rows: Iterable[StepRow], deadline: float | None, kinds: StepKinds[F
     longest = max((done - min(own, whole) for done, own, whole in ends if done is not None), default=0.0)
     if longest > LATE_SECONDS or any(row.attempt and row.evidence.startswith(PASSED) for row in bad):
         return [f"nobody carried the rollout out until {longest:.0f} s after a deadline"]
-    return [short for row in bad if (short := cut_short(row))][:1]
+    return [short for row in bad if (short := cut_short(row, kinds.decode(row)))][:1]
 
 
-def cut_short(row: StepRow) -> str:
-    """Return in words that more of a step's time had passed before somebody went on with it than it then took to fail; empty: it had not."""
+def cut_short(row: StepRow, step: Step[Fleet]) -> str:
+    """Return in words that more of the time to wait for a program had passed before somebody went on with it than it then took to fail.
+
+    Empty: it had not, or it waits for none, as what judges does: that takes no time.
+    """
     if row.attempt < TWICE or row.intent_at is None or row.done_at is None or row.deadline is None:
         return ""
-    gone = row.intent_at - (row.deadline - row.timeout_seconds)
-    return f"nobody went on with it for up to {gone:.1f} s of its time" if gone > row.done_at - row.intent_at else ""
+    gone, took = row.intent_at - (row.deadline - row.timeout_seconds), row.done_at - row.intent_at
+    is_short = isinstance(step, SlotStep) and took < step.waits_seconds
+    return f"nobody went on with it for up to {gone:.1f} s of its time" if is_short and gone > max(took, GONE_SECONDS) else ""
 
 
 async def is_reached(ports: Fleet, ref: SlotRef) -> bool:
