@@ -11,10 +11,11 @@ from manor.rollout.fleet import Fleet
 from manor.rollout.framing import StopProbe
 from manor.rollout.moving import AdmitSlot
 from manor.rollout.slots import StartSlot, WarmSlot
+from manor.state import operations
 from manor.state.journal import StepRow
 from manor.state.words import OperationState, Outcome
 from manor.workflows.rolling import ROLLOUT_KINDS
-from tests.rollout.cases import case
+from tests.rollout.cases import GOOD, NATURES, case
 from tests.rollout.running import InlineStore, Killed, Killer, begin
 from tests.rollout.test_blame import Disturber, lose
 from tests.rollout.test_rules import told
@@ -80,3 +81,44 @@ async def test_who_judges_what_was_lost_once_more_has_no_excuse(seconds: float, 
     assert ended is not None
     assert (ended.operation.state, run.world.standing.get("new")) == (OperationState.REVERTED, "burned")
     assert "not held against" not in told(run, ended)
+
+
+@pytest.mark.parametrize("point", [Point.BEFORE_INTENT, Point.AFTER_INTENT])
+@pytest.mark.parametrize("kind", ["place", "start"])
+@pytest.mark.parametrize("late", [5.0, 500_000.0])
+async def test_a_release_that_nobody_started_is_not_blamed(kind: str, point: Point, late: float, rollouts: InlineStore) -> None:
+    run = await begin(case("unstarted"), rollouts)
+    assert await run.execute(DiesAt(kind, point)) is None
+    run.world.now = (rollouts.read_now(operations.get, run.operation).deadline or 0.0) + late
+    result = await run.execute(Killer())
+    assert result is not None
+    assert (result.operation.state, run.world.standing.get("new")) == (OperationState.REVERTED, None)
+    assert "its deadline passed" in told(run, result)
+
+
+@pytest.mark.parametrize(
+    ("nature", "kind", "point"),
+    [
+        ("500s", "start", Point.AFTER_ACT),
+        ("does_not_start", "start", Point.AFTER_ACT),
+        ("500s", "warm", Point.BEFORE_INTENT),
+        ("500s", "warm", Point.AFTER_INTENT),
+    ],
+)
+async def test_a_release_that_was_started_is_asked_though_nobody_went_on(nature: str, kind: str, point: Point, rollouts: InlineStore) -> None:
+    run = await begin(case("started", NATURES[nature]), rollouts)
+    assert await run.execute(DiesAt(kind, point)) is None
+    run.world.advance(2.0)
+    run.world.now += 500_000.0
+    result = await run.execute(Killer())
+    assert result is not None
+    assert (result.operation.state, run.world.standing.get("new")) == (OperationState.REVERTED, "burned")
+
+
+async def test_a_release_that_works_is_spared_where_it_was_started(rollouts: InlineStore) -> None:
+    run = await begin(case("works", GOOD), rollouts)
+    assert await run.execute(DiesAt("warm", Point.BEFORE_INTENT)) is None
+    run.world.now += 500_000.0
+    result = await run.execute(Killer())
+    assert result is not None
+    assert (result.operation.state, run.world.standing.get("new")) == (OperationState.REVERTED, None)

@@ -30,6 +30,8 @@ class SlotStep(Step[Fleet]):
     release: str
 
     phase: ClassVar[str]
+    is_before_program: ClassVar[bool] = False
+    """Before it is done, the release runs nowhere in its slot."""
 
     @property
     def ref(self) -> SlotRef:
@@ -53,6 +55,7 @@ class PlaceRelease(SlotStep):
 
     kind = "place"
     phase = "placing"
+    is_before_program = True
     precondition = "no program runs in the slot, which holds what is remembered of it or nothing"
     postcondition = "the slot holds the release, whole, with environment and start script, and that is remembered"
     compensation = "the slot is emptied: link, environment and start script go"
@@ -93,6 +96,7 @@ class StartSlot(SlotStep):
 
     kind = "start"
     phase = "warming"
+    is_before_program = True
     precondition = "the slot holds its release"
     postcondition = "its program runs, and will after a restart of the host"
     compensation = "the way back: the slot is drained and its program stopped"
