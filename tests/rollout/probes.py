@@ -8,15 +8,18 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from manor.observe.probe.results import Break
+from manor.observe.probe.model import Lane, Outcome, ProbeConfig, Target
+from manor.observe.probe.results import Break, Recording
 from manor.rollout.fleet import ProbeSummary
 from manor.rollout.losses import Count, SoFar
-from manor.rollout.receipt import time_gaps
+from manor.rollout.receipt import probe_gaps
 from manor.rollout.spans import ProbeSpan
 from manor.workflows.probing import LONGEST_SECONDS
 from tests.rollout.balancers import Loss
 
 SHOWN = 3
+CONFIG = ProbeConfig(targets=(Target(name="GET /", address="127.0.0.1", port=443, host="echo.test", rate=10.0),))
+"""It asks once a tick."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,8 @@ class ModelProbe:
     def __init__(self) -> None:
         self.runs: list[Asked] = []
         self.at, self.sent, self.lost = array("d"), array("q"), array("q")
+        self.silent_until = 0.0
+        """It does not come to asking before."""
 
     @property
     def is_asking(self) -> bool:
@@ -53,7 +58,7 @@ class ModelProbe:
 
     def see(self, now: float, answered: int, lost: int) -> None:
         """Note how many requests have ended by now."""
-        if self.is_asking and now <= self.runs[-1].deadline:
+        if self.is_asking and self.silent_until <= now <= self.runs[-1].deadline:
             self.at.append(now)
             self.sent.append(answered + lost)
             self.lost.append(lost)
@@ -73,12 +78,17 @@ class ModelProbe:
         middle = (self.at[0] + self.at[-1]) / 2 if self.at else 0.0
         return SoFar(self.since(0.0), self.since(middle))
 
+    def recording(self) -> Recording:
+        """Return when it asked, in the real one's shape: a request a tick, whatever became of it."""
+        asked = tuple(Outcome(0, Lane.NEW, at, at, at, 200, None) for at in dict.fromkeys(self.at))
+        breaks = tuple(Break(one.deadline, other.begin, 0) for one, other in itertools.pairwise(self.runs))
+        return Recording(CONFIG, asked, unsent=0, in_flight=0, ended=True, last_seen=self.runs[-1].deadline, breaks=breaks)
+
     def stop(self, now: float, span: ProbeSpan, losses: Sequence[Loss]) -> ProbeSummary:
         """End it and say what it saw."""
         if self.is_asking:
             self.runs[-1] = Asked(self.runs[-1].begin, min(self.runs[-1].deadline, now), is_stopped=True)
-        breaks = [Break(one.deadline, other.begin, 0) for one, other in itertools.pairwise(self.runs)]
-        gap = "; ".join(time_gaps(span, breaks, self.runs[-1].deadline, 0))
+        gap = "; ".join(probe_gaps(self.recording(), span))
         seen, begin = self.since(0.0), self.at[0] if self.at else 0.0
         touched = span.touched_at if span.touched_at is not None else begin
         before, late = self.until(touched), self.since((begin + touched) / 2, touched)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from manor.errors import ApplyFailed
@@ -16,6 +18,9 @@ from tests.rollout.model import ModelFleet, World
 from tests.rollout.running import InlineStore, Killer, Run, begin
 from tests.rollout.test_blame import Disturber, lose
 from tests.rollout.test_rules import DiesIn
+
+BEGINS_SECONDS = 3.0
+"""So long a busy machine takes to have the probe ask."""
 
 
 async def died_in_the_bake(store: InlineStore, bake: float = 5.0) -> Run:
@@ -92,3 +97,58 @@ async def test_that_no_other_probe_can_be_begun_is_no_fault_of_the_release(rollo
     result = await ended(run)
     assert (result.operation.state, run.world.standing.get("new")) == (OperationState.REVERTED, None)
     assert "echo: what is to be watched can't be probed: the probe ended before it wrote that it asks" in result.operation.summary
+
+
+async def paused_at(run: Run, kind: str) -> None:
+    """Carry a rollout out until somebody presses Ctrl-C in a step; it is gone on with a minute later."""
+    result = await ended(run, Disturber(run, kind, lambda world: run.stop.request("stopped by SIGINT")))
+    assert result.operation.state is OperationState.PAUSED
+    run.stop = type(run.stop)()
+    run.world.advance(60.0)
+
+
+@pytest.mark.parametrize(
+    ("serves", "kinds"),
+    [
+        (True, ("preflight",)),
+        (True, ("preflight", "warm")),
+        (True, ("start-probe",)),
+        (True, ("bake",)),
+        (False, ("preflight",)),
+        (False, ("place",)),
+        (False, ("admit",)),
+        (False, ("preflight", "start", "admit")),
+        (False, ("start-probe",)),
+    ],
+)
+async def test_a_pause_is_no_reason_to_turn_round_whenever_it_is(
+    serves: bool, kinds: tuple[str, ...], rollouts: InlineStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing has to be asked before the probe was told to; a first release is admitted before that."""
+    whole = ModelFleet.start_probe
+
+    async def begins_later(fleet: ModelFleet, service: str, here: Here) -> None:
+        await fleet.sleep(0.0 if fleet.world.probe.is_asking else BEGINS_SECONDS)
+        await whole(fleet, service, here)
+
+    monkeypatch.setattr(ModelFleet, "start_probe", begins_later)
+    run = await begin(case("paused", hosts=2, rules={"bake": 5.0}, serves=serves), rollouts)
+    for kind in kinds:
+        await paused_at(run, kind)
+    result = await ended(run)
+    assert (result.operation.state, seen_in(result).gap) == (OperationState.DONE, ""), result.operation.summary
+    assert run.world.standing["new"] == "certified"
+
+
+async def test_requests_that_were_due_and_not_sent_certify_nothing(rollouts: InlineStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = ModelFleet.start_probe
+
+    async def says_so_too_early(fleet: ModelFleet, service: str, here: Here) -> None:
+        await whole(fleet, service, here)
+        fleet.world.probe.silent_until = fleet.world.now + BEGINS_SECONDS
+
+    monkeypatch.setattr(ModelFleet, "start_probe", says_so_too_early)
+    run = await begin(case("silent", hosts=2), rollouts)
+    result = await ended(run)
+    assert (result.operation.state, run.world.standing.get("new")) == (OperationState.REVERTED, None)
+    assert re.search(r"not measured to its end: \d+ requests were sent, \d+ were due", result.operation.summary)

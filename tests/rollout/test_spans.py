@@ -130,3 +130,31 @@ def test_a_pause_lasts_until_something_is_about_to_be_done_again() -> None:
     span = probe_span(rows, lines, 130.0, [Pause(10.0, 100.0), Pause(20.0, 30.0)])
     assert span is not None
     assert (span.idle, span.parts) == ((Window(10.0, 105.0),), (Window(4.0, 10.0), Window(105.0, 120.0)))
+
+
+BEFORE, DURING, AFTER = Window(1.0, 3.0), Window(10.0, 12.0), Window(25.0, 26.0)
+BEGINNING, ENDING = Window(3.0, 6.0), Window(18.0, 22.0)
+
+
+@pytest.mark.parametrize(
+    ("idle", "parts"),
+    [
+        ((), [(4, 20)]),
+        ((BEFORE,), [(4, 20)]),
+        ((Window(0.0, 0.5), BEFORE, DURING), [(4, 10), (12, 20)]),
+        ((BEGINNING,), [(6, 20)]),
+        ((ENDING, AFTER), [(4, 18)]),
+        ((Window(4.0, 20.0),), []),
+        ((Window(1.0, 4.0), Window(20.0, 21.0)), [(4, 20)]),
+    ],
+    ids=["none", "before", "before-and-during", "at-the-beginning", "at-the-end-and-after", "all-the-time", "right-before-and-right-after"],
+)
+def test_only_what_lies_within_the_span_is_left_out_of_it(idle: tuple[Window, ...], parts: list[tuple[float, float]]) -> None:
+    assert list(ProbeSpan(Window(4.0, 20.0), idle=idle).parts) == parts
+
+
+def test_a_pause_before_the_probe_began_asks_nothing_of_it() -> None:
+    rows, lines = journal(("preflight", 1, 2), ("start-probe", 103, 106), ("admit", 107, 108), ("stop-probe", 120, 121))
+    span = probe_span(rows, lines, 130.0, [Pause(2.0, 100.0)])
+    assert span is not None
+    assert (span.window, span.parts) == (Window(106.0, 120.0), (Window(106.0, 120.0),))

@@ -7,10 +7,11 @@ port; anything else burns it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from manor.errors import FencedOff, ManorError, Unreachable
+from manor.integrations.supervisors.base import ProgramStatus
 from manor.operations.attempt import PASSED
 from manor.operations.step import Step, StepKinds
 from manor.rollout.fleet import Fleet, SlotRef
@@ -31,6 +32,8 @@ COMING_SECONDS = 5.0
 """A tier that was started again so shortly before a step was begun may not have been up in it: its wrapper waits a second, and it reads its files."""
 TWICE = 2
 """So often a step was begun at least whose executor died in it."""
+GONE_SECONDS = 5.0
+"""So much of a step's time is gone at least where that is why it failed; who takes over at once loses less."""
 LATE_SECONDS = 10.0
 """What ended so long after its deadline was not carried out in that time: a step that is at work is ended by its deadline."""
 
@@ -47,7 +50,8 @@ async def blame(order: RolloutOrder, rows: Iterable[StepRow], ports: Fleet, kind
     if not failure.is_of_release:
         return failure
     try:
-        excuse = await excuse_of(suspects(order, steps, kinds), steps, absences(steps, deadline, kinds), ports)
+        idle = await unstarted(steps, kinds, ports)
+        excuse = await excuse_of(suspects(order, steps, kinds), idle, steps, absences(steps, deadline, kinds), ports)
     except ManorError as error:
         if isinstance(error, FencedOff):
             raise
@@ -55,17 +59,17 @@ async def blame(order: RolloutOrder, rows: Iterable[StepRow], ports: Fleet, kind
     return spare(failure, excuse) if excuse else failure
 
 
-async def excuse_of(accused: Iterable[SlotRef], steps: Iterable[StepRow], absent: Iterable[str], ports: Fleet) -> str:
+async def excuse_of(accused: Iterable[SlotRef], idle: Collection[SlotRef], steps: Iterable[StepRow], absent: Iterable[str], ports: Fleet) -> str:
     """Return what else the failure can have come from; empty: the release fails its own check somewhere, or nothing else was wrong.
 
-    Raises ManorError if that can't be found out.
+    It is not asked for in the slots that are idle. Raises ManorError if that can't be found out.
     """
     reached = {ref: await is_reached(ports, ref) for ref in accused}
     lost = dict.fromkeys(ref.host for ref, answered in reached.items() if not answered)
     otherwise = [f"{', '.join(lost)} can't be reached, so nobody can tell how it does there"] if lost else []
     otherwise += [] if lost else await ports.disturbed(disturbed_since(steps, ports.now()) - COMING_SECONDS)
     otherwise += absent
-    innocent = bool(otherwise) and all([await answers(ports, ref) for ref, answered in reached.items() if answered])
+    innocent = bool(otherwise) and all([await answers(ports, ref) for ref, answered in reached.items() if answered and ref not in idle])
     return "; ".join(otherwise) if innocent else ""
 
 
@@ -75,17 +79,34 @@ def absences(rows: Iterable[StepRow], deadline: float | None, kinds: StepKinds[F
     bad = failed(rows)
     ends = [(row.done_at, row.deadline or last, math.inf if kinds.decode(row).begins_anew else last) for row in bad]
     longest = max((done - min(own, whole) for done, own, whole in ends if done is not None), default=0.0)
-    if longest > LATE_SECONDS or any(row.attempt and row.evidence.startswith(PASSED) for row in bad):
+    if longest > LATE_SECONDS or any(row.evidence.startswith(PASSED) for row in bad):
         return [f"nobody carried the rollout out until {longest:.0f} s after a deadline"]
-    return [short for row in bad if (short := cut_short(row))][:1]
+    return [short for row in bad if (short := cut_short(row, kinds.decode(row)))][:1]
 
 
-def cut_short(row: StepRow) -> str:
-    """Return in words that more of a step's time had passed before somebody went on with it than it then took to fail; empty: it had not."""
+async def unstarted(rows: Iterable[StepRow], kinds: StepKinds[Fleet], ports: Fleet) -> frozenset[SlotRef]:
+    """Return the slots in which no program is, because no time was left before it was to be started. Raises ManorError if one can't be asked."""
+    steps = [kinds.decode(row) for row in failed(rows) if row.evidence.startswith(PASSED)]
+    early = [step.ref for step in steps if isinstance(step, SlotStep) and step.is_before_program]
+    return frozenset([ref for ref in early if await is_reached(ports, ref) and await is_stopped(ports, ref)])
+
+
+async def is_stopped(ports: Fleet, ref: SlotRef) -> bool:
+    """Tell whether a slot has a program that does not run, and did not fail either."""
+    view = await ports.program(ref)
+    return view is not None and view.status is ProgramStatus.STOPPED
+
+
+def cut_short(row: StepRow, step: Step[Fleet]) -> str:
+    """Return in words that more of the time to wait for a program had passed before somebody went on with it than it then took to fail.
+
+    Empty: it had not, or it waits for none, as what judges does: that takes no time.
+    """
     if row.attempt < TWICE or row.intent_at is None or row.done_at is None or row.deadline is None:
         return ""
-    gone = row.intent_at - (row.deadline - row.timeout_seconds)
-    return f"nobody went on with it for up to {gone:.1f} s of its time" if gone > row.done_at - row.intent_at else ""
+    gone, took = row.intent_at - (row.deadline - row.timeout_seconds), row.done_at - row.intent_at
+    is_short = isinstance(step, SlotStep) and took < step.waits_seconds
+    return f"nobody went on with it for up to {gone:.1f} s of its time" if is_short and gone > max(took, GONE_SECONDS) else ""
 
 
 async def is_reached(ports: Fleet, ref: SlotRef) -> bool:

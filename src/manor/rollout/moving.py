@@ -13,7 +13,7 @@ from manor.estate.topology import TrafficState
 from manor.estate.units import counted
 from manor.operations.step import Evidence, Here, Holds, Step
 from manor.rollout.fleet import Fleet, SlotLetter, SlotRef
-from manor.rollout.shown import POLL_SECONDS, is_shown, show_page
+from manor.rollout.shown import POLL_SECONDS, SHOWN_SECONDS, is_shown, show_page
 from manor.rollout.slots import SlotStep
 from manor.rollout.views import (
     fewest_serving,
@@ -51,6 +51,11 @@ class AdmitSlot(SlotStep):
     def text(self) -> str:
         """Return one line for the operator."""
         return f"{self.name} takes traffic"
+
+    @property
+    def waits_seconds(self) -> float:
+        """Return how long every balancer has to show it in traffic, which none does before it passes that balancer's check."""
+        return SHOWN_SECONDS
 
     async def observe(self, ports: Fleet, here: Here) -> Holds:
         """Tell whether it serves on every balancer, and is remembered to."""

@@ -30,6 +30,8 @@ class SlotStep(Step[Fleet]):
     release: str
 
     phase: ClassVar[str]
+    is_before_program: ClassVar[bool] = False
+    """Before it is done, the release runs nowhere in its slot."""
 
     @property
     def ref(self) -> SlotRef:
@@ -41,6 +43,11 @@ class SlotStep(Step[Fleet]):
         """The slot, for people."""
         return f"{self.service}/{self.slot}"
 
+    @property
+    def waits_seconds(self) -> float:
+        """So long it waits for the slot's program before it fails; 0: it fails for something else."""
+        return 0.0
+
 
 @dataclass(frozen=True)
 class PlaceRelease(SlotStep):
@@ -48,6 +55,7 @@ class PlaceRelease(SlotStep):
 
     kind = "place"
     phase = "placing"
+    is_before_program = True
     precondition = "no program runs in the slot, which holds what is remembered of it or nothing"
     postcondition = "the slot holds the release, whole, with environment and start script, and that is remembered"
     compensation = "the slot is emptied: link, environment and start script go"
@@ -88,6 +96,7 @@ class StartSlot(SlotStep):
 
     kind = "start"
     phase = "warming"
+    is_before_program = True
     precondition = "the slot holds its release"
     postcondition = "its program runs, and will after a restart of the host"
     compensation = "the way back: the slot is drained and its program stopped"
@@ -170,6 +179,11 @@ class WarmSlot(SlotStep):
         """Return one line for the operator."""
         return f"{self.name} {f'must stay healthy {self.min_healthy_seconds:g} s' if self.min_healthy_seconds else 'must be healthy; health passes only'}"
 
+    @property
+    def waits_seconds(self) -> float:
+        """Return how long it waits: a last look is taken after it."""
+        return self.timeout_seconds - LOOK_SECONDS
+
     async def observe(self, ports: Fleet, here: Here) -> Holds:
         """Tell whether it serves already; else its passes are counted anew: what nobody saw in a row was not seen."""
         return Holds.post() if await serves_everywhere(ports, self.ref) else Holds.pre()
@@ -212,4 +226,4 @@ class WarmSlot(SlotStep):
         if words:
             here.say(f"it wrote: {words}")
         why = checked.detail or "it answers, but did not stay healthy on every balancer for long enough"
-        return ApplyFailed(f"{self.host}: {why}; {self.name} was not healthy in time ({self.timeout_seconds - LOOK_SECONDS:g} s)")
+        return ApplyFailed(f"{self.host}: {why}; {self.name} was not healthy in time ({self.waits_seconds:g} s)")

@@ -41,10 +41,11 @@ class ProbeSpan:
 
     @property
     def parts(self) -> tuple[Window, ...]:
-        """The times in which it had to ask."""
-        begins = [self.window.begin, *(min(each.end, self.window.end) for each in self.idle)]
-        ends = [*(min(each.begin, self.window.end) for each in self.idle), self.window.end]
-        return tuple(Window(begin, end) for begin, end in zip(begins, ends, strict=True) if begin <= end)
+        """The times in which it had to ask; what was idle before its beginning or after its end is none of them."""
+        idle = [Window(max(each.begin, self.window.begin), min(each.end, self.window.end)) for each in self.idle]
+        within = [each for each in idle if each.begin < each.end]
+        begins, ends = [self.window.begin, *(each.end for each in within)], [*(each.begin for each in within), self.window.end]
+        return tuple(Window(begin, end) for begin, end in zip(begins, ends, strict=True) if begin < end)
 
     def may_lack(self, begin: float, end: float) -> bool:
         """Tell whether nothing had to be asked from one moment to another."""
