@@ -129,6 +129,7 @@ class Case:
     release: str = "new"
     faults: bool = False
     """Programs end by themselves in traffic: what they had in flight is lost whatever anybody does."""
+    is_return: bool = False
 
     def __str__(self) -> str:
         return self.name
@@ -147,7 +148,8 @@ async def order_of(case: Case, world: World, store: Store) -> RolloutOrder:
     instances = await look_at_instances(ModelFleet(world, store, is_patient=False), "echo", world.hosts, slots)
     filled = tuple(replace(now, release=world.placed.get(f"{now.host}-{now.active}", "")) for now in instances)
     certified = next((release for release, word in world.standing.items() if word == "certified" and release != "new"), "")
-    return RolloutOrder("echo", case.release, filled, rules, Health(http="/healthz", interval=0.5, passes=2), 3.0, rules.bake or 0.0, certified)
+    health = Health(http="/healthz", interval=0.5, passes=2)
+    return RolloutOrder("echo", case.release, filled, rules, health, 3.0, rules.bake or 0.0, certified, is_return=case.is_return)
 
 
 @dataclass

@@ -102,21 +102,26 @@ def plan_rollout(order: RolloutOrder) -> list[Planned[Fleet]]:
     after: list[Wave] = [
         [] if served_before else probe,
         [Bake(order.service, order.release, order.bake_seconds, hosts, timeout_seconds=order.bake_seconds + BAKE_SLACK_SECONDS)],
-        [StopProbe(order.service, order.release, order.loss_budget, longest_outage=outage_allowed(order.rules))],
+        [StopProbe(order.service, order.release, order.loss_budget, longest_outage=outage_allowed(order.rules), is_return=order.is_return)],
         [Certify(order.service, order.release)],
     ]
     return staged([*before, *strategies[order.rules.strategy](order), *after])
 
 
 def baseline_seconds(order: RolloutOrder) -> float:
-    """Return how long the probe asks before anything is touched; a first release has nothing before."""
+    """Return how long the probe asks before anything is touched; a first release has nothing before.
+
+    A return waits no longer than it takes to see with which class of status each path is answered.
+    """
+    if order.is_return or not has_served(order):
+        return SHORT_BASELINE_SECONDS if has_served(order) else 0.0
     least = SHORT_BASELINE_SECONDS if order.rules.strategy == "rolling" else BASELINE_SECONDS
-    return min(max(least, order.probe_period_seconds + ANSWER_SECONDS), DOUBTFUL_SECONDS) if has_served(order) else 0.0
+    return min(max(least, order.probe_period_seconds + ANSWER_SECONDS), DOUBTFUL_SECONDS)
 
 
 def longest_baseline_seconds(order: RolloutOrder) -> float:
-    """Return how long it asks at the most while it is doubtful whether the service is failing; what is interrupted is not judged by its losses."""
-    return DOUBTFUL_SECONDS if has_served(order) and order.rules.strategy != "interrupt" else 0.0
+    """Return how long it asks at the most while it is doubtful whether the service is failing; what is interrupted, or a return, is not judged by these."""
+    return DOUBTFUL_SECONDS if has_served(order) and not order.is_return and order.rules.strategy != "interrupt" else 0.0
 
 
 def has_served(order: RolloutOrder) -> bool:
