@@ -7,11 +7,13 @@ from dataclasses import replace
 
 import pytest
 
+from manor.errors import ApplyFailed
 from manor.estate.model import Health, RolloutRules
 from manor.operations.planning import Result
 from manor.operations.step import Here, decode_evidence
 from manor.rollout.fleet import ProbeSummary
-from manor.rollout.plan import DOUBTFUL_SECONDS, InstanceNow, RolloutOrder, baseline_seconds, longest_baseline_seconds
+from manor.rollout.losses import SoFar
+from manor.rollout.plan import DOUBTFUL_SECONDS, InstanceNow, RolloutOrder, alone_seconds, baseline_seconds, longest_baseline_seconds
 from manor.state.words import OperationState
 from tests.rollout.balancers import Loss
 from tests.rollout.cases import GOOD, NATURES, case, world
@@ -100,6 +102,30 @@ async def test_a_blip_before_does_not_excuse_what_is_lost_later(rollouts: Inline
     assert "are far more than 1 of" in result.operation.summary
 
 
+@pytest.mark.parametrize("lost", [0, 1])
+async def test_who_lost_something_is_asked_on_until_enough_was_asked_alone(rollouts: InlineStore, monkeypatch: pytest.MonkeyPatch, lost: int) -> None:
+    lose_at_the_beginning(monkeypatch, lost)
+    asked = replace(case("alone", rules={"bake": 0.0}), probe_period_seconds=2.0)
+    _, result = await disturbed(rollouts, asked, "warm" if lost else "", lose)
+    assert result.operation.state is OperationState.DONE, result.operation.summary
+    (ended,) = (step for step in result.steps if step.kind == "stop-probe")
+    assert (ended.done_at or 0.0) - (ended.intent_at or 0.0) == pytest.approx(10.5 * lost, abs=0.05)
+
+
+async def test_a_probe_that_can_not_say_what_it_has_seen_is_only_stopped(rollouts: InlineStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def mute(fleet: ModelFleet, service: str, here: Here) -> SoFar:
+        raise ApplyFailed("the probe ended before it wrote that it asks")
+
+    async def mute_at_the_end(fleet: ModelFleet, service: str, here: Here) -> SoFar:
+        return SoFar()
+
+    monkeypatch.setattr(ModelFleet, "probed", mute_at_the_end)
+    run = await begin(case("mute"), rollouts)
+    result = await run.execute(Disturber(run, "stop-probe", lambda _: monkeypatch.setattr(ModelFleet, "probed", mute)))
+    assert result is not None
+    assert result.operation.state is OperationState.DONE, result.operation.summary
+
+
 ORDER = RolloutOrder("echo", "new", (InstanceNow("web-1", "a", "old"),), RolloutRules(), Health(http="/healthz"), 30.0, 0.0)
 
 
@@ -119,3 +145,21 @@ ORDER = RolloutOrder("echo", "new", (InstanceNow("web-1", "a", "old"),), Rollout
 )
 def test_how_long_the_probe_asks_before_anything_is_touched(order: RolloutOrder, seconds: float, longest: float) -> None:
     assert (baseline_seconds(order), longest_baseline_seconds(order)) == (seconds, longest)
+
+
+@pytest.mark.parametrize(
+    ("order", "seconds"),
+    [
+        (replace(ORDER, probe_period_seconds=0.05), 0.75),
+        (replace(ORDER, probe_period_seconds=1.0), 5.5),
+        (replace(ORDER, probe_period_seconds=1.0, bake_seconds=4.0), 1.5),
+        (replace(ORDER, probe_period_seconds=1.0, bake_seconds=600.0), 0.0),
+        (replace(ORDER, probe_period_seconds=100.0), 60.0),
+        (replace(ORDER, probe_period_seconds=1.0, is_return=True), 0.0),
+        (replace(ORDER, probe_period_seconds=1.0, instances=(InstanceNow("web-1", None),)), 0.0),
+        (replace(ORDER, probe_period_seconds=1.0, rules=RolloutRules(strategy="interrupt", longest_outage=9.0)), 0.0),
+    ],
+    ids=["often", "seldom", "a short bake", "a bake", "hardly ever", "a rollback", "a first release", "a singleton"],
+)
+def test_how_long_the_probe_asks_on_where_something_was_lost(order: RolloutOrder, seconds: float) -> None:
+    assert alone_seconds(order) == pytest.approx(seconds)

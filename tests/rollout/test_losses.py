@@ -85,6 +85,19 @@ def test_a_return_is_judged_by_what_it_returns_to_alone(losses: Losses, verdict:
     assert back.why.startswith("a return is judged by what it returns to; since that serves alone ")
 
 
+@pytest.mark.parametrize(
+    ("alone", "verdict"),
+    [(Count(), "inconclusive"), (Count(1, 0), "inconclusive"), (Count(4, 0), "inconclusive"), (Count(5, 0), "not judged"), (Count(1, 1), "fail")],
+    ids=str,
+)
+@pytest.mark.parametrize("before", [Count(5, 5), Count(20, 1)], ids=["failing", "one lost"])
+def test_too_few_requests_alone_show_nothing(before: Count, alone: Count, verdict: str) -> None:
+    losses = Losses(before.sent + 2 + alone.sent, before.lost + 1 + alone.lost, before.sent, before.lost, before, alone)
+    assert losses.verdict(0) == verdict
+    assert (", too few to tell (5 at the least); a longer `bake` or a higher rate of the `probe` asks more" in losses.why) is (alone.sent < 5)
+    assert replace(losses, is_return=True).verdict(0) == ("fail" if alone.lost else "not judged")
+
+
 def test_what_was_lost_before_by_now_and_then_one_excuses_no_flood() -> None:
     assert Losses(500, 80, 300, 1, Count(150, 1), Count(100, 0)).why == (
         "requests were lost before too, but 79 of 100 from the first act on are far more than 1 of 300; since the new release serves alone 0 of 100 were lost"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from manor.errors import ApplyFailed, CommandFailed, NotOurs, Unreachable
+from manor.errors import ApplyFailed, CommandFailed, FencedOff, ManorError, NotOurs, Unreachable
 from manor.estate.units import counted
 from manor.operations.step import Evidence, Here, Holds, Step
 from manor.rollout.fleet import Fleet, ProbeSummary, SlotLetter, SlotRef
@@ -106,6 +106,8 @@ class StopProbe(ServiceStep):
     """For a service that is interrupted: it may be away so long, instead of the budget."""
     is_return: bool = False
     """To a certified release: what the one that is left loses turns nothing round."""
+    alone_seconds: float = 0.0
+    """So long it asks on where more was lost than accepted, until enough was asked since the new release serves alone."""
     kind = "stop-probe"
     precondition = "the probe of this operation was started"
     postcondition = "it has ended, and what it saw is judged"
@@ -122,10 +124,21 @@ class StopProbe(ServiceStep):
 
     async def act(self, ports: Fleet, here: Here) -> Evidence:
         """Stop it. Raises ApplyFailed if more was lost than allowed, Unreachable if that can't be told: no fault of the release."""
+        if self.judges and self.alone_seconds and await self._has_lost(ports, here):
+            await ports.sleep(self.alone_seconds)
         seen = await ports.stop_probe(self.service, here)
         if self.judges:
             self._judge(seen, here)
         return seen
+
+    async def _has_lost(self, ports: Fleet, here: Here) -> bool:
+        """Tell whether more was lost so far than is accepted; no, where that can't be told: then it need not ask on."""
+        try:
+            return (await ports.probed(self.service, here)).ended.lost > self.budget
+        except FencedOff:
+            raise
+        except ManorError:
+            return False
 
     def _judge(self, seen: ProbeSummary, here: Here) -> None:
         losses = replace(seen.losses, is_return=self.is_return)

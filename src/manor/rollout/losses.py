@@ -12,6 +12,8 @@ from typing import Literal
 
 FAILING_SHARE, FAILING_LEAST, FAILING_LATE = 0.1, 5, 2
 """A service was failing already if so many requests, and this share of them, were lost before anything was touched, and some of these at the end of that."""
+LEAST_ALONE = 5
+"""Fewer requests that the new release served alone show nothing of it."""
 FAR_MORE_CHANCE = 0.001
 """What was lost since the first act is far more than before if chance alone gave that so seldom (one-sided exact test on the counts)."""
 
@@ -68,13 +70,13 @@ class Losses:
         """Return what was lost since means.
 
         Beyond the budget, and none too many of them alone: not judged on a return, or where some were lost before; inconclusive where that does not
-        explain them, or nothing was asked alone.
+        explain them, or too few were asked alone.
         """
         if self.lost_since <= budget:
             return "pass"
         if self.alone.lost > budget or not (self.is_return or self.lost_before):
             return "fail"
-        return "not judged" if self.is_return or (self.alone.sent and not self.is_far_more) else "inconclusive"
+        return "not judged" if self.is_return or (self.alone.sent >= LEAST_ALONE and not self.is_far_more) else "inconclusive"
 
     def is_within(self, budget: int) -> bool:
         """Tell whether what was lost since is accepted."""
@@ -90,7 +92,8 @@ class Losses:
         if self.is_far_more:
             here, there = self.mixed, f"{self.lost_before:,} of {self.sent_before:,}"
             before += f", but {here.lost:,} of {here.sent:,} from the first act on are far more than {there}"
-        return f"{before}; since the new release serves alone {alone}"
+        few = f", too few to tell ({LEAST_ALONE} at the least); a longer `bake` or a higher rate of the `probe` asks more"
+        return f"{before}; since the new release serves alone {alone}{few if self.alone.sent < LEAST_ALONE else ''}"
 
     def __str__(self) -> str:
         """Return it for people, e.g. `lost 33 of 95, all of them before anything was touched`."""
