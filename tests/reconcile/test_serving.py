@@ -13,6 +13,7 @@ from manor.errors import ApplyFailed, FencedOff, NotRestored, Unreachable
 from manor.estate.topology import ServiceView, TierNode
 from manor.execution.values import Act, Completed, PutFile
 from manor.integrations.proxies.base import ServerView
+from manor.operations.planning import Result
 from manor.operations.step import Here
 from manor.reconcile import tiers
 from manor.reconcile.ending import raise_unless_applied
@@ -213,7 +214,42 @@ async def test_what_does_not_serve_again_by_the_old_files_is_said_so(toy: Toy, h
     fails_by_the_new_files(toy)
     healthy(lambda: toy.store.clock.now() == begun)
     result = await apply(toy)
-    with pytest.raises(NotRestored, match=f"echo does not serve again at web-1 {toy.key}") as failed:
+    with pytest.raises(NotRestored, match=f"echo does not serve again: 0 of 1 servers at web-1 {toy.key}") as failed:
+        raise_unless_applied(result)
+    assert failed.value.exit_code == 6
+
+
+async def loses_one(toy: Toy, monkeypatch: pytest.MonkeyPatch, own: Completed | Unreachable) -> Result:
+    """Apply new files with which slot b is seen as down, and not up again by the old ones; return how it ends when its program answers so at its own port."""
+    await serving(toy, A, B)
+    real, is_changed = ToyProxy.parse_switch, list[bool]()
+
+    def seen(self: ToyProxy, node: TierNode, service: ServiceView, completed: Completed) -> tuple[ServerView, ...]:
+        is_changed.extend([True] if toy.config == b"new" else [])
+        return tuple(replace(one, is_healthy=one.name != B or not is_changed) for one in real(self, node, service, completed))
+
+    monkeypatch.setattr(ToyProxy, "parse_switch", seen)
+    toy.runner.reply(":8301/healthz", own)
+    return await apply(toy)
+
+
+@pytest.mark.parametrize("own", [Unreachable("refused"), Completed(500)], ids=["dead", "fails"])
+async def test_a_program_that_ended_by_itself_is_named_and_no_fault_of_the_old_files(
+    toy: Toy, monkeypatch: pytest.MonkeyPatch, own: Completed | Unreachable
+) -> None:
+    result = await loses_one(toy, monkeypatch, own)
+    with pytest.raises(ApplyFailed, match="the old ones are back and it runs with them") as failed:
+        raise_unless_applied(result)
+    assert (failed.value.exit_code, toy.config) == (5, b"old")
+    why = "refused" if isinstance(own, Unreachable) else "/healthz answers 500"
+    assert f"echo has 1 of 2 servers at web-1 {toy.key}, 2 are needed: the program of web-1-b fails at its own port 8301: {why}" in str(failed.value)
+
+
+async def test_a_program_that_works_and_is_not_seen_by_the_old_files_is_not_restored(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = await loses_one(toy, monkeypatch, Completed(200))
+    with pytest.raises(
+        NotRestored, match=f"echo does not serve again: 1 of 2 servers at web-1 {toy.key}, 2 are needed: web-1-b answers at its own port"
+    ) as failed:
         raise_unless_applied(result)
     assert failed.value.exit_code == 6
 

@@ -129,6 +129,8 @@ class Case:
     release: str = "new"
     faults: bool = False
     """Programs end by themselves in traffic: what they had in flight is lost whatever anybody does."""
+    is_return: bool = False
+    probe_period_seconds: float = 0.0
 
     def __str__(self) -> str:
         return self.name
@@ -147,7 +149,9 @@ async def order_of(case: Case, world: World, store: Store) -> RolloutOrder:
     instances = await look_at_instances(ModelFleet(world, store, is_patient=False), "echo", world.hosts, slots)
     filled = tuple(replace(now, release=world.placed.get(f"{now.host}-{now.active}", "")) for now in instances)
     certified = next((release for release, word in world.standing.items() if word == "certified" and release != "new"), "")
-    return RolloutOrder("echo", case.release, filled, rules, Health(http="/healthz", interval=0.5, passes=2), 3.0, rules.bake or 0.0, certified)
+    health = Health(http="/healthz", interval=0.5, passes=2)
+    order = RolloutOrder("echo", case.release, filled, rules, health, 3.0, rules.bake or 0.0, certified)
+    return replace(order, is_return=case.is_return, probe_period_seconds=case.probe_period_seconds)
 
 
 @dataclass

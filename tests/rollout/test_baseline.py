@@ -7,11 +7,13 @@ from dataclasses import replace
 
 import pytest
 
+from manor.errors import ApplyFailed
 from manor.estate.model import Health, RolloutRules
 from manor.operations.planning import Result
 from manor.operations.step import Here, decode_evidence
 from manor.rollout.fleet import ProbeSummary
-from manor.rollout.plan import DOUBTFUL_SECONDS, InstanceNow, RolloutOrder, baseline_seconds, longest_baseline_seconds
+from manor.rollout.losses import SoFar
+from manor.rollout.plan import DOUBTFUL_SECONDS, InstanceNow, RolloutOrder, alone_seconds, baseline_seconds, longest_baseline_seconds
 from manor.state.words import OperationState
 from tests.rollout.balancers import Loss
 from tests.rollout.cases import GOOD, NATURES, case, world
@@ -42,13 +44,7 @@ async def test_what_is_lost_from_the_first_act_on_a_host_on_is_held_against_the_
 
 
 async def test_what_is_lost_before_is_not_and_the_probe_asks_on_until_it_is_known_what_that_was(rollouts: InlineStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = ModelFleet.start_probe
-
-    async def lossy(fleet: ModelFleet, service: str, here: Here) -> None:
-        await whole(fleet, service, here)
-        fleet.world.losses.append(Loss(fleet.world.now, "", "refused", is_fault=True))
-
-    monkeypatch.setattr(ModelFleet, "start_probe", lossy)
+    lose_at_the_beginning(monkeypatch, 1)
     _, result = await disturbed(rollouts, case("before"), "", lose)
     assert result.operation.state is OperationState.DONE, result.operation.summary
     assert (seen_in(result).lost, seen_in(result).lost_before) == (1, 1)
@@ -71,20 +67,63 @@ async def test_of_a_service_that_was_failing_the_new_release_has_to_lose_nothing
     assert result.operation.state is state, result.operation.summary
 
 
-async def test_a_blip_before_does_not_excuse_what_is_lost_later(rollouts: InlineStore, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("kind", "state"), [("warm", OperationState.DONE), ("drain", OperationState.DONE), ("bake", OperationState.REVERTED)])
+async def test_what_the_old_release_loses_turns_no_return_round(rollouts: InlineStore, kind: str, state: OperationState) -> None:
+    asked = replace(case("return"), is_return=True)
+    _, result = await disturbed(rollouts, asked, kind, lose)
+    assert result.operation.state is state, result.operation.summary
+
+
+async def test_a_release_that_mends_one_that_loses_a_little_is_certified(rollouts: InlineStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    lose_at_the_beginning(monkeypatch, 1)
+    run, result = await disturbed(rollouts, case("mends a little"), "warm", lose)
+    assert (result.operation.state, run.world.standing["new"]) == (OperationState.DONE, "certified"), result.operation.summary
+    assert (seen_in(result).lost, seen_in(result).lost_before) == (2, 1)
+
+
+def lose_at_the_beginning(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    """Have requests be lost once the probe asks."""
     whole = ModelFleet.start_probe
 
-    def many(made: World) -> None:
-        made.losses += [Loss(made.now, "", "refused", is_fault=True)] * 25
-
-    async def blip(fleet: ModelFleet, service: str, here: Here) -> None:
+    async def lossy(fleet: ModelFleet, service: str, here: Here) -> None:
         await whole(fleet, service, here)
-        many(fleet.world)
+        fleet.world.losses += [Loss(fleet.world.now, "", "refused", is_fault=True)] * count
 
-    monkeypatch.setattr(ModelFleet, "start_probe", blip)
-    _, result = await disturbed(rollouts, case("blip"), "warm", many)
-    assert result.operation.state is OperationState.REVERTED
-    assert "the probe lost 50 of" in result.operation.summary
+    monkeypatch.setattr(ModelFleet, "start_probe", lossy)
+
+
+async def test_a_blip_before_does_not_excuse_what_is_lost_later(rollouts: InlineStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    def many(made: World) -> None:
+        made.losses += [Loss(made.now, "", "refused", is_fault=True)] * 50
+
+    lose_at_the_beginning(monkeypatch, 1)
+    run, result = await disturbed(rollouts, case("blip"), "warm", many)
+    assert (result.operation.state, "new" in run.world.standing) == (OperationState.REVERTED, False), result.operation.summary
+    assert "are far more than 1 of" in result.operation.summary
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+async def test_who_lost_something_is_asked_on_until_enough_was_asked_alone(rollouts: InlineStore, monkeypatch: pytest.MonkeyPatch, lost: int) -> None:
+    lose_at_the_beginning(monkeypatch, lost)
+    asked = replace(case("alone", rules={"bake": 0.0}), probe_period_seconds=2.0)
+    _, result = await disturbed(rollouts, asked, "warm" if lost else "", lose)
+    assert result.operation.state is OperationState.DONE, result.operation.summary
+    (ended,) = (step for step in result.steps if step.kind == "stop-probe")
+    assert (ended.done_at or 0.0) - (ended.intent_at or 0.0) == pytest.approx(10.5 * lost, abs=0.05)
+
+
+async def test_a_probe_that_can_not_say_what_it_has_seen_is_only_stopped(rollouts: InlineStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def mute(fleet: ModelFleet, service: str, here: Here) -> SoFar:
+        raise ApplyFailed("the probe ended before it wrote that it asks")
+
+    async def mute_at_the_end(fleet: ModelFleet, service: str, here: Here) -> SoFar:
+        return SoFar()
+
+    monkeypatch.setattr(ModelFleet, "probed", mute_at_the_end)
+    run = await begin(case("mute"), rollouts)
+    result = await run.execute(Disturber(run, "stop-probe", lambda _: monkeypatch.setattr(ModelFleet, "probed", mute)))
+    assert result is not None
+    assert result.operation.state is OperationState.DONE, result.operation.summary
 
 
 ORDER = RolloutOrder("echo", "new", (InstanceNow("web-1", "a", "old"),), RolloutRules(), Health(http="/healthz"), 30.0, 0.0)
@@ -94,14 +133,33 @@ ORDER = RolloutOrder("echo", "new", (InstanceNow("web-1", "a", "old"),), Rollout
     ("order", "seconds", "longest"),
     [
         (ORDER, 1.0, 15.0),
-        (replace(ORDER, is_return=True), 1.0, 15.0),
+        (replace(ORDER, is_return=True), 1.0, 0.0),
+        (replace(ORDER, is_return=True, probe_period_seconds=4.0), 1.0, 0.0),
         (replace(ORDER, instances=(InstanceNow("web-1", None),)), 0.0, 0.0),
         (replace(ORDER, rules=RolloutRules(strategy="in_turn")), 2.0, 15.0),
         (replace(ORDER, rules=RolloutRules(strategy="interrupt", longest_outage=9.0)), 2.0, 0.0),
         (replace(ORDER, probe_period_seconds=4.0), 4.5, 15.0),
         (replace(ORDER, probe_period_seconds=100.0), 15.0, 15.0),
     ],
-    ids=["two slots", "a rollback", "a first release", "one slot", "a singleton", "seldom", "hardly ever"],
+    ids=["two slots", "a rollback", "a rollback, seldom", "a first release", "one slot", "a singleton", "seldom", "hardly ever"],
 )
 def test_how_long_the_probe_asks_before_anything_is_touched(order: RolloutOrder, seconds: float, longest: float) -> None:
     assert (baseline_seconds(order), longest_baseline_seconds(order)) == (seconds, longest)
+
+
+@pytest.mark.parametrize(
+    ("order", "seconds"),
+    [
+        (replace(ORDER, probe_period_seconds=0.05), 0.75),
+        (replace(ORDER, probe_period_seconds=1.0), 5.5),
+        (replace(ORDER, probe_period_seconds=1.0, bake_seconds=4.0), 1.5),
+        (replace(ORDER, probe_period_seconds=1.0, bake_seconds=600.0), 0.0),
+        (replace(ORDER, probe_period_seconds=100.0), 60.0),
+        (replace(ORDER, probe_period_seconds=1.0, is_return=True), 0.0),
+        (replace(ORDER, probe_period_seconds=1.0, instances=(InstanceNow("web-1", None),)), 0.0),
+        (replace(ORDER, probe_period_seconds=1.0, rules=RolloutRules(strategy="interrupt", longest_outage=9.0)), 0.0),
+    ],
+    ids=["often", "seldom", "a short bake", "a bake", "hardly ever", "a rollback", "a first release", "a singleton"],
+)
+def test_how_long_the_probe_asks_on_where_something_was_lost(order: RolloutOrder, seconds: float) -> None:
+    assert alone_seconds(order) == pytest.approx(seconds)

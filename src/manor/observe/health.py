@@ -17,10 +17,8 @@ NO_ANSWER = frozenset({502, 503, 504})
 async def http_problem(runner: Runner, view: ServiceView, server: SlotServer) -> str:
     """Return what is wrong with a server's answer to the declared `health.http`; empty: nothing."""
     health = view.health
-    headers = {"Host": view.health_host, "X-Manor-Service": view.name, "Connection": "close"}
-    request = HttpRequest("GET", f"http://{server.address}:{server.port}{health.http}", headers, timeout_seconds=health.timeout)
     try:
-        code = (await runner.request(request)).code
+        code = await http_code(runner, view, server, server.port)
     except (Unreachable, CommandFailed) as error:
         return str(error)
     if code == health.status:
@@ -28,6 +26,13 @@ async def http_problem(runner: Runner, view: ServiceView, server: SlotServer) ->
     if code in NO_ANSWER and not await listens(runner, view, server):
         return f"not listening yet on port {server.service_port}"
     return f"{health.http} answers {code}, not {health.status}"
+
+
+async def http_code(runner: Runner, view: ServiceView, server: SlotServer, port: int) -> int:
+    """Return with which status the declared `health.http` is answered at a port of a server's address. Raises CommandFailed, Unreachable."""
+    headers = {"Host": view.health_host, "X-Manor-Service": view.name, "Connection": "close"}
+    request = HttpRequest("GET", f"http://{server.address}:{port}{view.health.http}", headers, timeout_seconds=view.health.timeout)
+    return (await runner.request(request)).code
 
 
 async def listens(runner: Runner, view: ServiceView, server: SlotServer) -> bool:

@@ -6,7 +6,7 @@ Invariant: reads only. A server serves if its switching tier sends traffic to it
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,7 +19,7 @@ from manor.estate.model import Health
 from manor.estate.topology import ServiceView, SlotServer, TierNode, TrafficState
 from manor.execution.base import Runner
 from manor.integrations.proxies.base import ServerView
-from manor.observe.health import http_problem, refusal
+from manor.observe.health import http_code, http_problem, refusal
 from manor.reconcile.desired import DesiredTier
 from manor.reconcile.site import Site
 
@@ -30,6 +30,8 @@ LONGEST_SECONDS = 60.0
 AT_ONCE = 20
 """So many servers of a service are asked at a time."""
 PORT = b"MANOR_PORT="
+SERVER_ERROR = 500
+"""From this status on an answer says that the program fails; another one may be to a path that it does not know yet."""
 
 
 @dataclass(frozen=True)
@@ -165,6 +167,23 @@ class Asking:
         told = await http_problem(self.runner, self.view, self.server) if is_asked and self._is_http else ""
         return f"{name}: {told}" if told else ""
 
+    async def own_problem(self) -> str:
+        """Return why its program fails by itself, asked at its own port past every tier; empty: it answers, or there is none."""
+        port = await self.port_now() or self.server.service_port
+        if port is None:
+            return ""
+        told = await refusal(self.runner, self.view, self.server, port) or await self._failure(port)
+        return f"the program of {self.server.name} fails at its own port {port}: {told}" if told else ""
+
+    async def _failure(self, port: int) -> str:
+        if self.view.health.http is None:
+            return ""
+        try:
+            code = await http_code(self.runner, self.view, self.server, port)
+        except (Unreachable, CommandFailed) as error:
+            return str(error)
+        return f"{self.view.health.http} answers {code}" if code >= SERVER_ERROR else ""
+
     @property
     def _is_http(self) -> bool:
         return asks_http(self.balancer, self.view)
@@ -286,24 +305,38 @@ def way_out(one: Served, *, is_http: bool) -> str:
     return "what serves has to accept connections first"
 
 
-async def require_back(ports: Site, served: Sequence[Served], *, is_settled: bool = False) -> None:
-    """Wait until what was on the air is so, as the switching tiers see it after their checks; settled ones had the time for these. Raises ApplyFailed."""
+async def require_back(ports: Site, served: Sequence[Served], *, is_settled: bool = False) -> str:
+    """Wait until what was on the air is so, as the switching tiers see it after their checks; settled ones had the time for these.
+
+    Return what is missing because its program fails by itself; empty: nothing. Raises ApplyFailed where nothing serves, or a program that works is not seen.
+    """
     found = await asyncio.gather(*(wait_back(ports, one, is_settled=is_settled) for one in served))
-    off = [
-        f"{one.service} does not serve again at {one.host} {one.key}: {count} of {len(one.servers)} servers do, {least_of(ports, one)} are needed"
-        for one, count in zip(served, found, strict=True)
-        if count < least_of(ports, one)
-    ]
-    if off:
-        raise ApplyFailed("; ".join(off))
+    short = [(one, names) for one, names in zip(served, found, strict=True) if len(names) < least_of(ports, one)]
+    problems = await asyncio.gather(*(ask_all(ports, one, lambda asking, _seen: asking.own_problem()) for one, _ in short))
+    lacking = [(one, names, {name: told for name, told in own.items() if name not in names}) for (one, names), own in zip(short, problems, strict=True)]
+    raise_off(unseen(ports, *each) for each in lacking)
+    return "; ".join(f"{one.service} has {count_text(ports, one, names)}: {'; '.join(own.values())}" for one, names, own in lacking)
 
 
-async def wait_back(ports: Site, one: Served, *, is_settled: bool) -> int:
-    """Wait until a switching tier takes enough servers for healthy, after it had time to notice that they are not; return how many it does."""
+def unseen(ports: Site, one: Served, names: Collection[str], own: Mapping[str, str]) -> str:
+    """Return that too few serve and it is not their programs' fault, or that none does; empty: each that is missing fails by itself."""
+    if names and all(own.values()):
+        return ""
+    told = (problem or f"{name} answers at its own port" for name, problem in own.items())
+    return f"{one.service} does not serve again: {count_text(ports, one, names)}: {'; '.join(told)}"
+
+
+def count_text(ports: Site, one: Served, names: Collection[str]) -> str:
+    """Return how many of the servers that served do, and have to."""
+    return f"{len(names)} of {len(one.servers)} servers at {one.host} {one.key}, {least_of(ports, one)} are needed"
+
+
+async def wait_back(ports: Site, one: Served, *, is_settled: bool) -> frozenset[str]:
+    """Wait until a switching tier takes enough servers for healthy, after it had time to notice that they are not; return those that it does."""
     balancer, view = at_stake(ports, one)
     least_seconds = 0.0 if is_settled else notice_seconds(view.health)
 
-    async def count() -> int:
-        return sum(map(is_serving, await servers_now(balancer, view, ports.runners[one.host])))
+    async def serving() -> frozenset[str]:
+        return frozenset(seen.name for seen in await servers_now(balancer, view, ports.runners[one.host]) if is_serving(seen))
 
-    return await until(ports, count, lambda found: found >= least_of(ports, one), patience_seconds(view.health), least_seconds)
+    return await until(ports, serving, lambda found: len(found) >= least_of(ports, one), patience_seconds(view.health), least_seconds)

@@ -181,11 +181,11 @@ class ChangeTier(HostStep):
         return f"{self.key}: the old files are back{', and it runs with them' if is_told else ''}"
 
     async def _restore(self, tier: DesiredTier, before: Mapping[str, bytes], broken: Broken, ports: Site) -> None:
-        """Put the old files back and see that it works by them. Raises ApplyFailed when it does, NotRestored when it does not."""
+        """Put the old files back and see that it works by them. Raises ApplyFailed when it does, with programs that fail by themselves; else NotRestored."""
         host, error = ports.hosts[self.host], broken.error
         try:
             await work_by_old(tier, before, kept_in(host, broken.here, self.key), ports)
-            await require_back(ports, broken.served)
+            missing = await require_back(ports, broken.served)
             await forget_due(host, tier, ports.runners[self.host])
         except ManorError as second:
             raise NotRestored(
@@ -193,7 +193,8 @@ class ChangeTier(HostStep):
                 f"the new files are in {tier.node.folders.etc}, "
                 f"the old ones in {host.layout.root}/ops/*/before/{self.key}; see {host.layout.readme} for the commands"
             ) from error
-        raise ApplyFailed(f"{self.host}: {self.key} did not work with its new files ({error}); the old ones are back and it runs with them") from error
+        back = f"the old ones are back and it runs with them{f'; {missing}' if missing else ''}"
+        raise ApplyFailed(f"{self.host}: {self.key} did not work with its new files ({error}); {back}") from error
 
 
 @dataclass(frozen=True)
@@ -381,14 +382,16 @@ class ConfirmTier(HostStep):
         return f"{self.key}: works"
 
     async def do(self, ports: Site, here: Here) -> Evidence:
-        """Look. Raises NotRestored when it does not answer, has neither the old files nor the new ones, or what was on the air is not."""
+        """Look. Raises NotRestored when it does not answer, has neither the old files nor the new ones, or what was on the air is not by its fault."""
         tier, host, runner = ports.tier(self.host, self.key), ports.hosts[self.host], ports.runners[self.host]
         if await is_mixed(tier, host, runner, here):
             raise NotRestored(f"{self.host}: {self.key} has some old files and some new ones in {tier.node.folders.etc}; `manor apply` finishes them")
         if await is_running(host, runner, tier):
             try:
                 await verify(tier, host, runner, ports, is_restored=True)
-                await require_back(ports, await read_kept_served(kept_in(host, here, self.key), runner), is_settled=True)
+                missing = await require_back(ports, await read_kept_served(kept_in(host, here, self.key), runner), is_settled=True)
             except ApplyFailed as error:
                 raise NotRestored(f"{self.host}: {error}") from error
+            if missing:
+                return f"works; {missing}"
         return "works"

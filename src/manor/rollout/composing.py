@@ -6,14 +6,14 @@ Invariant: pure; the same for a rollout that just ended and for one that was rec
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from manor.observe.window import Window
 from manor.operations.planning import Result
 from manor.operations.step import decode_evidence
 from manor.rollout.framing import Bake, BurnRelease, Preflight, SpareRelease, StopProbe
 from manor.rollout.moving import AdmitSlot, Drained, DrainSlot
-from manor.rollout.plan import RolloutOrder, baseline_seconds
+from manor.rollout.plan import RolloutOrder
 from manor.rollout.receipt import Drain, EdgeColumn, Gate, HostEnd, Moment, Origin, Override, ProbeColumn, Receipt, Switch, Timing, within_budget
 from manor.state.journal import StepRow
 from manor.state.operations import Operation
@@ -71,6 +71,7 @@ def compose_receipt(result: Result, order: RolloutOrder, seen: Witnessed, origin
         edge=seen.edge,
         edge_missing=seen.edge_missing,
         loss_budget=order.loss_budget,
+        is_return=order.is_return,
         longest_outage=order.rules.longest_outage,
         drain_policy=order.rules.drain_policy,
         burned=evidence_of(BurnRelease.kind, begun),
@@ -80,7 +81,7 @@ def compose_receipt(result: Result, order: RolloutOrder, seen: Witnessed, origin
         drains=drains(begun),
         gates=(*asked.gates, *gates(begun), loss_gate(begun, order, seen.probe)),
         overrides=overrides(operation, asked.again),
-        timings=timings(order),
+        timings=timings(order, seen.probe.baseline),
         hosts=host_ends(result),
     )
 
@@ -154,18 +155,21 @@ def loss_gate(begun: Sequence[StepRow], order: RolloutOrder, probe: ProbeColumn)
         return Gate(name, "not judged", f"{numbers}; the rollout had ended before")
     if row.outcome is Outcome.OK:
         return passed_gate(name, numbers, order, probe)
+    losses = replace(probe.all_losses, is_return=order.is_return)
     if row.outcome is Outcome.UNREACHABLE:
-        return Gate(name, "inconclusive", f"{numbers}; not measured to its end")
-    is_within = within_budget(probe, order.rules.strategy, order.loss_budget, order.rules.longest_outage)
+        is_unclear = probe.is_whole and name == LOSSES and losses.verdict(order.loss_budget) == "inconclusive"
+        return Gate(name, "inconclusive", f"{numbers}; {losses.why if is_unclear else 'not measured to its end'}")
+    is_within = within_budget(probe, losses, order.rules.strategy, order.loss_budget, order.rules.longest_outage)
     return Gate(name, "error", f"{numbers}; {row.evidence}") if is_within else Gate(name, "fail", numbers)
 
 
 def passed_gate(name: str, numbers: str, order: RolloutOrder, probe: ProbeColumn) -> Gate:
-    """Return the verdict of a rollout that went on: nothing too much was lost, or nothing is known of it, or the service was failing before."""
+    """Return the verdict of a rollout that went on: nothing too much was lost, or nothing is known of it, or it is not judged."""
     if not probe.has_evidence:
         return Gate(name, "not judged", numbers)
-    if name == LOSSES and probe.all_losses.verdict(order.loss_budget) == "not judged":
-        return Gate(name, "not judged", f"{numbers}; {probe.all_losses.why_not_judged}")
+    losses = replace(probe.all_losses, is_return=order.is_return)
+    if name == LOSSES and losses.verdict(order.loss_budget) == "not judged":
+        return Gate(name, "not judged", f"{numbers}; {losses.why}")
     return Gate(name, "pass", numbers)
 
 
@@ -191,11 +195,11 @@ def evidence_of(kind: str, begun: Sequence[StepRow]) -> str:
     return next((row.evidence for row in begun if row.kind == kind and row.outcome is Outcome.OK), "")
 
 
-def timings(order: RolloutOrder) -> tuple[Timing, ...]:
-    """Return the waiting times that were in force."""
-    rules, baseline = order.rules, baseline_seconds(order)
+def timings(order: RolloutOrder, baseline: Window | None) -> tuple[Timing, ...]:
+    """Return the waiting times that were in force, and how long the baseline was."""
+    rules = order.rules
     return (
-        *([Timing("probe_baseline", baseline)] if baseline else []),
+        *([Timing("probe_baseline", round(baseline.seconds, 2))] if baseline else []),
         Timing("min_healthy_time", order.min_healthy_seconds),
         Timing("bake", order.bake_seconds),
         Timing("drain_timeout", order.drain_seconds),

@@ -5,9 +5,9 @@ Invariant: each can be done again after a crash with the same end.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from manor.errors import ApplyFailed, CommandFailed, NotOurs, Unreachable
+from manor.errors import ApplyFailed, CommandFailed, FencedOff, ManorError, NotOurs, Unreachable
 from manor.estate.units import counted
 from manor.operations.step import Evidence, Here, Holds, Step
 from manor.rollout.fleet import Fleet, ProbeSummary, SlotLetter, SlotRef
@@ -104,6 +104,10 @@ class StopProbe(ServiceStep):
     """False on the way back: what was lost is told, and nothing hangs on it."""
     longest_outage: float | None = None
     """For a service that is interrupted: it may be away so long, instead of the budget."""
+    is_return: bool = False
+    """To a certified release: what the one that is left loses turns nothing round."""
+    alone_seconds: float = 0.0
+    """So long it asks on where more was lost than accepted, until enough was asked since the new release serves alone."""
     kind = "stop-probe"
     precondition = "the probe of this operation was started"
     postcondition = "it has ended, and what it saw is judged"
@@ -119,21 +123,36 @@ class StopProbe(ServiceStep):
         return Holds.pre()
 
     async def act(self, ports: Fleet, here: Here) -> Evidence:
-        """Stop it. Raises ApplyFailed if more was lost than allowed, Unreachable if it did not measure to the end: that is no fault of the release."""
+        """Stop it. Raises ApplyFailed if more was lost than allowed, Unreachable if that can't be told: no fault of the release."""
+        if self.judges and self.alone_seconds and await self._has_lost(ports, here):
+            await ports.sleep(self.alone_seconds)
         seen = await ports.stop_probe(self.service, here)
         if self.judges:
             self._judge(seen, here)
         return seen
 
+    async def _has_lost(self, ports: Fleet, here: Here) -> bool:
+        """Tell whether more was lost so far than is accepted; no, where that can't be told: then it need not ask on."""
+        try:
+            return (await ports.probed(self.service, here)).ended.lost > self.budget
+        except FencedOff:
+            raise
+        except ManorError:
+            return False
+
     def _judge(self, seen: ProbeSummary, here: Here) -> None:
-        if self.longest_outage is None and not seen.losses.is_within(self.budget):
+        losses = replace(seen.losses, is_return=self.is_return)
+        verdict = losses.verdict(self.budget) if self.longest_outage is None else "pass"
+        if verdict == "fail":
             before = f" ({seen.lost_before} of them before anything was touched)" if seen.lost_before else ""
             raise ApplyFailed(f"{self.service}: the probe lost {seen.lost} of {seen.sent} requests{before}: {'; '.join(seen.first_losses)}")
         if not seen.is_whole:
             told = f"not measured to its end: {seen.gap}; {seen.sent} requests were seen"
             raise Unreachable(f"{self.service}: {told}; what was lost beside them nobody knows, so nothing is certified")
-        if self.longest_outage is None and seen.losses.verdict(self.budget) == "not judged":
-            here.say(f"{seen.losses}; not judged: {seen.losses.why_not_judged}")
+        if verdict == "inconclusive":
+            raise Unreachable(f"{self.service}: the probe {losses}; {losses.why}: that is neither held against the release nor certified")
+        if verdict == "not judged":
+            here.say(f"{losses}; not judged: {losses.why}")
         if self.longest_outage is not None and seen.outage_seconds > self.longest_outage:
             raise ApplyFailed(f"{self.service}: was away for {seen.outage_seconds:.1f} s, longest_outage is {self.longest_outage:g} s")
 

@@ -12,6 +12,7 @@ from manor.estate.model import Health, RolloutRules
 from manor.operations.step import Planned, Step
 from manor.rollout.fleet import Fleet, SlotLetter
 from manor.rollout.framing import BAKE_SLACK_SECONDS, Bake, Certify, Preflight, SetMaintenance, StartProbe, StopProbe
+from manor.rollout.losses import LEAST_ALONE
 from manor.rollout.moving import EXTENSIONS, SLACK_SECONDS, AdmitSlot, DrainSlot
 from manor.rollout.slots import LOOK_SECONDS, PlaceRelease, StartSlot, WarmSlot
 from manor.rollout.stopping import StopSlot
@@ -24,6 +25,8 @@ ANSWER_SECONDS = 0.5
 """The last of the first requests of a slow probe has so long for its answer."""
 DOUBTFUL_SECONDS = 15.0
 """So long the probe asks at the most until it is known whether the service is failing: a request that is never answered takes 10 s."""
+LONGEST_ALONE_SECONDS = 60.0
+"""So long it asks at the most until the new release has served enough requests alone."""
 
 
 @dataclass(frozen=True)
@@ -99,24 +102,47 @@ def plan_rollout(order: RolloutOrder) -> list[Planned[Fleet]]:
     served_before = has_served(order)
     probe: Wave = [StartProbe(order.service, order.release, baseline_seconds(order), longest_baseline_seconds(order))]
     before: list[Wave] = [[Preflight(order.service, order.release, hosts, is_strict=not order.is_return)], probe if served_before else []]
+    judging = StopProbe(
+        order.service,
+        order.release,
+        order.loss_budget,
+        longest_outage=outage_allowed(order.rules),
+        is_return=order.is_return,
+        alone_seconds=alone_seconds(order),
+    )
     after: list[Wave] = [
         [] if served_before else probe,
         [Bake(order.service, order.release, order.bake_seconds, hosts, timeout_seconds=order.bake_seconds + BAKE_SLACK_SECONDS)],
-        [StopProbe(order.service, order.release, order.loss_budget, longest_outage=outage_allowed(order.rules))],
+        [judging],
         [Certify(order.service, order.release)],
     ]
     return staged([*before, *strategies[order.rules.strategy](order), *after])
 
 
 def baseline_seconds(order: RolloutOrder) -> float:
-    """Return how long the probe asks before anything is touched; a first release has nothing before."""
+    """Return how long the probe asks before anything is touched; a first release has nothing before.
+
+    A return waits no longer than it takes to see with which class of status each path is answered.
+    """
+    if order.is_return or not has_served(order):
+        return SHORT_BASELINE_SECONDS if has_served(order) else 0.0
     least = SHORT_BASELINE_SECONDS if order.rules.strategy == "rolling" else BASELINE_SECONDS
-    return min(max(least, order.probe_period_seconds + ANSWER_SECONDS), DOUBTFUL_SECONDS) if has_served(order) else 0.0
+    return min(max(least, order.probe_period_seconds + ANSWER_SECONDS), DOUBTFUL_SECONDS)
 
 
 def longest_baseline_seconds(order: RolloutOrder) -> float:
-    """Return how long it asks at the most while it is doubtful whether the service is failing; what is interrupted is not judged by its losses."""
-    return DOUBTFUL_SECONDS if has_served(order) and order.rules.strategy != "interrupt" else 0.0
+    """Return how long it asks at the most while it is doubtful whether the service is failing; what is interrupted, or a return, is not judged by these."""
+    return DOUBTFUL_SECONDS if has_served(order) and not order.is_return and order.rules.strategy != "interrupt" else 0.0
+
+
+def alone_seconds(order: RolloutOrder) -> float:
+    """Return how long the probe asks after the bake where something was lost, until every request was due often enough since the new release serves alone.
+
+    Nothing where that decides nothing: on a return, of a first release, and of what is interrupted.
+    """
+    if not longest_baseline_seconds(order):
+        return 0.0
+    return max(0.0, min(LEAST_ALONE * order.probe_period_seconds + ANSWER_SECONDS, LONGEST_ALONE_SECONDS) - order.bake_seconds)
 
 
 def has_served(order: RolloutOrder) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -185,6 +185,8 @@ class Receipt:
     """None: the first tier's log could not be read; `edge_missing` says why."""
     edge_missing: str = ""
     loss_budget: int = 0
+    is_return: bool = False
+    """To a release that was certified here before."""
     longest_outage: float | None = None
     """Seconds; for `interrupt`."""
     drain_policy: DrainPolicy | None = None
@@ -214,19 +216,24 @@ class Receipt:
         return self.state == "certified" and not self.probe.has_evidence
 
     @property
+    def losses(self) -> Losses:
+        """What was lost, as this rollout is judged by it."""
+        return replace(self.probe.all_losses, is_return=self.is_return)
+
+    @property
     def is_within_budget(self) -> bool:
         """Tell whether what was lost allows to certify the release; for `interrupt`, whether the outage was short enough. Nothing seen is no yes."""
-        return within_budget(self.probe, self.strategy, self.loss_budget, self.longest_outage)
+        return within_budget(self.probe, self.losses, self.strategy, self.loss_budget, self.longest_outage)
 
 
-def within_budget(probe: ProbeColumn, strategy: str, loss_budget: int, longest_outage: float | None) -> bool:
+def within_budget(probe: ProbeColumn, losses: Losses, strategy: str, loss_budget: int, longest_outage: float | None) -> bool:
     """Tell whether what the probe saw is allowed; without anything seen it is not."""
     if not probe.has_evidence:
         return False
     if strategy == "interrupt":
         outage = probe.outage.seconds if probe.outage else 0.0
         return longest_outage is None or outage <= longest_outage
-    return probe.all_losses.is_within(loss_budget)
+    return losses.is_within(loss_budget)
 
 
 ADAPTER = TypeAdapter(Receipt)

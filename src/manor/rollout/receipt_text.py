@@ -106,11 +106,10 @@ def verdict(receipt: Receipt) -> str:
 
 def budget_text(receipt: Receipt) -> str:
     """Say that more was lost than allowed, and where that is not held against the release."""
-    losses = receipt.probe.all_losses
-    word = losses.verdict(receipt.loss_budget)
+    word = receipt.losses.verdict(receipt.loss_budget)
     if word == "pass":
         return ""
-    return f", more than the {receipt.loss_budget} allowed{f'; not judged: {losses.why_not_judged}' if word == 'not judged' else ''}"
+    return f", more than the {receipt.loss_budget} allowed{'' if word == 'fail' else f'; {word}: {receipt.losses.why}'}"
 
 
 def outage_text(receipt: Receipt) -> str:

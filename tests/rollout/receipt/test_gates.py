@@ -9,8 +9,9 @@ import pytest
 
 from manor.estate.model import Health, RolloutRules
 from manor.observe.probe.summary import Outage
+from manor.observe.window import Window
 from manor.operations.planning import Result
-from manor.rollout.composing import Asked, Witnessed, compose_receipt, loss_gate
+from manor.rollout.composing import Asked, Witnessed, compose_receipt, loss_gate, timings
 from manor.rollout.losses import Count
 from manor.rollout.plan import RolloutOrder
 from manor.rollout.receipt import Gate, Origin, ProbeColumn
@@ -82,6 +83,22 @@ CASES = [
         "lost 90 of 920, 40 of them before anything was touched, when the service was failing already; budget 0; "
         "the service was failing before; since the new release serves alone 0 of 300 were lost",
     ),
+    Case(
+        "a return",
+        JUDGED,
+        replace(LOST, alone=Count(300, 0)),
+        "not judged",
+        "lost 4 of 920; budget 0; a return is judged by what it returns to; since that serves alone 0 of 300 were lost",
+        replace(ROLLING, is_return=True),
+    ),
+    Case(
+        "far more than before",
+        (row("stop-probe", Outcome.UNREACHABLE, "far more"),),
+        replace(SEEN, lost=61, sent_before=300, lost_before=1, late=Count(150, 1), alone=Count(300, 0)),
+        "inconclusive",
+        "lost 61 of 920, 1 of them before anything was touched; budget 0; requests were lost before too, but 60 of 320 from the first act on "
+        "are far more than 1 of 300; since the new release serves alone 0 of 300 were lost",
+    ),
     Case("within the budget", JUDGED, LOST, "pass", "lost 4 of 920; budget 5", replace(ROLLING, loss_budget=5)),
     Case("not measured", (row("stop-probe", Outcome.UNREACHABLE),), SEEN, "inconclusive", "lost 0 of 920; budget 0; not measured to its end"),
     Case("did not end", (row("stop-probe", Outcome.FAILED, "it did not end"),), SEEN, "error", "lost 0 of 920; budget 0; it did not end"),
@@ -122,6 +139,12 @@ def composed(*steps: StepRow, **asked: Any) -> Any:
         ended_at=9.0,
     )
     return compose_receipt(Result(operation, steps), ROLLING, Witnessed(SEEN, None, "unread", "counted", "haproxy"), Origin("a"), Asked(**asked))
+
+
+@pytest.mark.parametrize(("baseline", "told"), [(Window(10.0, 21.304), [11.3]), (None, [])], ids=["measured", "none"])
+def test_it_says_how_long_the_baseline_was_and_not_how_long_it_was_to_be(baseline: Window | None, told: list[float]) -> None:
+    found = [timing.seconds for timing in timings(ROLLING, baseline) if timing.name == "probe_baseline"]
+    assert found == told
 
 
 def test_the_environments_gates_come_first_then_the_rollouts_own() -> None:
