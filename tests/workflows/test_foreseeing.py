@@ -290,3 +290,17 @@ def test_an_estate_without_any_state_gets_none(opened: Context, tmp_path: Path, 
         assert copy.wiring("dev").addressing.hosts["all-1"].address.startswith("127.")
     assert sorted(path.name for path in fresh.iterdir()) == ["estate.yaml"]
     assert str(fresh) not in (tmp_path / "machine").read_text() if (tmp_path / "machine").exists() else True
+
+
+async def test_what_was_rolled_back_meanwhile_is_shown_to_go_no_further(context: Context) -> None:
+    for known in ("1", "2"):
+        await shipped(context, known)
+    with pytest.raises(Killed):
+        await ship(context, "shop", built(context, "3"), Carrying("ada", chaos=KilledAt("delivery-dev", Point.AFTER_DONE)), origin=Origin())
+    left = await find_unfinished(context, "shop")
+    assert not isinstance(left, Operation)
+    await rollback(context, "shop", "dev", Carrying("ben"))
+    (shown,) = await foreseen(context, lambda copy, show: foresee_resume(copy, left, left, show))
+    assert shown.environment == "prod"
+    assert shown.note.startswith("goes no further: ")
+    assert not shown.steps

@@ -18,9 +18,10 @@ from manor.rollout.story import told_end
 from manor.state import deliveries, journal, leases, operations, releases
 from manor.state.operations import Operation
 from manor.state.words import DeliveryState, OperationState, Outcome
+from manor.workflows import resuming
 from manor.workflows.artifacts import Origin
 from manor.workflows.context import Context
-from manor.workflows.deliveries import promote, ship
+from manor.workflows.deliveries import go_on, promote, ship
 from manor.workflows.resuming import resume_operation
 from manor.workflows.rollback import find_target, rollback
 from manor.workflows.rolling import ORDER, Carrying
@@ -31,11 +32,16 @@ from tests.workflows.modelled import KilledAt, Worlds
 ADA = Carrying("ada")
 
 
-async def shipped(context: Context, version: str, to: str = "prod") -> None:
+def built(context: Context, version: str) -> Path:
+    """Return an artifact's folder."""
     folder = context.file.parent / f"built-{version}"
     folder.mkdir(exist_ok=True)
-    Path(folder / "VERSION").write_text(version)
-    await ship(context, "shop", folder, ADA, origin=Origin(commit=version), to=to)
+    (folder / "VERSION").write_text(version)
+    return folder
+
+
+async def shipped(context: Context, version: str, to: str = "prod") -> None:
+    await ship(context, "shop", built(context, version), ADA, origin=Origin(commit=version), to=to)
 
 
 async def release_of(context: Context, version: str, environment: str = "dev") -> str:
@@ -221,3 +227,61 @@ async def test_ctrl_c_in_the_last_step_of_the_way_back_ends_well_only_where_noth
     else:
         assert (await rollback(context, "shop", "prod", Carrying("ben", tell, stop))).operation == left.id
     await require_serves(context, worlds, "2")
+
+
+ENDING = [("certify", Point.AFTER_ACT), ("certify", Point.AFTER_DONE), ("delivery-dev", Point.AFTER_DONE)]
+
+
+async def rolled_back_in_dev(context: Context, worlds: Worlds, kind: str, point: Point) -> deliveries.Delivery:
+    """Have the executor of 3 die once that was certified in dev, and dev rolled back to 2; return the delivery of 3."""
+    for version in ("1", "2"):
+        await shipped(context, version)
+    with pytest.raises(Killed):
+        await ship(context, "shop", built(context, "3"), Carrying("ada", chaos=KilledAt(kind, point)), origin=Origin(commit="3"), to="prod")
+    (left,) = await context.store.read(deliveries.unfinished)
+    await rollback(context, "shop", "dev", Carrying("ben"))
+    assert await worlds.releases_serving(context, "dev", "shop") == {await release_of(context, "2")}
+    return left
+
+
+@pytest.mark.parametrize(("kind", "point"), ENDING)
+async def test_what_was_rolled_back_goes_on_into_no_further_environment(context: Context, worlds: Worlds, kind: str, point: Point) -> None:
+    left = await rolled_back_in_dev(context, worlds, kind, point)
+    await go_on(context, left.id, Carrying("controller"), is_patient=True)
+    await require_serves(context, worlds, "2")
+    assert await context.store.read(deliveries.unfinished) == ()
+    ended = await context.store.read(deliveries.get, left.id)
+    second = short(await release_of(context, "2"))
+    assert (ended.state, ended.summary) in {
+        (DeliveryState.FAILED, "dev was rolled back"),
+        (DeliveryState.DONE, f"goes no further: {second} is what dev has certified last by now; `manor promote shop --to prod` takes what is certified there"),
+    }
+
+
+@pytest.mark.parametrize(("kind", "point"), ENDING)
+async def test_the_next_ship_takes_it_no_further_either(context: Context, worlds: Worlds, kind: str, point: Point) -> None:
+    await rolled_back_in_dev(context, worlds, kind, point)
+    await shipped(context, "4", to="dev")
+    await require_serves(context, worlds, "2")
+
+
+@pytest.mark.parametrize(("kind", "point"), [*ENDING[:2], ("admit", Point.AFTER_ACT)])
+async def test_its_delivery_ends_in_the_transaction_in_which_the_operation_ends(
+    context: Context, kind: str, point: Point, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for version in ("1", "2"):
+        await shipped(context, version)
+    with pytest.raises(Killed):
+        await ship(context, "shop", built(context, "3"), Carrying("ada", chaos=KilledAt(kind, point)), origin=Origin(commit="3"), to="prod")
+    (left,) = await context.store.read(deliveries.unfinished)
+
+    async def killed(*_: object, **__: object) -> None:
+        raise Killed
+
+    monkeypatch.setattr(resuming, "receipt_or_reason", killed)
+    with pytest.raises(Killed):
+        await rollback(context, "shop", "dev", Carrying("ben"))
+    (operation,) = [one for one in await context.store.read(operations.recent, "dev") if one.delivery == left.id]
+    assert operation.state in (OperationState.DONE, OperationState.REVERTED)
+    ended = await context.store.read(deliveries.get, left.id)
+    assert (ended.state, ended.summary) == (DeliveryState.FAILED, "dev was rolled back")

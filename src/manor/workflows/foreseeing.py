@@ -187,11 +187,13 @@ async def is_paused(context: Context, delivery: Delivery) -> bool:
 
 async def foresee_way(context: Context, delivery: Delivery, show: Show, *, by_person: bool = False) -> None:
     """Show what a delivery still does, environment by environment; `by_person`: one who resumes it, and takes nothing else over."""
+    is_foreseen = False
     for name in path_from(context, delivery.environment, to=delivery.to):
         begun = await context.store.read(operations.last_of_delivery, delivery.id, name)
-        entry = Entry() if begun else await ask_entry(context, delivery, name)
+        entry = Entry() if begun else await ask_entry(context, delivery, name, is_foreseen=is_foreseen)
         if entry.held_back:
             return show(Foreseen(delivery.verb, name, note=entry.held_back))
+        is_foreseen = begun is None or not begun.state.is_final
         if begun is None:
             rollout = await prepare_rollout(context, name, delivery.service, delivery.artifact, again=delivery.again)
             await foresee_rollout(context, rollout, show, delivery.verb, takes_over=not by_person)

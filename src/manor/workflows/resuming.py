@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from manor.operations.adoption import adopt
+from manor.operations.engine import Beside, nothing_beside
 from manor.operations.events import Event, What
 from manor.operations.planning import Result
 from manor.reconcile.ending import raise_unless_applied
@@ -28,10 +29,10 @@ from manor.workflows.up import prefixed
 UNFINISHED = (OperationState.RUNNING, OperationState.PAUSED)
 
 
-async def resume_operation(context: Context, operation: Operation, carrying: Carrying, *, back: str = "") -> Result:
+async def resume_operation(context: Context, operation: Operation, carrying: Carrying, *, back: str = "", beside: Beside = nothing_beside) -> Result:
     """Go on with an operation whose executor is gone, or that was paused. Raises Busy if it is being carried out.
 
-    `back` says why a rollout that has not certified its release is to be turned round and not finished.
+    `back` says why a rollout that has not certified its release is to be turned round and not finished; `beside` is written with a rollout's end.
     """
     heard = prefixed(carrying.tell, operation.environment)
 
@@ -44,7 +45,7 @@ async def resume_operation(context: Context, operation: Operation, carrying: Car
         if now.verb == REMOVAL:
             return await resume_removal(context, now, lease, mine)
         rollout, why = await resumed_rollout(context, now), "" if await is_certified_by(context.store, now) else back
-        return await run_operation(rollout, now, lease, mine, why)
+        return await run_operation(rollout, now, lease, mine, why, beside)
 
     result = await adopt(context.store, operation, carry_out, wait_seconds=carrying.wait_seconds)
     if result.operation.verb in VERBS_WITH_RECEIPT and result.operation.state.is_final:

@@ -9,13 +9,15 @@ from dataclasses import dataclass
 
 from manor.errors import FencedOff, ManorError, NotRestored, Paused
 from manor.operations.adoption import find_orphans
+from manor.operations.engine import nothing_beside
 from manor.operations.events import Event, What
 from manor.operations.planning import Result
 from manor.state import deliveries, operations
 from manor.state.operations import Operation
+from manor.state.store import Connection
 from manor.state.words import DeliveryState, OperationState
 from manor.workflows.context import Context
-from manor.workflows.orphans import ROLLBACK, Coming, Fate, fate_of, refusal
+from manor.workflows.orphans import FORWARD, ROLLBACK, Coming, Fate, fate_of, refusal
 from manor.workflows.resuming import require_ended_well, resume_operation
 from manor.workflows.rolling import Carrying
 
@@ -87,6 +89,7 @@ def require_not_stopped(coming: Coming, carrying: Carrying) -> None:
 async def end_one(context: Context, left: Left, coming: Coming, carrying: Carrying) -> Result | None:
     """Bring one operation to its end and return how it ended; None: that failed and is told. Raises NotRestored, Paused, FencedOff."""
     operation, is_back = left.operation, left.fate is Fate.TURN_ROUND
+    beside = end_delivery if coming.verb == ROLLBACK and operation.verb in FORWARD else nothing_beside
 
     def say(text: str) -> None:
         told = f"{operation.verb} {operation.lease}, operation {operation.id}: {text}"
@@ -95,9 +98,7 @@ async def end_one(context: Context, left: Left, coming: Coming, carrying: Carryi
     now = f"it is turned round: {coming.verb} does not finish it" if is_back else "it is gone on with first"
     say(f"nobody carries it out any more; {now}")
     try:
-        result = await resume_operation(context, operation, carrying, back=TURNED_ROUND if is_back else "")
-        if is_back:
-            await end_delivery(context, result)
+        result = await resume_operation(context, operation, carrying, back=TURNED_ROUND if is_back else "", beside=beside)
         if not is_as_wished(result, is_back=is_back):
             require_ended_well(result)
     except (FencedOff, NotRestored, Paused):
@@ -114,9 +115,7 @@ def is_as_wished(result: Result, *, is_back: bool) -> bool:
     return state is OperationState.ABANDONED or (is_back and state is OperationState.REVERTED)
 
 
-async def end_delivery(context: Context, result: Result) -> None:
-    """End the delivery that a rollout was part of which was turned round: it goes into no further environment."""
-    operation = result.operation
-    if operation.delivery and operation.state.is_final and operation.state is not OperationState.DONE:
-        summary = f"{operation.environment} was rolled back"
-        await context.store.write(deliveries.end, operation.delivery, DeliveryState.FAILED, summary, at=context.store.clock.now())
+def end_delivery(connection: Connection, ended: Operation) -> None:
+    """End the delivery that a rollout is part of which a rollback takes over, however that ended: it goes into no further environment."""
+    if ended.delivery and ended.ended_at is not None:
+        deliveries.end(connection, ended.delivery, DeliveryState.FAILED, f"{ended.environment} was rolled back", at=ended.ended_at)
