@@ -34,7 +34,8 @@ from manor.workflows.rollback import rollback
 from manor.workflows.rolling import Carrying
 from manor.workflows.services import restart_service
 from tests.rollout.running import Killed
-from tests.workflows.modelled import KilledAt
+from tests.workflows.modelled import KilledAt, Worlds
+from tests.workflows.test_rollback import rollback_killed_on_its_way_back
 
 Foresee = Callable[[Context, Show], Awaitable[None]]
 
@@ -304,3 +305,14 @@ async def test_what_was_rolled_back_meanwhile_is_shown_to_go_no_further(context:
     assert shown.environment == "prod"
     assert shown.note.startswith("goes no further: ")
     assert not shown.steps
+
+
+@pytest.mark.thorough  # an instance's deadline passes in real time
+async def test_the_way_back_of_a_rollback_that_failed_is_not_taken_for_the_rollback(context: Context, worlds: Worlds) -> None:
+    left = await rollback_killed_on_its_way_back(context, worlds)
+    certified = await context.store.read(releases.last_certified, "prod", "shop")
+    assert certified is not None
+    way, own = await foreseen(context, lambda copy, show: foresee_rollback(copy, "shop", "prod", show))
+    assert way.note == f"first operation {left.id} (rollback prod/shop), which nobody carries out, is gone on with"
+    assert own.note == f"shop {short(certified.id)}"
+    assert own.steps

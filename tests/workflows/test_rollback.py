@@ -26,6 +26,7 @@ from manor.workflows.resuming import resume_operation
 from manor.workflows.rollback import find_target, rollback
 from manor.workflows.rolling import ORDER, Carrying
 from manor.workflows.services import restart_service
+from tests.rollout.natures import Behaviour
 from tests.rollout.running import Killed, Killer
 from tests.workflows.modelled import KilledAt, Worlds
 
@@ -285,3 +286,27 @@ async def test_its_delivery_ends_in_the_transaction_in_which_the_operation_ends(
     assert operation.state in (OperationState.DONE, OperationState.REVERTED)
     ended = await context.store.read(deliveries.get, left.id)
     assert (ended.state, ended.summary) == (DeliveryState.FAILED, "dev was rolled back")
+
+
+async def rollback_killed_on_its_way_back(context: Context, worlds: Worlds) -> Operation:
+    """Have the promotion of 3 given up in the middle, and the rollback to 2, which failed and was turned round, killed; return what that left."""
+    left = await promoted_and_killed(context, KilledAt("admit", Point.AFTER_ACT))
+    assert left is not None
+    async with hold(context.store, left.lease, left.id) as lease:
+        await context.store.write(operations.abandon, left.id, lease.token, "ada", "enough", at=context.store.clock.now())
+    second = short(await release_of(context, "2"))
+    worlds.natures["prod"][second] = Behaviour(answers=500)
+    with pytest.raises(Killed):
+        await rollback(context, "shop", "prod", Carrying("ben", chaos=KilledAt("conclude", Point.AFTER_INTENT)))
+    worlds.natures["prod"][second] = Behaviour()
+    (found,) = await context.store.read(operations.recent, states=[OperationState.RUNNING])
+    assert (found.verb, found.plan, ORDER.validate_json(found.arguments).release) == ("rollback", 1, second)
+    return found
+
+
+@pytest.mark.thorough  # an instance's deadline passes in real time
+async def test_a_rollback_after_one_that_failed_goes_no_release_further(context: Context, worlds: Worlds) -> None:
+    left = await rollback_killed_on_its_way_back(context, worlds)
+    done = await rollback(context, "shop", "prod", Carrying("eve"))
+    await require_serves(context, worlds, "2")
+    assert done.operation != left.id

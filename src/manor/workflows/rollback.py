@@ -11,6 +11,7 @@ from manor.errors import UsageError
 from manor.estate.layout import short
 from manor.operations.leasing import hold
 from manor.operations.planning import Result
+from manor.rollout.wayback import serves_after
 from manor.state import operations, releases
 from manor.state.leases import lease_name
 from manor.state.releases import ReleaseRow
@@ -56,7 +57,7 @@ async def find_target(context: Context, service: str, environment: str, *, to: s
 
 
 async def half_way(context: Context, service: str, environment: str, now: ReleaseRow | None) -> ReleaseRow | None:
-    """Return where to, beside a rollout that has not ended: out of a rollback to what that returns to, out of another one to what is certified.
+    """Return where to, beside a rollout that has not ended: out of a rollback, failed or not, to its own release; out of another to what is certified.
 
     None: there is no such rollout, or what it rolls out is certified already.
     """
@@ -67,9 +68,7 @@ async def half_way(context: Context, service: str, environment: str, now: Releas
         if one.verb in FORWARD and release != short(now.id):
             return now
         if one.verb == ROLLBACK:
-            is_back = one.plan > 0
-            found = await context.store.read(releases.last_certified, environment, service, but=now.id) if is_back else None
-            return found if is_back else await context.store.read(releases.get_release, release)
+            return await context.store.read(releases.get_release, release)
     return None
 
 
@@ -86,7 +85,7 @@ async def is_return_to(context: Context, left: Left, target: ReleaseRow) -> bool
         return False
     order = ORDER.validate_json(left.operation.arguments)
     is_back = left.fate is Fate.TURN_ROUND or left.operation.plan > 0
-    return short(target.id) == (order.certified if is_back else order.release)
+    return short(target.id) == (serves_after(order) if is_back else order.release)
 
 
 async def return_to(context: Context, service: str, environment: str, target: ReleaseRow) -> Rollout:
