@@ -316,3 +316,13 @@ async def test_the_way_back_of_a_rollback_that_failed_is_not_taken_for_the_rollb
     assert way.note == f"first operation {left.id} (rollback prod/shop), which nobody carries out, is gone on with"
     assert own.note == f"shop {short(certified.id)}"
     assert own.steps
+
+
+async def test_what_had_certified_its_release_is_shown_to_be_finished(context: Context) -> None:
+    left = await killed(context, "certify")
+    way, own = await foreseen(context, lambda copy, show: foresee_rollback(copy, "shop", "prod", show))
+    assert way.note == f"first operation {left.id} (ship prod/shop), which nobody carries out, is gone on with"
+    last, before = (await certified_ids(context, "shop", "prod"))[:2]
+    assert own.note == f"shop {short(before)}"
+    _, own = await foreseen(context, lambda copy, show: foresee_rollback(copy, "shop", "prod", show, to=last))
+    assert own.note == f"that is the rollback: {short(last)} then serves, and it is certified"

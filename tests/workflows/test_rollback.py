@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ from manor.rollout.story import told_end
 from manor.state import deliveries, journal, leases, operations, releases
 from manor.state.operations import Operation
 from manor.state.words import DeliveryState, OperationState, Outcome
-from manor.workflows import resuming
+from manor.workflows import resuming, taking_over
 from manor.workflows.artifacts import Origin
 from manor.workflows.context import Context
 from manor.workflows.deliveries import go_on, promote, ship
@@ -310,3 +311,43 @@ async def test_a_rollback_after_one_that_failed_goes_no_release_further(context:
     done = await rollback(context, "shop", "prod", Carrying("eve"))
     await require_serves(context, worlds, "2")
     assert done.operation != left.id
+
+
+async def killed_at_certify(context: Context) -> Operation:
+    """Have 1 and 2 certified in prod, and the promotion of 3 killed once it had certified that; return what it left."""
+    left = await promoted_and_killed(context, KilledAt("certify", Point.AFTER_ACT))
+    assert left is not None
+    return left
+
+
+@pytest.mark.parametrize("to", ["", "3"])
+async def test_what_had_certified_its_release_is_finished_and_told_so(context: Context, worlds: Worlds, to: str) -> None:
+    left = await killed_at_certify(context)
+    said: list[Event] = []
+    done = await rollback(context, "shop", "prod", Carrying("ben", said.append), to=await release_of(context, to) if to else "")
+    assert f"promote prod/shop, operation {left.id}: nobody carries it out any more; it is gone on with first" in [event.text for event in said]
+    assert not any("turned round" in event.text for event in said)
+    assert (await context.store.read(operations.get, left.id)).state is OperationState.DONE
+    await require_serves(context, worlds, to or "2")
+    third = short(await release_of(context, "3"))
+    assert done.verdict == (f"the unfinished promote of {third} was finished" if to else "")
+
+
+async def test_whether_it_is_turned_round_is_decided_under_its_lease(context: Context, worlds: Worlds, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another one goes on with it, certifies and dies too after it was found."""
+    left = await promoted_and_killed(context, KilledAt("admit", Point.AFTER_ACT))
+    assert left is not None
+    real = resume_operation
+
+    async def late(*args: Any, **more: Any) -> Any:
+        with suppress(Killed):
+            await real(context, left, Carrying("eve", chaos=KilledAt("certify", Point.AFTER_ACT)))
+        return await real(*args, **more)
+
+    monkeypatch.setattr(taking_over, "resume_operation", late)
+    said: list[Event] = []
+    await rollback(context, "shop", "prod", Carrying("ben", said.append))
+    assert f"promote prod/shop, operation {left.id}: nobody carries it out any more; it is gone on with first" in [event.text for event in said]
+    assert not any("turned round" in event.text for event in said)
+    assert (await context.store.read(operations.get, left.id)).state is OperationState.DONE
+    await require_serves(context, worlds, "2")

@@ -15,11 +15,12 @@ from manor.rollout.wayback import serves_after
 from manor.state import operations, releases
 from manor.state.leases import lease_name
 from manor.state.releases import ReleaseRow
+from manor.state.words import OperationState
 from manor.workflows.context import Context
 from manor.workflows.delivery import Delivered, certified_before, delivered_by, finish, heard_in, nothing_to_do
 from manor.workflows.orphans import FORWARD, ROLLBACK, Fate
 from manor.workflows.receipts import VERBS_WITH_RECEIPT
-from manor.workflows.rolling import ORDER, Carrying, Rollout, carry_out_rollout, is_certified_by, is_done, load_release, rollout_of
+from manor.workflows.rolling import ORDER, Carrying, Rollout, carry_out_rollout, is_done, load_release, rollout_of
 from manor.workflows.taking_over import Left, coming_to, require_not_stopped, take_over
 
 
@@ -79,9 +80,9 @@ async def wait_for_living(context: Context, lease: str, carrying: Carrying) -> N
             await context.store.read(operations.require_none_unfinished, lease)
 
 
-async def is_return_to(context: Context, left: Left, target: ReleaseRow) -> bool:
+def is_return_to(left: Left, target: ReleaseRow) -> bool:
     """Tell whether the end of what was left brings what a rollback is to bring."""
-    if left.operation.verb not in VERBS_WITH_RECEIPT or (left.fate is Fate.TURN_ROUND and await is_certified_by(context.store, left.operation)):
+    if left.operation.verb not in VERBS_WITH_RECEIPT:
         return False
     order = ORDER.validate_json(left.operation.arguments)
     is_back = left.fate is Fate.TURN_ROUND or left.operation.plan > 0
@@ -102,8 +103,9 @@ async def releases_serving(context: Context, environment: str, service: str) -> 
 
 async def returned_by(context: Context, environment: str, result: Result, target: ReleaseRow) -> Delivered:
     """Return how a rollback came out that the end of what was left has brought."""
-    left = ORDER.validate_json(result.operation.arguments).release
-    how = f"the unfinished {result.operation.verb} of {left} was turned round; {short(target.id)}, certified, serves as before it"
-    told = how if result.operation.verb != ROLLBACK else f"the unfinished rollback to {left} was finished"
+    verb, left = result.operation.verb, ORDER.validate_json(result.operation.arguments).release
+    what = f"the unfinished {verb} {'to' if verb == ROLLBACK else 'of'} {left}"
+    is_finished = result.operation.state is OperationState.DONE
+    told = f"{what} was finished" if is_finished else f"{what} was turned round; {short(target.id)}, certified, serves as before it"
     one = await delivered_by(context, environment, result, short(target.id))
     return replace(one, verdict=f"{told} · {one.verdict}" if one.verdict else told)
