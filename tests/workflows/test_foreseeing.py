@@ -35,7 +35,7 @@ from manor.workflows.rolling import Carrying
 from manor.workflows.services import restart_service
 from tests.rollout.running import Killed
 from tests.workflows.modelled import KilledAt, Worlds
-from tests.workflows.test_rollback import rollback_killed_on_its_way_back
+from tests.workflows.test_rollback import restarted_and_killed, rollback_killed_on_its_way_back
 
 Foresee = Callable[[Context, Show], Awaitable[None]]
 
@@ -326,3 +326,12 @@ async def test_what_had_certified_its_release_is_shown_to_be_finished(context: C
     assert own.note == f"shop {short(before)}"
     _, own = await foreseen(context, lambda copy, show: foresee_rollback(copy, "shop", "prod", show, to=last))
     assert own.note == f"that is the rollback: {short(last)} then serves, and it is certified"
+
+
+async def test_a_restart_that_was_left_is_shown_to_be_turned_round_and_that_is_the_rollback(context: Context) -> None:
+    left = await restarted_and_killed(context, "admit")
+    way, last = await foreseen(context, lambda copy, show: foresee_rollback(copy, "shop", "prod", show))
+    assert way.note == f"first operation {left.id} (restart prod/shop), which nobody carries out, is turned round"
+    certified = await context.store.read(releases.last_certified, "prod", "shop")
+    assert certified is not None
+    assert last.note == f"that is the rollback: {short(certified.id)} then serves, and it is certified"

@@ -178,15 +178,41 @@ async def test_a_rollback_that_was_left_is_finished_and_goes_no_step_further(con
     assert done.verdict == f"the unfinished rollback to {short(await release_of(context, '2'))} was finished"
 
 
-async def test_a_restart_that_was_left_is_turned_round_and_then_the_release_is_left(context: Context, worlds: Worlds) -> None:
+async def restarted_and_killed(context: Context, kind: str) -> Operation:
+    """Have 1 and 2 certified in prod, and a restart killed after an act of a kind; return what it left."""
     for version in ("1", "2"):
         await shipped(context, version)
     with pytest.raises(Killed):
-        await restart_service(context, "shop", "prod", Carrying("ada", chaos=KilledAt("admit", Point.AFTER_ACT)))
+        await restart_service(context, "shop", "prod", Carrying("ada", chaos=KilledAt(kind, Point.AFTER_ACT)))
     (left,) = await context.store.read(operations.recent, states=[OperationState.RUNNING])
+    return left
+
+
+@pytest.mark.parametrize("kind", ["place", "admit", "stop"])
+async def test_a_restart_that_was_left_is_turned_round_and_that_is_the_rollback(context: Context, worlds: Worlds, kind: str) -> None:
+    left = await restarted_and_killed(context, kind)
+    done = await rollback(context, "shop", "prod", Carrying("ben"))
+    await require_serves(context, worlds, "2")
+    assert (await context.store.read(operations.get, left.id)).state is OperationState.REVERTED
+    second = short(await release_of(context, "2"))
+    assert (done.operation, done.release) == (left.id, second)
+    assert done.verdict == f"the unfinished restart of {second} was turned round; {second}, certified, serves as before it"
     await rollback(context, "shop", "prod", Carrying("ben"))
     await require_serves(context, worlds, "1")
-    assert (await context.store.read(operations.get, left.id)).state is OperationState.REVERTED
+
+
+async def test_a_restart_that_had_certified_once_more_is_finished_and_then_the_release_is_left(context: Context, worlds: Worlds) -> None:
+    left = await restarted_and_killed(context, "certify")
+    await rollback(context, "shop", "prod", Carrying("ben"))
+    await require_serves(context, worlds, "1")
+    assert (await context.store.read(operations.get, left.id)).state is OperationState.DONE
+
+
+async def test_beside_a_restart_that_goes_on_the_release_is_left_when_that_has_ended(context: Context) -> None:
+    left = await restarted_and_killed(context, "admit")
+    async with hold(context.store, left.lease, left.id) as lease:
+        await context.store.write(operations.begin, left.id, lease.token, at=context.store.clock.now())
+        assert (await find_target(context, "shop", "prod")).id == await release_of(context, "1")
 
 
 async def test_ctrl_c_before_it_is_turned_round_pauses_it(context: Context) -> None:

@@ -21,7 +21,7 @@ from manor.workflows.delivery import Delivered, certified_before, delivered_by, 
 from manor.workflows.orphans import FORWARD, ROLLBACK, Fate
 from manor.workflows.receipts import VERBS_WITH_RECEIPT
 from manor.workflows.rolling import ORDER, Carrying, Rollout, carry_out_rollout, is_done, load_release, rollout_of
-from manor.workflows.taking_over import Left, coming_to, require_not_stopped, take_over
+from manor.workflows.taking_over import Left, coming_to, find_left, require_not_stopped, take_over
 
 
 async def rollback(context: Context, service: str, environment: str, carrying: Carrying, *, to: str = "") -> Delivered:
@@ -60,13 +60,15 @@ async def find_target(context: Context, service: str, environment: str, *, to: s
 async def half_way(context: Context, service: str, environment: str, now: ReleaseRow | None) -> ReleaseRow | None:
     """Return where to, beside a rollout that has not ended: out of a rollback, failed or not, to its own release; out of another to what is certified.
 
-    None: there is no such rollout, or what it rolls out is certified already.
+    None: there is no such rollout, or what it rolls out is certified already and it is not to be turned round.
     """
+    left = await find_left(context, coming_to(context, ROLLBACK, environment, service))
+    turned = {one.operation.id for one in left if one.fate is Fate.TURN_ROUND}
     for one in await context.store.read(operations.unfinished, lease_name(environment, service)):
         if one.verb not in VERBS_WITH_RECEIPT or now is None:
             continue
         release = ORDER.validate_json(one.arguments).release
-        if one.verb in FORWARD and release != short(now.id):
+        if one.verb in FORWARD and (one.id in turned or release != short(now.id)):
             return now
         if one.verb == ROLLBACK:
             return await context.store.read(releases.get_release, release)
