@@ -19,7 +19,6 @@ from manor.rollout.looking import look_at_instances
 from manor.rollout.plan import InstanceNow
 from manor.rollout.release import Release
 from manor.state import releases
-from manor.state.words import Standing
 from manor.workflows import delivery, resuming, rollback, rolling
 from manor.workflows.context import Context
 from tests.rollout.conftest import without_fsync
@@ -49,16 +48,14 @@ class Shop(ModelFleet):
         self.environment, self.catalog = environment, catalog
 
     async def certify(self, service: str, release: str, here: Here) -> None:
-        await self._note(service, release, Standing.CERTIFIED, here)
+        row = await self.store.read(releases.get_release, release)
+        await self.store.write(releases.certify_rollout, self.environment, service, row.id, here.operation, here.token, at=self.store.clock.now())
         await super().certify(service, release, here)
 
     async def burn(self, service: str, release: str, why: str, here: Here) -> None:
-        await self._note(service, release, Standing.BURNED, here)
-        await super().burn(service, release, why, here)
-
-    async def _note(self, service: str, release: str, standing: Standing, here: Here) -> None:
         row = await self.store.read(releases.get_release, release)
-        await self.store.write(releases.certify, self.environment, service, row.id, standing, here.operation, at=self.store.clock.now())
+        await self.store.write(releases.burn_rollout, self.environment, service, row.id, here.operation, here.token, why, at=self.store.clock.now())
+        await super().burn(service, release, why, here)
 
 
 class Worlds:

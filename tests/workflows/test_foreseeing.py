@@ -34,7 +34,8 @@ from manor.workflows.rollback import rollback
 from manor.workflows.rolling import Carrying
 from manor.workflows.services import restart_service
 from tests.rollout.running import Killed
-from tests.workflows.modelled import KilledAt
+from tests.workflows.modelled import KilledAt, Worlds
+from tests.workflows.test_rollback import restarted_and_killed, rollback_killed_on_its_way_back
 
 Foresee = Callable[[Context, Show], Awaitable[None]]
 
@@ -290,3 +291,47 @@ def test_an_estate_without_any_state_gets_none(opened: Context, tmp_path: Path, 
         assert copy.wiring("dev").addressing.hosts["all-1"].address.startswith("127.")
     assert sorted(path.name for path in fresh.iterdir()) == ["estate.yaml"]
     assert str(fresh) not in (tmp_path / "machine").read_text() if (tmp_path / "machine").exists() else True
+
+
+async def test_what_was_rolled_back_meanwhile_is_shown_to_go_no_further(context: Context) -> None:
+    for known in ("1", "2"):
+        await shipped(context, known)
+    with pytest.raises(Killed):
+        await ship(context, "shop", built(context, "3"), Carrying("ada", chaos=KilledAt("delivery-dev", Point.AFTER_DONE)), origin=Origin())
+    left = await find_unfinished(context, "shop")
+    assert not isinstance(left, Operation)
+    await rollback(context, "shop", "dev", Carrying("ben"))
+    (shown,) = await foreseen(context, lambda copy, show: foresee_resume(copy, left, left, show))
+    assert shown.environment == "prod"
+    assert shown.note.startswith("goes no further: ")
+    assert not shown.steps
+
+
+@pytest.mark.thorough  # an instance's deadline passes in real time
+async def test_the_way_back_of_a_rollback_that_failed_is_not_taken_for_the_rollback(context: Context, worlds: Worlds) -> None:
+    left = await rollback_killed_on_its_way_back(context, worlds)
+    certified = await context.store.read(releases.last_certified, "prod", "shop")
+    assert certified is not None
+    way, own = await foreseen(context, lambda copy, show: foresee_rollback(copy, "shop", "prod", show))
+    assert way.note == f"first operation {left.id} (rollback prod/shop), which nobody carries out, is gone on with"
+    assert own.note == f"shop {short(certified.id)}"
+    assert own.steps
+
+
+async def test_what_had_certified_its_release_is_shown_to_be_finished(context: Context) -> None:
+    left = await killed(context, "certify")
+    way, own = await foreseen(context, lambda copy, show: foresee_rollback(copy, "shop", "prod", show))
+    assert way.note == f"first operation {left.id} (ship prod/shop), which nobody carries out, is gone on with"
+    last, before = (await certified_ids(context, "shop", "prod"))[:2]
+    assert own.note == f"shop {short(before)}"
+    _, own = await foreseen(context, lambda copy, show: foresee_rollback(copy, "shop", "prod", show, to=last))
+    assert own.note == f"that is the rollback: {short(last)} then serves, and it is certified"
+
+
+async def test_a_restart_that_was_left_is_shown_to_be_turned_round_and_that_is_the_rollback(context: Context) -> None:
+    left = await restarted_and_killed(context, "admit")
+    way, last = await foreseen(context, lambda copy, show: foresee_rollback(copy, "shop", "prod", show))
+    assert way.note == f"first operation {left.id} (restart prod/shop), which nobody carries out, is turned round"
+    certified = await context.store.read(releases.last_certified, "prod", "shop")
+    assert certified is not None
+    assert last.note == f"that is the rollback: {short(certified.id)} then serves, and it is certified"

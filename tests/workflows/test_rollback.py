@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,24 +19,31 @@ from manor.rollout.story import told_end
 from manor.state import deliveries, journal, leases, operations, releases
 from manor.state.operations import Operation
 from manor.state.words import DeliveryState, OperationState, Outcome
+from manor.workflows import resuming, taking_over
 from manor.workflows.artifacts import Origin
 from manor.workflows.context import Context
-from manor.workflows.deliveries import promote, ship
+from manor.workflows.deliveries import go_on, promote, ship
 from manor.workflows.resuming import resume_operation
 from manor.workflows.rollback import find_target, rollback
 from manor.workflows.rolling import ORDER, Carrying
 from manor.workflows.services import restart_service
+from tests.rollout.natures import Behaviour
 from tests.rollout.running import Killed, Killer
 from tests.workflows.modelled import KilledAt, Worlds
 
 ADA = Carrying("ada")
 
 
-async def shipped(context: Context, version: str, to: str = "prod") -> None:
+def built(context: Context, version: str) -> Path:
+    """Return an artifact's folder."""
     folder = context.file.parent / f"built-{version}"
     folder.mkdir(exist_ok=True)
-    Path(folder / "VERSION").write_text(version)
-    await ship(context, "shop", folder, ADA, origin=Origin(commit=version), to=to)
+    (folder / "VERSION").write_text(version)
+    return folder
+
+
+async def shipped(context: Context, version: str, to: str = "prod") -> None:
+    await ship(context, "shop", built(context, version), ADA, origin=Origin(commit=version), to=to)
 
 
 async def release_of(context: Context, version: str, environment: str = "dev") -> str:
@@ -170,15 +178,41 @@ async def test_a_rollback_that_was_left_is_finished_and_goes_no_step_further(con
     assert done.verdict == f"the unfinished rollback to {short(await release_of(context, '2'))} was finished"
 
 
-async def test_a_restart_that_was_left_is_turned_round_and_then_the_release_is_left(context: Context, worlds: Worlds) -> None:
+async def restarted_and_killed(context: Context, kind: str) -> Operation:
+    """Have 1 and 2 certified in prod, and a restart killed after an act of a kind; return what it left."""
     for version in ("1", "2"):
         await shipped(context, version)
     with pytest.raises(Killed):
-        await restart_service(context, "shop", "prod", Carrying("ada", chaos=KilledAt("admit", Point.AFTER_ACT)))
+        await restart_service(context, "shop", "prod", Carrying("ada", chaos=KilledAt(kind, Point.AFTER_ACT)))
     (left,) = await context.store.read(operations.recent, states=[OperationState.RUNNING])
+    return left
+
+
+@pytest.mark.parametrize("kind", ["place", "admit", "stop"])
+async def test_a_restart_that_was_left_is_turned_round_and_that_is_the_rollback(context: Context, worlds: Worlds, kind: str) -> None:
+    left = await restarted_and_killed(context, kind)
+    done = await rollback(context, "shop", "prod", Carrying("ben"))
+    await require_serves(context, worlds, "2")
+    assert (await context.store.read(operations.get, left.id)).state is OperationState.REVERTED
+    second = short(await release_of(context, "2"))
+    assert (done.operation, done.release) == (left.id, second)
+    assert done.verdict == f"the unfinished restart of {second} was turned round; {second}, certified, serves as before it"
     await rollback(context, "shop", "prod", Carrying("ben"))
     await require_serves(context, worlds, "1")
-    assert (await context.store.read(operations.get, left.id)).state is OperationState.REVERTED
+
+
+async def test_a_restart_that_had_certified_once_more_is_finished_and_then_the_release_is_left(context: Context, worlds: Worlds) -> None:
+    left = await restarted_and_killed(context, "certify")
+    await rollback(context, "shop", "prod", Carrying("ben"))
+    await require_serves(context, worlds, "1")
+    assert (await context.store.read(operations.get, left.id)).state is OperationState.DONE
+
+
+async def test_beside_a_restart_that_goes_on_the_release_is_left_when_that_has_ended(context: Context) -> None:
+    left = await restarted_and_killed(context, "admit")
+    async with hold(context.store, left.lease, left.id) as lease:
+        await context.store.write(operations.begin, left.id, lease.token, at=context.store.clock.now())
+        assert (await find_target(context, "shop", "prod")).id == await release_of(context, "1")
 
 
 async def test_ctrl_c_before_it_is_turned_round_pauses_it(context: Context) -> None:
@@ -220,4 +254,126 @@ async def test_ctrl_c_in_the_last_step_of_the_way_back_ends_well_only_where_noth
             await rollback(context, "shop", "prod", Carrying("ben", tell, stop), to=named)
     else:
         assert (await rollback(context, "shop", "prod", Carrying("ben", tell, stop))).operation == left.id
+    await require_serves(context, worlds, "2")
+
+
+ENDING = [("certify", Point.AFTER_ACT), ("certify", Point.AFTER_DONE), ("delivery-dev", Point.AFTER_DONE)]
+
+
+async def rolled_back_in_dev(context: Context, worlds: Worlds, kind: str, point: Point) -> deliveries.Delivery:
+    """Have the executor of 3 die once that was certified in dev, and dev rolled back to 2; return the delivery of 3."""
+    for version in ("1", "2"):
+        await shipped(context, version)
+    with pytest.raises(Killed):
+        await ship(context, "shop", built(context, "3"), Carrying("ada", chaos=KilledAt(kind, point)), origin=Origin(commit="3"), to="prod")
+    (left,) = await context.store.read(deliveries.unfinished)
+    await rollback(context, "shop", "dev", Carrying("ben"))
+    assert await worlds.releases_serving(context, "dev", "shop") == {await release_of(context, "2")}
+    return left
+
+
+@pytest.mark.parametrize(("kind", "point"), ENDING)
+async def test_what_was_rolled_back_goes_on_into_no_further_environment(context: Context, worlds: Worlds, kind: str, point: Point) -> None:
+    left = await rolled_back_in_dev(context, worlds, kind, point)
+    await go_on(context, left.id, Carrying("controller"), is_patient=True)
+    await require_serves(context, worlds, "2")
+    assert await context.store.read(deliveries.unfinished) == ()
+    ended = await context.store.read(deliveries.get, left.id)
+    second = short(await release_of(context, "2"))
+    assert (ended.state, ended.summary) in {
+        (DeliveryState.FAILED, "dev was rolled back"),
+        (DeliveryState.DONE, f"goes no further: {second} is what dev has certified last by now; `manor promote shop --to prod` takes what is certified there"),
+    }
+
+
+@pytest.mark.parametrize(("kind", "point"), ENDING)
+async def test_the_next_ship_takes_it_no_further_either(context: Context, worlds: Worlds, kind: str, point: Point) -> None:
+    await rolled_back_in_dev(context, worlds, kind, point)
+    await shipped(context, "4", to="dev")
+    await require_serves(context, worlds, "2")
+
+
+@pytest.mark.parametrize(("kind", "point"), [*ENDING[:2], ("admit", Point.AFTER_ACT)])
+async def test_its_delivery_ends_in_the_transaction_in_which_the_operation_ends(
+    context: Context, kind: str, point: Point, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for version in ("1", "2"):
+        await shipped(context, version)
+    with pytest.raises(Killed):
+        await ship(context, "shop", built(context, "3"), Carrying("ada", chaos=KilledAt(kind, point)), origin=Origin(commit="3"), to="prod")
+    (left,) = await context.store.read(deliveries.unfinished)
+
+    async def killed(*_: object, **__: object) -> None:
+        raise Killed
+
+    monkeypatch.setattr(resuming, "receipt_or_reason", killed)
+    with pytest.raises(Killed):
+        await rollback(context, "shop", "dev", Carrying("ben"))
+    (operation,) = [one for one in await context.store.read(operations.recent, "dev") if one.delivery == left.id]
+    assert operation.state in (OperationState.DONE, OperationState.REVERTED)
+    ended = await context.store.read(deliveries.get, left.id)
+    assert (ended.state, ended.summary) == (DeliveryState.FAILED, "dev was rolled back")
+
+
+async def rollback_killed_on_its_way_back(context: Context, worlds: Worlds) -> Operation:
+    """Have the promotion of 3 given up in the middle, and the rollback to 2, which failed and was turned round, killed; return what that left."""
+    left = await promoted_and_killed(context, KilledAt("admit", Point.AFTER_ACT))
+    assert left is not None
+    async with hold(context.store, left.lease, left.id) as lease:
+        await context.store.write(operations.abandon, left.id, lease.token, "ada", "enough", at=context.store.clock.now())
+    second = short(await release_of(context, "2"))
+    worlds.natures["prod"][second] = Behaviour(answers=500)
+    with pytest.raises(Killed):
+        await rollback(context, "shop", "prod", Carrying("ben", chaos=KilledAt("conclude", Point.AFTER_INTENT)))
+    worlds.natures["prod"][second] = Behaviour()
+    (found,) = await context.store.read(operations.recent, states=[OperationState.RUNNING])
+    assert (found.verb, found.plan, ORDER.validate_json(found.arguments).release) == ("rollback", 1, second)
+    return found
+
+
+@pytest.mark.thorough  # an instance's deadline passes in real time
+async def test_a_rollback_after_one_that_failed_goes_no_release_further(context: Context, worlds: Worlds) -> None:
+    left = await rollback_killed_on_its_way_back(context, worlds)
+    done = await rollback(context, "shop", "prod", Carrying("eve"))
+    await require_serves(context, worlds, "2")
+    assert done.operation != left.id
+
+
+async def killed_at_certify(context: Context) -> Operation:
+    """Have 1 and 2 certified in prod, and the promotion of 3 killed once it had certified that; return what it left."""
+    left = await promoted_and_killed(context, KilledAt("certify", Point.AFTER_ACT))
+    assert left is not None
+    return left
+
+
+@pytest.mark.parametrize("to", ["", "3"])
+async def test_what_had_certified_its_release_is_finished_and_told_so(context: Context, worlds: Worlds, to: str) -> None:
+    left = await killed_at_certify(context)
+    said: list[Event] = []
+    done = await rollback(context, "shop", "prod", Carrying("ben", said.append), to=await release_of(context, to) if to else "")
+    assert f"promote prod/shop, operation {left.id}: nobody carries it out any more; it is gone on with first" in [event.text for event in said]
+    assert not any("turned round" in event.text for event in said)
+    assert (await context.store.read(operations.get, left.id)).state is OperationState.DONE
+    await require_serves(context, worlds, to or "2")
+    third = short(await release_of(context, "3"))
+    assert done.verdict == (f"the unfinished promote of {third} was finished" if to else "")
+
+
+async def test_whether_it_is_turned_round_is_decided_under_its_lease(context: Context, worlds: Worlds, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another one goes on with it, certifies and dies too after it was found."""
+    left = await promoted_and_killed(context, KilledAt("admit", Point.AFTER_ACT))
+    assert left is not None
+    real = resume_operation
+
+    async def late(*args: Any, **more: Any) -> Any:
+        with suppress(Killed):
+            await real(context, left, Carrying("eve", chaos=KilledAt("certify", Point.AFTER_ACT)))
+        return await real(*args, **more)
+
+    monkeypatch.setattr(taking_over, "resume_operation", late)
+    said: list[Event] = []
+    await rollback(context, "shop", "prod", Carrying("ben", said.append))
+    assert f"promote prod/shop, operation {left.id}: nobody carries it out any more; it is gone on with first" in [event.text for event in said]
+    assert not any("turned round" in event.text for event in said)
+    assert (await context.store.read(operations.get, left.id)).state is OperationState.DONE
     await require_serves(context, worlds, "2")

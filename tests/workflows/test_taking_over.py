@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from manor.errors import ApplyFailed, FencedOff, ManorError, NotRestored, Paused, UsageError
+from manor.operations.engine import Beside
 from manor.operations.events import Event
 from manor.operations.planning import Result, create
 from manor.operations.stop import Stop
@@ -17,6 +18,7 @@ from manor.workflows import taking_over
 from manor.workflows.applying import APPLY_KINDS
 from manor.workflows.context import Context
 from manor.workflows.orphans import Coming, Fate, fate_of, refusal
+from manor.workflows.resuming import WhyBack
 from manor.workflows.rolling import Carrying
 from manor.workflows.services import remove_service
 from manor.workflows.taking_over import coming_to, take_over
@@ -76,6 +78,11 @@ def test_fates(verb: str, lease: str, digest: str, state: OperationState, comes:
     assert fate_of(left_by(verb, lease, digest, state), Coming(comes, "prod", service, HERE)) is fate
 
 
+@pytest.mark.parametrize("verb", ["ship", "promote", "restart"])
+def test_what_has_certified_its_release_is_finished_by_a_rollback_too(verb: str) -> None:
+    assert fate_of(left_by(verb, SHOP, HERE, RUNNING), Coming("rollback", "prod", "shop", HERE), has_certified=True) is Fate.GO_ON
+
+
 def test_an_apply_is_gone_on_with_only_if_it_is_the_plan_that_was_named() -> None:
     left = left_by("apply", WHOLE, HERE, RUNNING)
     assert [fate_of(left, Coming("apply", "prod", "", HERE, plan)) for plan in ("4a3a6c548d28", "0" * 12)] == [Fate.GO_ON, Fate.GIVE_UP_IF_DONE]
@@ -122,7 +129,8 @@ class Resuming:
     def tell(self, event: Event) -> None:
         self.said.append(event.text)
 
-    async def resume(self, _context: Context, operation: Operation, _carrying: Carrying, *, back: str = "") -> Result:
+    async def resume(self, _context: Context, operation: Operation, _carrying: Carrying, *, why_back: WhyBack, **_: Beside) -> Result:
+        back = await why_back(operation)
         self.seen.append(f"{operation.verb} {operation.lease}{' back' if back else ''}")
         if self.is_stopped_by_first:
             self.stop.request("stopped by SIGINT")

@@ -49,6 +49,14 @@ async def nothing_first(_operation: Operation, _ports: object, _say: Callable[[s
     """Go on at once."""
 
 
+Beside: TypeAlias = Callable[[sa.Connection, Operation], object]
+"""Written in the transaction that ends an operation, with the operation as it then stands."""
+
+
+def nothing_beside(_connection: sa.Connection, _operation: Operation) -> None:
+    """Write nothing beside the end."""
+
+
 async def execute(
     store: Store,
     operation: str,
@@ -64,6 +72,7 @@ async def execute(
     budget: int = 0,
     concurrent: int = CONCURRENT_STEPS,
     back: str = "",
+    beside: Beside = nothing_beside,
 ) -> Result:
     """Carry out, or go on with, an operation under a lease that covers it, and return how it stands then.
 
@@ -84,7 +93,7 @@ async def execute(
         state, summary = await execution.run()
     except Paused as paused:
         state, summary = OperationState.PAUSED, str(paused)
-    await store.write(operations.end, operation, lease.token, state, summary, at=store.clock.now())
+    await store.write(end, operation, lease.token, state, summary, beside, at=store.clock.now())
     result = await standing(store, operation)
     what, told = What.PAUSED if state is OperationState.PAUSED else What.ENDED, f"{state}: {summary}" if summary else str(state)
     tell(Event(what, store.clock.now(), operation, told, hosts=result.hosts))
@@ -218,6 +227,13 @@ class Execution(Generic[PortsT]):
         if any(not step.host for step in bad):
             return True
         return plan == 0 and len({step.host for step in bad}) > self.budget
+
+
+def end(connection: sa.Connection, operation: str, token: int, state: OperationState, summary: str, beside: Beside, *, at: float) -> None:
+    """Write how an operation ended, or that it is paused, and in the same transaction what belongs beside an end. Raises FencedOff."""
+    ended = operations.end(connection, operation, token, state, summary, at=at)
+    if ended.state.is_final:
+        beside(connection, ended)
 
 
 async def finish_all(work: Sequence[Coroutine[Any, Any, object]]) -> None:

@@ -83,17 +83,35 @@ class Entry:
     """How the environment's gates stood."""
 
 
-async def ask_entry(context: Context, delivery: Delivery, environment: str) -> Entry:
-    """Return whether a release goes on into an environment by itself. Raises DifferencesFound if the first one's gates do not hold."""
+async def ask_entry(context: Context, delivery: Delivery, environment: str, *, is_foreseen: bool = False) -> Entry:
+    """Return whether a release goes on into an environment by itself. Raises DifferencesFound if the first one's gates do not hold.
+
+    `is_foreseen`: it is only foreseen that the environment before certifies it.
+    """
     declared = context.environment(environment)
     is_first = environment == delivery.start
     if declared.promote == "by_hand" and not is_first:
         return Entry(f"waits for `manor promote {delivery.service} --to {environment}`")
+    passed_by = "" if is_first or is_foreseen else await newer_before(context, delivery, environment)
+    if passed_by:
+        return Entry(passed_by)
     gates = await judge_gates(context, delivery.artifact, declared.gates)
     problems = problems_of(gates)
     if problems and is_first:
         raise DifferencesFound(f"{environment}: {'; '.join(problems)}")
     return Entry("; ".join(problems), gates)
+
+
+async def newer_before(context: Context, delivery: Delivery, environment: str) -> str:
+    """Return why a release goes no further where the environment before has certified another one since, or was rolled back; empty: it is still the last."""
+    before = context.environment(environment).after or ""
+    last = await context.store.read(releases.last_certified, before, delivery.service)
+    if last is None:
+        return f"goes no further: nothing is certified in {before} any more"
+    if last.artifact == delivery.artifact:
+        return ""
+    on = f"`manor promote {delivery.service} --to {environment}` takes what is certified there"
+    return f"goes no further: {short(last.id)} is what {before} has certified last by now; {on}"
 
 
 async def deliver_to(context: Context, delivery: Delivery, environment: str, carrying: Carrying, gates: tuple[Gate, ...] = ()) -> Delivered:

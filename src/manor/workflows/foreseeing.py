@@ -35,7 +35,7 @@ from manor.workflows.orphans import ROLLBACK, Coming, Fate, fate_of
 from manor.workflows.removing import VERB as REMOVAL
 from manor.workflows.removing import plan_removal, prepare_removal, require_undeclared
 from manor.workflows.rollback import find_target, is_return_to, return_to
-from manor.workflows.rolling import ORDER, Rollout, is_certified_by, is_done, plan_wished_return, prepare_rollout, require_done
+from manor.workflows.rolling import ORDER, Rollout, is_done, plan_wished_return, prepare_rollout, require_done
 from manor.workflows.services import RESTART, prepare_restart
 from manor.workflows.taking_over import TURNED_ROUND, Left, coming_to, find_left, require_decided
 
@@ -187,11 +187,13 @@ async def is_paused(context: Context, delivery: Delivery) -> bool:
 
 async def foresee_way(context: Context, delivery: Delivery, show: Show, *, by_person: bool = False) -> None:
     """Show what a delivery still does, environment by environment; `by_person`: one who resumes it, and takes nothing else over."""
+    is_foreseen = False
     for name in path_from(context, delivery.environment, to=delivery.to):
         begun = await context.store.read(operations.last_of_delivery, delivery.id, name)
-        entry = Entry() if begun else await ask_entry(context, delivery, name)
+        entry = Entry() if begun else await ask_entry(context, delivery, name, is_foreseen=is_foreseen)
         if entry.held_back:
             return show(Foreseen(delivery.verb, name, note=entry.held_back))
+        is_foreseen = begun is None or not begun.state.is_final
         if begun is None:
             rollout = await prepare_rollout(context, name, delivery.service, delivery.artifact, again=delivery.again)
             await foresee_rollout(context, rollout, show, delivery.verb, takes_over=not by_person)
@@ -233,7 +235,7 @@ async def foreseen_end(context: Context, left: Left) -> Foreseen:
     one = left.operation
     rest = await foreseen_rest(context, one, one.verb)
     told = f"first operation {one.id} ({one.verb} {one.lease}), which nobody carries out,"
-    if left.fate is not Fate.TURN_ROUND or await is_certified_by(context.store, one):
+    if left.fate is not Fate.TURN_ROUND:
         return replace(rest, note=f"{told} is gone on with")
     if not one.plan:
         rows = await context.store.read(journal.steps, one.id)
@@ -247,7 +249,7 @@ async def foresee_rollback(context: Context, service: str, environment: str, sho
     coming = coming_to(context, ROLLBACK, environment, service)
     await require_clear(context, coming)
     for left in await foresee_left(context, coming, show):
-        if await is_return_to(context, left, target):
+        if is_return_to(left, target):
             return show(Foreseen(ROLLBACK, environment, note=f"that is the rollback: {short(target.id)} then serves, and it is certified"))
     return await foresee_rollout(context, await return_to(context, service, environment, target), show, ROLLBACK)
 

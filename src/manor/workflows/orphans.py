@@ -49,8 +49,11 @@ class Coming:
         return lease_name(self.environment, self.service)
 
 
-def fate_of(left: Operation, coming: Coming) -> Fate:
-    """Decide about an operation that is paused, or running without anybody who carries it out, and in the way of what comes."""
+def fate_of(left: Operation, coming: Coming, *, has_certified: bool = False) -> Fate:
+    """Decide about an operation that is paused, or running without anybody who carries it out, and in the way of what comes.
+
+    `has_certified`: it is a rollout that has certified its release, and all that is left of it is to end.
+    """
     is_orphan = left.state is OperationState.RUNNING
     if left.verb == APPLY and not coming.service:
         return Fate.GO_ON if leads_here(left, coming) else Fate.GIVE_UP_IF_DONE
@@ -58,7 +61,12 @@ def fate_of(left: Operation, coming: Coming) -> Fate:
         return Fate.GO_ON if is_orphan and leads_here(left, coming) else Fate.WAIT
     if not is_orphan or not coming.service or left.lease != coming.lease:
         return Fate.WAIT
-    return Fate.TURN_ROUND if coming.verb == ROLLBACK and left.verb in FORWARD else Fate.GO_ON
+    return Fate.TURN_ROUND if is_left_by(coming, left) and not has_certified else Fate.GO_ON
+
+
+def is_left_by(coming: Coming, left: Operation) -> bool:
+    """Tell whether what comes is to bring an environment back from what an operation was to bring."""
+    return coming.verb == ROLLBACK and left.verb in FORWARD
 
 
 def leads_here(left: Operation, coming: Coming) -> bool:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from typing import TypeAlias
 
 from manor.operations.adoption import adopt
+from manor.operations.engine import Beside, nothing_beside
 from manor.operations.events import Event, What
 from manor.operations.planning import Result
 from manor.reconcile.ending import raise_unless_applied
@@ -22,29 +25,38 @@ from manor.workflows.orphans import APPLY
 from manor.workflows.receipts import VERBS_WITH_RECEIPT, receipt_or_reason
 from manor.workflows.removing import VERB as REMOVAL
 from manor.workflows.removing import resume_removal
-from manor.workflows.rolling import Carrying, is_certified_by, require_done, resumed_rollout, run_operation
+from manor.workflows.rolling import Carrying, require_done, resumed_rollout, run_operation
 from manor.workflows.up import prefixed
 
 UNFINISHED = (OperationState.RUNNING, OperationState.PAUSED)
 
+WhyBack: TypeAlias = Callable[[Operation], Awaitable[str]]
+"""Says why a rollout is to be turned round and not finished; empty: it, and whatever is no rollout, is gone on with."""
 
-async def resume_operation(context: Context, operation: Operation, carrying: Carrying, *, back: str = "") -> Result:
+
+async def no_way_back(_operation: Operation) -> str:
+    """Turn nothing round."""
+    return ""
+
+
+async def resume_operation(
+    context: Context, operation: Operation, carrying: Carrying, *, why_back: WhyBack = no_way_back, beside: Beside = nothing_beside
+) -> Result:
     """Go on with an operation whose executor is gone, or that was paused. Raises Busy if it is being carried out.
 
-    `back` says why a rollout that has not certified its release is to be turned round and not finished.
+    `why_back` is asked under its lease, before anything is done, if it has not ended; `beside` is written with a rollout's end.
     """
     heard = prefixed(carrying.tell, operation.environment)
 
     async def carry_out(now: Operation, lease: Lease) -> Result:
-        mine = replace(carrying, tell=heard)
+        mine, back = replace(carrying, tell=heard), await why_back(now)
         if now.verb == APPLY:
             return await carry_out_apply(context, now, lease, mine)
         if now.verb == DOWN:
             return await carry_out_down(context, now, lease, carrying)
         if now.verb == REMOVAL:
             return await resume_removal(context, now, lease, mine)
-        rollout, why = await resumed_rollout(context, now), "" if await is_certified_by(context.store, now) else back
-        return await run_operation(rollout, now, lease, mine, why)
+        return await run_operation(await resumed_rollout(context, now), now, lease, mine, back, beside)
 
     result = await adopt(context.store, operation, carry_out, wait_seconds=carrying.wait_seconds)
     if result.operation.verb in VERBS_WITH_RECEIPT and result.operation.state.is_final:

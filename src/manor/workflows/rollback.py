@@ -11,15 +11,17 @@ from manor.errors import UsageError
 from manor.estate.layout import short
 from manor.operations.leasing import hold
 from manor.operations.planning import Result
+from manor.rollout.wayback import serves_after
 from manor.state import operations, releases
 from manor.state.leases import lease_name
 from manor.state.releases import ReleaseRow
+from manor.state.words import OperationState
 from manor.workflows.context import Context
 from manor.workflows.delivery import Delivered, certified_before, delivered_by, finish, heard_in, nothing_to_do
 from manor.workflows.orphans import FORWARD, ROLLBACK, Fate
 from manor.workflows.receipts import VERBS_WITH_RECEIPT
-from manor.workflows.rolling import ORDER, Carrying, Rollout, carry_out_rollout, is_certified_by, is_done, load_release, rollout_of
-from manor.workflows.taking_over import Left, coming_to, require_not_stopped, take_over
+from manor.workflows.rolling import ORDER, Carrying, Rollout, carry_out_rollout, is_done, load_release, rollout_of
+from manor.workflows.taking_over import Left, coming_to, find_left, require_not_stopped, take_over
 
 
 async def rollback(context: Context, service: str, environment: str, carrying: Carrying, *, to: str = "") -> Delivered:
@@ -56,20 +58,20 @@ async def find_target(context: Context, service: str, environment: str, *, to: s
 
 
 async def half_way(context: Context, service: str, environment: str, now: ReleaseRow | None) -> ReleaseRow | None:
-    """Return where to, beside a rollout that has not ended: out of a rollback to what that returns to, out of another one to what is certified.
+    """Return where to, beside a rollout that has not ended: out of a rollback, failed or not, to its own release; out of another to what is certified.
 
-    None: there is no such rollout, or what it rolls out is certified already.
+    None: there is no such rollout, or what it rolls out is certified already and it is not to be turned round.
     """
+    left = await find_left(context, coming_to(context, ROLLBACK, environment, service))
+    turned = {one.operation.id for one in left if one.fate is Fate.TURN_ROUND}
     for one in await context.store.read(operations.unfinished, lease_name(environment, service)):
         if one.verb not in VERBS_WITH_RECEIPT or now is None:
             continue
         release = ORDER.validate_json(one.arguments).release
-        if one.verb in FORWARD and release != short(now.id):
+        if one.verb in FORWARD and (one.id in turned or release != short(now.id)):
             return now
         if one.verb == ROLLBACK:
-            is_back = one.plan > 0
-            found = await context.store.read(releases.last_certified, environment, service, but=now.id) if is_back else None
-            return found if is_back else await context.store.read(releases.get_release, release)
+            return await context.store.read(releases.get_release, release)
     return None
 
 
@@ -80,13 +82,13 @@ async def wait_for_living(context: Context, lease: str, carrying: Carrying) -> N
             await context.store.read(operations.require_none_unfinished, lease)
 
 
-async def is_return_to(context: Context, left: Left, target: ReleaseRow) -> bool:
+def is_return_to(left: Left, target: ReleaseRow) -> bool:
     """Tell whether the end of what was left brings what a rollback is to bring."""
-    if left.operation.verb not in VERBS_WITH_RECEIPT or (left.fate is Fate.TURN_ROUND and await is_certified_by(context.store, left.operation)):
+    if left.operation.verb not in VERBS_WITH_RECEIPT:
         return False
     order = ORDER.validate_json(left.operation.arguments)
     is_back = left.fate is Fate.TURN_ROUND or left.operation.plan > 0
-    return short(target.id) == (order.certified if is_back else order.release)
+    return short(target.id) == (serves_after(order) if is_back else order.release)
 
 
 async def return_to(context: Context, service: str, environment: str, target: ReleaseRow) -> Rollout:
@@ -103,8 +105,9 @@ async def releases_serving(context: Context, environment: str, service: str) -> 
 
 async def returned_by(context: Context, environment: str, result: Result, target: ReleaseRow) -> Delivered:
     """Return how a rollback came out that the end of what was left has brought."""
-    left = ORDER.validate_json(result.operation.arguments).release
-    how = f"the unfinished {result.operation.verb} of {left} was turned round; {short(target.id)}, certified, serves as before it"
-    told = how if result.operation.verb != ROLLBACK else f"the unfinished rollback to {left} was finished"
+    verb, left = result.operation.verb, ORDER.validate_json(result.operation.arguments).release
+    what = f"the unfinished {verb} {'to' if verb == ROLLBACK else 'of'} {left}"
+    is_finished = result.operation.state is OperationState.DONE
+    told = f"{what} was finished" if is_finished else f"{what} was turned round; {short(target.id)}, certified, serves as before it"
     one = await delivered_by(context, environment, result, short(target.id))
     return replace(one, verdict=f"{told} · {one.verdict}" if one.verdict else told)

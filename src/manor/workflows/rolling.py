@@ -13,7 +13,7 @@ from manor.errors import ApplyFailed, NotRestored, UsageError
 from manor.estate.layout import instance_name, short
 from manor.estate.placement import instances_of
 from manor.operations.chaos import Chaos, no_chaos
-from manor.operations.engine import OnFailure, execute
+from manor.operations.engine import Beside, OnFailure, execute, nothing_beside
 from manor.operations.events import Listener, silent
 from manor.operations.leasing import hold
 from manor.operations.planning import Result, create
@@ -226,8 +226,8 @@ def read_asked(arguments: str) -> Asked:
     return Asked(str(found.get(AGAIN_KEY, "")), GATES.validate_python(found.get(GATES_KEY, ())))
 
 
-async def run_operation(rollout: Rollout, operation: Operation, lease: Lease, carrying: Carrying, back: str = "") -> Result:
-    """Execute, or go on with, a rollout's operation; a failure turns it round, and so does `back`, which says why."""
+async def run_operation(rollout: Rollout, operation: Operation, lease: Lease, carrying: Carrying, back: str = "", beside: Beside = nothing_beside) -> Result:
+    """Execute, or go on with, a rollout's operation; a failure turns it round, and so does `back`, which says why; `beside` is written with its end."""
     return await execute(
         rollout.context.store,
         operation.id,
@@ -240,6 +240,7 @@ async def run_operation(rollout: Rollout, operation: Operation, lease: Lease, ca
         stop=carrying.stop,
         chaos=carrying.chaos,
         back=back,
+        beside=beside,
     )
 
 

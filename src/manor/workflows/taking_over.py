@@ -9,15 +9,17 @@ from dataclasses import dataclass
 
 from manor.errors import FencedOff, ManorError, NotRestored, Paused
 from manor.operations.adoption import find_orphans
+from manor.operations.engine import nothing_beside
 from manor.operations.events import Event, What
 from manor.operations.planning import Result
 from manor.state import deliveries, operations
 from manor.state.operations import Operation
+from manor.state.store import Connection
 from manor.state.words import DeliveryState, OperationState
 from manor.workflows.context import Context
-from manor.workflows.orphans import ROLLBACK, Coming, Fate, fate_of, refusal
+from manor.workflows.orphans import ROLLBACK, Coming, Fate, fate_of, is_left_by, refusal
 from manor.workflows.resuming import require_ended_well, resume_operation
-from manor.workflows.rolling import Carrying
+from manor.workflows.rolling import Carrying, is_certified_by
 
 TURNED_ROUND = "a rollback was asked for while nobody carried it out"
 """Why a rollout is turned round that has not failed; what the journal and the receipt say."""
@@ -40,7 +42,12 @@ async def find_left(context: Context, coming: Coming) -> tuple[Left, ...]:
     """Return what was left in the way of a verb, oldest first."""
     orphans = {one.id for one in await find_orphans(context.store)}
     found = await context.store.read(operations.unfinished, coming.lease)
-    return tuple(Left(one, fate_of(one, coming)) for one in found if one.state is OperationState.PAUSED or one.id in orphans)
+    return tuple([await judge(context, one, coming) for one in found if one.state is OperationState.PAUSED or one.id in orphans])
+
+
+async def judge(context: Context, operation: Operation, coming: Coming) -> Left:
+    """Return what becomes of an operation as it stands now; it may stand otherwise until its lease is held."""
+    return Left(operation, fate_of(operation, coming, has_certified=await is_certified_by(context.store, operation)))
 
 
 def require_decided(left: tuple[Left, ...], coming: Coming) -> None:
@@ -86,19 +93,23 @@ def require_not_stopped(coming: Coming, carrying: Carrying) -> None:
 
 async def end_one(context: Context, left: Left, coming: Coming, carrying: Carrying) -> Result | None:
     """Bring one operation to its end and return how it ended; None: that failed and is told. Raises NotRestored, Paused, FencedOff."""
-    operation, is_back = left.operation, left.fate is Fate.TURN_ROUND
+    operation, is_left = left.operation, is_left_by(coming, left.operation)
 
     def say(text: str) -> None:
         told = f"{operation.verb} {operation.lease}, operation {operation.id}: {text}"
         carrying.tell(Event(What.SAID, context.store.clock.now(), operation.id, told))
 
-    now = f"it is turned round: {coming.verb} does not finish it" if is_back else "it is gone on with first"
-    say(f"nobody carries it out any more; {now}")
+    async def why_back(now: Operation) -> str:
+        found = await judge(context, now, coming)
+        require_decided((found,), coming)
+        is_back = found.fate is Fate.TURN_ROUND
+        told = f"it is turned round: {coming.verb} does not finish it" if is_back else "it is gone on with first"
+        say(f"nobody carries it out any more; {told}")
+        return TURNED_ROUND if is_back else ""
+
     try:
-        result = await resume_operation(context, operation, carrying, back=TURNED_ROUND if is_back else "")
-        if is_back:
-            await end_delivery(context, result)
-        if not is_as_wished(result, is_back=is_back):
+        result = await resume_operation(context, operation, carrying, why_back=why_back, beside=end_delivery if is_left else nothing_beside)
+        if not is_as_wished(result, is_left=is_left):
             require_ended_well(result)
     except (FencedOff, NotRestored, Paused):
         raise
@@ -108,15 +119,13 @@ async def end_one(context: Context, left: Left, coming: Coming, carrying: Carryi
     return result
 
 
-def is_as_wished(result: Result, *, is_back: bool) -> bool:
-    """Tell whether an end is no failure: what was to be turned round was, or a person gave it up meanwhile."""
+def is_as_wished(result: Result, *, is_left: bool) -> bool:
+    """Tell whether an end is no failure: what was to be left was turned round, or a person gave it up meanwhile."""
     state = result.operation.state
-    return state is OperationState.ABANDONED or (is_back and state is OperationState.REVERTED)
+    return state is OperationState.ABANDONED or (is_left and state is OperationState.REVERTED)
 
 
-async def end_delivery(context: Context, result: Result) -> None:
-    """End the delivery that a rollout was part of which was turned round: it goes into no further environment."""
-    operation = result.operation
-    if operation.delivery and operation.state.is_final and operation.state is not OperationState.DONE:
-        summary = f"{operation.environment} was rolled back"
-        await context.store.write(deliveries.end, operation.delivery, DeliveryState.FAILED, summary, at=context.store.clock.now())
+def end_delivery(connection: Connection, ended: Operation) -> None:
+    """End the delivery that a rollout is part of which a rollback takes over, however that ended: it goes into no further environment."""
+    if ended.delivery and ended.ended_at is not None:
+        deliveries.end(connection, ended.delivery, DeliveryState.FAILED, f"{ended.environment} was rolled back", at=ended.ended_at)
