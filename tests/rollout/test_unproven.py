@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from manor.operations.step import Here
@@ -33,6 +35,18 @@ async def test_what_a_probe_did_not_see_is_not_certified(good: Case, rollouts: I
     assert why in told(run, result)
     assert run.world.burned_why == ""
     assert [problem for host in run.world.hosts for problem in host_problems(run.world, host, "old")] == []
+
+
+async def test_a_return_needs_no_probe(rollouts: InlineStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = ModelFleet.stop_probe
+
+    async def killed(fleet: ModelFleet, service: str, here: Here) -> ProbeSummary:
+        await whole(fleet, service, here)
+        return ProbeSummary(41, 0, gap=GAP)
+
+    monkeypatch.setattr(ModelFleet, "stop_probe", killed)
+    _, result = await carried_out(replace(case("return"), is_return=True), rollouts)
+    assert (result.operation.state, list(result.failed)) == (OperationState.DONE, []), "a bad release is left, proof or no proof"
 
 
 def test_a_killed_probe_is_told() -> None:

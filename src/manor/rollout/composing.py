@@ -170,6 +170,8 @@ def passed_gate(name: str, numbers: str, order: RolloutOrder, probe: ProbeColumn
     losses = replace(probe.all_losses, is_return=order.is_return)
     if name == LOSSES and losses.verdict(order.loss_budget) == "not judged":
         return Gate(name, "not judged", f"{numbers}; {losses.why}")
+    if not probe.is_whole:
+        return Gate(name, "not judged", f"{numbers}; not measured to its end")
     return Gate(name, "pass", numbers)
 
 
