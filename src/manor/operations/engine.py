@@ -95,8 +95,7 @@ async def execute(
         state, summary = OperationState.PAUSED, str(paused)
     await store.write(end, operation, lease.token, state, summary, beside, at=store.clock.now())
     result = await standing(store, operation)
-    what, told = What.PAUSED if state is OperationState.PAUSED else What.ENDED, f"{state}: {summary}" if summary else str(state)
-    tell(Event(what, store.clock.now(), operation, told, hosts=result.hosts))
+    execution.tell_end(state, summary, result)
     return result
 
 
@@ -126,6 +125,11 @@ class Execution(Generic[PortsT]):
     def tell(self, what: What, text: str) -> None:
         """Tell something about the operation as a whole."""
         self.attempts.tell(Event(what, self.store.clock.now(), self.identifier, text))
+
+    def tell_end(self, state: OperationState, summary: str, result: Result) -> None:
+        """Tell how it ended, host by host, or that it is paused."""
+        what, text = What.PAUSED if state is OperationState.PAUSED else What.ENDED, f"{state}: {summary}" if summary else str(state)
+        self.attempts.tell(Event(what, self.store.clock.now(), self.identifier, text, hosts=result.hosts))
 
     async def run(self) -> tuple[OperationState, str]:
         """Carry out the present plan and, after failures, those that the caller makes; return how it ended. Raises Paused."""
